@@ -1,0 +1,1 @@
+"""Measures: fidelity against the original, and seams at patch lines."""

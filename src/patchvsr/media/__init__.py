@@ -1,0 +1,1 @@
+"""Reading and writing media with PyAV. No models in here."""

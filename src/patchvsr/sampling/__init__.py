@@ -1,0 +1,1 @@
+"""Noise, schedules and joint denoising of many patches as one canvas."""

@@ -1,0 +1,1 @@
+"""From clips to weights: data, degradation, objectives, recipes and one trainer."""
