@@ -1,0 +1,214 @@
+"""The bundled autoencoder: small latents for the transformer, and a decoder that starts from the input.
+
+The decoder takes the bicubic low-quality canvas as a *reference* beside the latents and adds what it computes
+to it. Its last convolution starts at zero, so an untrained decoder returns exactly the canvas, and latents of
+zero ("dropped" at random in training) are a valid input: the feed-forward preview of `num_inference_steps=0`.
+
+Geometry of Wan2.2-TI2V-5B: a latent cell covers 16x16 pixels and 4 frames, the first frame has a cell of its own.
+Causal in time, and with a finite receptive field in space (`encoder_halo_px`, `decoder_halo_px`), so that
+working in tiles cut with that halo equals working on the whole.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+SPATIAL_FACTOR = 16
+TEMPORAL_FACTOR = 4
+# Both halves work at a quarter of the resolution: full-resolution convolutions are what a CPU cannot afford.
+FOLD = 4
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions without normalisation: statistics over the frame would make tiles differ from the whole."""
+
+    radius = 2
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(x), 0.1, inplace=True))
+
+
+class CausalTemporalMix(nn.Module):
+    """Adds a mixture of the current and the two earlier frames at each position; the first frame is repeated."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix = nn.Conv2d(3 * channels, channels, 1)
+        with torch.no_grad():
+            self.mix.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w)
+        clips = x.unflatten(0, (-1, num_frames))
+        padded = torch.cat([clips[:, :1], clips[:, :1], clips], dim=1)
+        stacked = torch.cat([padded[:, 2:], padded[:, 1:-1], padded[:, :-2]], dim=2).flatten(0, 1)
+        return x + self.mix(stacked)
+
+
+class Encoder(nn.Module):
+    def __init__(self, latent_channels: int, channels: tuple[int, int, int]):
+        super().__init__()
+        quarter, eighth, sixteenth = channels
+        self.stem = nn.Conv2d(3 * FOLD**2, quarter, 3, padding=1)
+        self.block4 = ResidualBlock(quarter)
+        self.down8 = nn.Conv2d(4 * quarter, eighth, 1)
+        self.block8 = ResidualBlock(eighth)
+        self.down16 = nn.Conv2d(4 * eighth, sixteenth, 1)
+        self.fold_time = nn.Conv2d(TEMPORAL_FACTOR * sixteenth, sixteenth, 1)
+        self.block16 = ResidualBlock(sixteenth)
+        self.head = nn.Conv2d(sixteenth, latent_channels, 1)
+
+    @property
+    def halo_px(self) -> int:
+        return FOLD * (1 + ResidualBlock.radius) + 8 * ResidualBlock.radius + 16 * ResidualBlock.radius
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:  # (N*F, 3, H, W) -> (N*T, C, H/16, W/16)
+        x = self.block4(self.stem(F.pixel_unshuffle(frames, FOLD)))
+        x = self.block8(self.down8(F.pixel_unshuffle(x, 2)))
+        x = self.down16(F.pixel_unshuffle(x, 2))
+        x = _group_frames(x, num_frames).flatten(2, 3).flatten(0, 1)
+        return self.head(self.block16(F.leaky_relu(self.fold_time(x), 0.1)))
+
+
+class Decoder(nn.Module):
+    def __init__(self, latent_channels: int, latent_hidden: int, channels: int, num_blocks: int):
+        super().__init__()
+        self.latent_stem = nn.Conv2d(latent_channels, latent_hidden, 1)
+        self.latent_block = ResidualBlock(latent_hidden)
+        self.unfold_time = nn.Conv2d(latent_hidden, TEMPORAL_FACTOR * channels * 4, 1)
+        self.block8 = ResidualBlock(channels)
+        self.up4 = nn.Conv2d(channels, channels * 4, 1)
+        self.stem = nn.Conv2d(3 * FOLD**2, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(num_blocks))
+        # Every second block looks back in time; more cost much and gained little.
+        self.mixes = nn.ModuleList(CausalTemporalMix(channels) for _ in range(num_blocks // 2))
+        self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    @property
+    def halo_px(self) -> int:
+        radius = ResidualBlock.radius
+        body = FOLD * (2 + radius * len(self.blocks))
+        return body + 8 * radius + 16 * radius
+
+    def latent_features(self, latents: Tensor, num_latent_frames: int) -> Tensor:
+        x = self.latent_block(self.latent_stem(latents))
+        x = F.pixel_shuffle(self.unfold_time(x), 2)  # (N*T, 4C, h/8, w/8)
+        x = x.unflatten(1, (TEMPORAL_FACTOR, -1)).unflatten(0, (-1, num_latent_frames)).flatten(1, 2)
+        x = x[:, TEMPORAL_FACTOR - 1 :].flatten(0, 1)  # (N*F, C, h/8, w/8): the first cell holds one frame
+        return F.pixel_shuffle(self.up4(self.block8(x)), 2)
+
+    def forward(self, latents: Tensor, reference: Tensor, num_frames: int) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(reference, FOLD))
+        x = x + self.latent_features(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1)
+        skip = x
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index % 2 == 1:
+                x = self.mixes[index // 2](x, num_frames)
+        return F.pixel_shuffle(self.head(x + skip), FOLD)
+
+
+class MiniAutoencoder(ModelMixin, ConfigMixin):
+    """Encoder to 16x16x4 latents and a decoder with a reference.
+
+    Latents are scaled to a root mean square of 1 over the channels of each cell: bounded without a KL weight to
+    tune, and the noise added in training then has one meaning everywhere.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 48,
+        encoder_channels: tuple[int, int, int] = (48, 96, 192),
+        decoder_channels: int = 64,
+        decoder_latent_hidden: int = 192,
+        num_decoder_blocks: int = 10,
+    ):
+        super().__init__()
+        self.encoder = Encoder(latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+        self.decoder = Decoder(latent_channels, decoder_latent_hidden, decoder_channels, num_decoder_blocks)
+
+    @property
+    def encoder_halo_px(self) -> int:
+        """Pixels around a tile that its latents depend on, a multiple of a cell."""
+        return _round_up(self.encoder.halo_px)
+
+    @property
+    def decoder_halo_px(self) -> int:
+        """Pixels around a tile that its decoded pixels depend on, a multiple of a cell."""
+        return _round_up(self.decoder.halo_px)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """(N, 3, F, H, W) in [-1, 1], F = 4k+1, H and W multiples of 16 -> latents (N, C, k+1, H/16, W/16)."""
+        _check_geometry(video)
+        num_frames = video.shape[2]
+        latents = self.encoder(_as_frames(video.to(self.encoder.head.weight.dtype)), num_frames)
+        latents = latents / latents.float().pow(2).mean(dim=1, keepdim=True).add(1e-6).sqrt().to(latents.dtype)
+        return _as_video(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1)
+
+    def encode_condition(self, canvas: Tensor) -> Tensor:
+        """What the transformer sees of a low-quality canvas (N, 3, F, H, W): (N, `condition_channels`, T, h, w).
+
+        The latents alone hold a quarter of what a x4 input says. Beside them stands the canvas at a quarter of its
+        size, folded into the channels of each cell.
+        """
+        latents = self.encode(canvas)
+        num_frames = canvas.shape[2]
+        folded = F.pixel_unshuffle(F.avg_pool2d(_as_frames(canvas.to(latents.dtype)), FOLD), SPATIAL_FACTOR // FOLD)
+        groups = _group_frames(folded, num_frames)  # (N, T, 4, 48, h, w)
+        return torch.cat([latents, groups.flatten(2, 3).transpose(1, 2)], dim=1)
+
+    @property
+    def condition_channels(self) -> int:
+        return self.config.latent_channels + 3 * (SPATIAL_FACTOR // FOLD) ** 2 * TEMPORAL_FACTOR
+
+    def decode(self, latents: Tensor, reference: Tensor) -> Tensor:
+        """Latents and the reference canvas (N, 3, F, H, W) in [-1, 1] -> restored video of the reference's shape."""
+        _check_geometry(reference)
+        num_frames = reference.shape[2]
+        dtype = self.decoder.head.weight.dtype
+        detail = self.decoder(_as_frames(latents.to(dtype)), _as_frames(reference.to(dtype)), num_frames)
+        # Added in the reference's own precision: bfloat16 would round the input's flat areas to visible steps.
+        return reference + _as_video(detail, num_frames).to(reference.dtype)
+
+    def forward(self, video: Tensor, reference: Tensor) -> Tensor:
+        return self.decode(self.encode(video), reference)
+
+
+def _round_up(px: int) -> int:
+    return -(-px // SPATIAL_FACTOR) * SPATIAL_FACTOR
+
+
+def _check_geometry(video: Tensor) -> None:
+    num_frames, height, width = video.shape[2:]
+    if num_frames % TEMPORAL_FACTOR != 1 or height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
+        raise ValueError(
+            f"got {num_frames} frames of {width}x{height}; needed: 4k+1 frames, sides that are multiples of 16"
+        )
+
+
+def _group_frames(x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w) -> (N, T, 4, C, h, w)
+    # The first frame stands alone in its cell: it is repeated to fill the group.
+    clips = x.unflatten(0, (-1, num_frames))
+    clips = torch.cat([clips[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1), clips], dim=1)
+    return clips.unflatten(1, (-1, TEMPORAL_FACTOR))
+
+
+def _as_frames(video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W)
+    return video.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _as_video(frames: Tensor, num_frames: int) -> Tensor:  # (N*F, C, H, W) -> (N, C, F, H, W)
+    return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)

@@ -1,0 +1,386 @@
+"""The network: a Wan transformer steered by a dual-branch adapter (Du et al., CVPR 2025, section 3.2).
+
+Read top to bottom: the conditions that steer one patch, the block, the two branches, the model. With its gates at
+zero, as `from_base` leaves them, the model computes exactly what the base computes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformer3DModel, WanTransformerBlock
+from torch import Tensor, nn
+
+# The whole base and nothing of the adapter: matched in full, so `branch_blocks.0...` stays out.
+LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ffn\.net\.(0\.proj|2))"
+ADAPTER_KEYS = re.compile(
+    r"prompt_embeds|(condition_embedding|branch_blocks|global_encoder|micro_embedder)\..*"
+    r"|condition_embedder\.image_embedder\..*|blocks\.\d+\.(patch_proj|attn2\.(add_k_proj|add_v_proj|norm_added_k))\..*"
+)
+MICRO_CHANNELS = 64
+NUM_MICRO_CONDITIONS = 6  # scale factor, four sides of the crop box, noise-augmentation timestep
+
+
+@dataclass(frozen=True)
+class PatchConditions:
+    """What steers one batch of patches. All depend on the low-quality input alone, never on the denoising step.
+
+    patch_latents: (N, C, T, h, w), low-quality latents of the patch, noised to `noise_timestep`
+    global_latents: (N, C, T, hg, wg), latents of the whole clip at the base's own size
+    location_mask: (N, 1, hg, wg), 1 where the patch lies on the global view
+    scale: (N,), up-sampling factor from input to canvas
+    crop_box: (N, 4), top, left, bottom, right of the patch on the canvas, 0 to 1
+    noise_timestep: (N,), noise augmentation of `patch_latents`, 0 to 1000
+    """
+
+    patch_latents: Tensor
+    global_latents: Tensor
+    location_mask: Tensor
+    scale: Tensor
+    crop_box: Tensor
+    noise_timestep: Tensor
+
+    def to(self, *args: Any, **kwargs: Any) -> PatchConditions:
+        return replace(self, **{f.name: getattr(self, f.name).to(*args, **kwargs) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """The branches' outputs, computed once per patch and reused at every denoising step.
+
+    patch: one (N, L, D) per branch block; or the embedded condition alone where the branch sees the noisy tokens
+    global_tokens: (N, L/4, D)
+    micro: (N, D), added to the time embedding
+    """
+
+    patch: tuple[Tensor, ...]
+    global_tokens: Tensor
+    micro: Tensor
+
+
+class DualCrossAttnProcessor:
+    """Cross-attention to the prompt and, with keys and values of its own, to the global tokens (paper, eq. 4).
+
+    diffusers' processor splits the two at a hard-coded 512 text tokens; here the number is the prompt's own.
+    """
+
+    _attention_backend = None
+    _parallel_config = None
+
+    def __init__(self, prompt_length: int):
+        self.prompt_length = prompt_length
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        num_global = encoder_hidden_states.shape[1] - self.prompt_length
+        global_tokens, prompt = encoder_hidden_states.split([num_global, self.prompt_length], dim=1)
+        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
+        output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
+        if num_global:
+            key = attn.norm_added_k(attn.add_k_proj(global_tokens))  # type: ignore[misc]
+            output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))  # type: ignore[misc]
+        return attn.to_out[1](attn.to_out[0](output))
+
+    def _attend(self, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        key, value = (x.unflatten(2, (attn.heads, -1)) for x in (key, value))
+        output = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        return output.flatten(2, 3).type_as(query)
+
+
+class PatchVSRBlock(WanTransformerBlock):
+    """The base's block, whose output the patch features are added to.
+
+    The addition lies inside the block and not between blocks: caching hooks of diffusers replace whole blocks.
+    """
+
+    def __init__(self, dim: int, *args: Any, prompt_length: int, **kwargs: Any):
+        super().__init__(dim, *args, **kwargs)
+        self.attn2.set_processor(DualCrossAttnProcessor(prompt_length))
+        self.patch_proj = zero_init(nn.Linear(dim, dim))
+        zero_init(self.attn2.add_v_proj)  # type: ignore[arg-type]
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        rotary_emb: tuple[Tensor, Tensor],
+        patch_features: Tensor | None = None,
+    ) -> Tensor:
+        hidden_states = super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
+        if patch_features is not None:
+            hidden_states = hidden_states + self.patch_proj(patch_features)
+        return hidden_states
+
+
+class GlobalEncoder(nn.Module):
+    """Global latents and location mask -> a quarter of the tokens, with their place in the frame (paper, eq. 3)."""
+
+    def __init__(self, in_channels: int, dim: int, token_size: tuple[int, int, int]):
+        super().__init__()
+        stride = (token_size[0], 2 * token_size[1], 2 * token_size[2])
+        self.embedding = nn.Conv3d(in_channels + 1, dim, stride, stride)
+        self.mix = nn.Conv3d(dim, dim, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, global_latents: Tensor, location_mask: Tensor) -> Tensor:
+        mask = location_mask.unsqueeze(2).expand(-1, -1, global_latents.shape[2], -1, -1)
+        x = self.embedding(torch.cat([global_latents, mask.to(global_latents)], dim=1))
+        x = x + self.mix(nn.functional.silu(x))
+        # Cross-attention has no rotary encoding, so without this the tokens would be a bag.
+        return x.flatten(2).transpose(1, 2) + sincos_3d(x.shape[1], x.shape[2:], x.device).to(x)
+
+
+class PatchVSRTransformer3DModel(WanTransformer3DModel):
+    """Wan transformer with patch branch, global branch, micro-conditions and a stored fixed prompt.
+
+    Args beyond the base's:
+        condition_channels: channels of the patch and global latents.
+        num_branch_blocks: blocks of the patch branch; base block i of L hears branch block i * n // L.
+        branch_input: "condition" computes patch features once from the input alone; "noisy" also shows the branch
+            the noisy tokens, at every step, as ControlNet and VACE do.
+        prompt_length: tokens of the fixed prompt.
+    """
+
+    _no_split_modules = ["PatchVSRBlock", "WanTransformerBlock"]  # noqa: RUF012
+    _repeated_blocks = ["PatchVSRBlock", "WanTransformerBlock"]  # noqa: RUF012
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, int, int] = (1, 2, 2),
+        num_attention_heads: int = 40,
+        attention_head_dim: int = 128,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        ffn_dim: int = 13824,
+        num_layers: int = 40,
+        cross_attn_norm: bool = True,
+        qk_norm: str | None = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        rope_max_seq_len: int = 1024,
+        condition_channels: int = 16,
+        num_branch_blocks: int = 4,
+        branch_input: Literal["condition", "noisy"] = "condition",
+        prompt_length: int = 512,
+    ):
+        dim = num_attention_heads * attention_head_dim
+        # Built without blocks: ours replace them, and a 14B base should not be allocated twice.
+        super().__init__(
+            patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
+            ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=dim, added_kv_proj_dim=dim,
+            rope_max_seq_len=rope_max_seq_len,
+        )  # fmt: skip
+        self.register_to_config(num_layers=num_layers)
+        block_args = (dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
+        self.blocks = nn.ModuleList(
+            PatchVSRBlock(*block_args, added_kv_proj_dim=dim, prompt_length=prompt_length) for _ in range(num_layers)
+        )
+        self.branch_blocks = nn.ModuleList(WanTransformerBlock(*block_args) for _ in range(num_branch_blocks))
+        self.condition_embedding = nn.Conv3d(condition_channels, dim, patch_size, patch_size)
+        self.global_encoder = GlobalEncoder(condition_channels, dim, patch_size)
+        self.micro_embedder = MicroEmbedder(dim)
+        self.prompt_embeds = nn.Parameter(torch.zeros(1, prompt_length, text_dim))
+
+    # --- branches -----------------------------------------------------------------------------------------
+
+    def encode_conditions(self, conditions: PatchConditions) -> PatchFeatures:
+        """Runs both branches: once per patch, before denoising."""
+        micro = self.micro_embedder(conditions)
+        global_tokens = self.global_encoder(conditions.global_latents, conditions.location_mask)
+        global_tokens = self.condition_embedder.image_embedder(global_tokens)  # type: ignore[misc]
+        tokens = self.condition_embedding(conditions.patch_latents).flatten(2).transpose(1, 2)
+        if self.config.branch_input == "noisy":
+            return PatchFeatures((tokens,), global_tokens, micro)
+        # The branch is a copy of the base looking at a noisy video: it is told that video's own noise level.
+        _, time_proj, prompt = self._embed_time_and_prompt(conditions.noise_timestep, None, micro)
+        rotary_emb = self.rope(conditions.patch_latents)
+        return PatchFeatures(self._run_branch(tokens, prompt, time_proj, rotary_emb), global_tokens, micro)
+
+    def _run_branch(
+        self, tokens: Tensor, prompt: Tensor, time_proj: Tensor, rotary_emb: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, ...]:
+        features = []
+        for block in self.branch_blocks:
+            tokens = self._run_block(block, tokens, prompt, time_proj, rotary_emb)
+            features.append(tokens)
+        return tuple(features)
+
+    def _embed_time_and_prompt(
+        self, timestep: Tensor, encoder_hidden_states: Tensor | None, micro: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if encoder_hidden_states is None:
+            encoder_hidden_states = self.prompt_embeds.expand(timestep.shape[0], -1, -1)
+        if encoder_hidden_states.shape[1] != self.config.prompt_length:
+            raise ValueError(
+                f"got a prompt of {encoder_hidden_states.shape[1]} tokens; the model needs {self.config.prompt_length}"
+            )
+        embedder = self.condition_embedder
+        temb, _, prompt, _ = embedder(timestep, encoder_hidden_states)
+        if micro is not None:
+            temb = temb + micro.type_as(temb)
+        return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1)), prompt
+
+    def _run_block(self, block: nn.Module, *args: Any) -> Tensor:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(block, *args)
+        return block(*args)
+
+    # --- denoising ----------------------------------------------------------------------------------------
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        features: PatchFeatures | None = None,
+        branch_scale: float = 1.0,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
+        """Velocity of noisy latents.
+
+        Args:
+            hidden_states: (N, C, T, h, w) noisy latents of N patches.
+            timestep: (N,), 1000 * sigma.
+            encoder_hidden_states: (N, prompt_length, text_dim); the stored fixed prompt if None.
+            features: from `encode_conditions`; without them the model is the (LoRA-adapted) base.
+            branch_scale: strength of the patch branch.
+        """
+        num_patches, _, num_frames, height, width = hidden_states.shape
+        p_t, p_h, p_w = self.config.patch_size
+        if num_frames % p_t or height % p_h or width % p_w:
+            raise ValueError(f"latents {tuple(hidden_states.shape)} are no multiple of the token {(p_t, p_h, p_w)}")
+
+        # 1. Tokens
+        rotary_emb = self.rope(hidden_states)
+        tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2).contiguous()  # (N, L, D)
+
+        # 2. Time, micro-conditions, prompt and global tokens
+        micro = None if features is None else features.micro
+        temb, time_proj, prompt = self._embed_time_and_prompt(timestep, encoder_hidden_states, micro)
+        context = prompt if features is None else torch.cat([features.global_tokens.type_as(prompt), prompt], dim=1)
+
+        # 3. Patch features
+        patch_features: tuple[Tensor, ...] = () if features is None else features.patch
+        if features is not None and self.config.branch_input == "noisy":
+            patch_features = self._run_branch(tokens + patch_features[0], prompt, time_proj, rotary_emb)
+
+        # 4. Blocks
+        for index, block in enumerate(self.blocks):
+            hint = None
+            if patch_features:
+                hint = patch_features[index * len(patch_features) // len(self.blocks)] * branch_scale
+            tokens = self._run_block(block, tokens, context, time_proj, rotary_emb, hint)
+
+        # 5. Output norm, projection, back to latents
+        shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
+        tokens = (self.norm_out(tokens.float()) * (1 + scale) + shift).type_as(tokens)
+        tokens = self.proj_out(tokens)
+        tokens = tokens.reshape(num_patches, num_frames // p_t, height // p_h, width // p_w, p_t, p_h, p_w, -1)
+        sample = tokens.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    # --- from a base, and back to the adapter alone -------------------------------------------------------
+
+    @classmethod
+    def from_base(
+        cls, base: WanTransformer3DModel, *, prompt_embeds: Tensor | None = None, **adapter_config: Any
+    ) -> PatchVSRTransformer3DModel:
+        """Builds the model around a base's weights, with the branch copied from its blocks and all gates at zero.
+
+        `prompt_embeds` (1, prompt_length, text_dim) is the base's text embedding of the fixed prompt. Raises
+        ValueError where the base is not a plain text-to-video Wan transformer.
+        """
+        if prompt_embeds is not None:
+            adapter_config["prompt_length"] = prompt_embeds.shape[1]
+        base_config = {name: value for name, value in base.config.items() if not name.startswith("_")}
+        for name in ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len"):
+            if base_config.pop(name, None) is not None:
+                raise ValueError(f"the base has {name}: give a text-to-video base, not an image-to-video one")
+        model = cls(**base_config, **adapter_config)
+        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
+        if unexpected or set(missing) != set(model.adapter_state_dict()):
+            raise ValueError(f"the base does not fit: unexpected {unexpected[:3]}, missing {sorted(missing)[:3]}")
+        step = max(1, len(model.blocks) // max(1, len(model.branch_blocks)))
+        for index, block in enumerate(model.branch_blocks):
+            block.load_state_dict(base.blocks[min(index * step, len(base.blocks) - 1)].state_dict())
+        if prompt_embeds is not None:
+            with torch.no_grad():
+                model.prompt_embeds.copy_(prompt_embeds)
+        return model.to(base.dtype)
+
+    def adapter_state_dict(self) -> dict[str, Tensor]:
+        """The adapter's tensors: all that the base does not have, LoRA aside."""
+        return {name: value for name, value in self.state_dict().items() if ADAPTER_KEYS.fullmatch(name)}
+
+    def train_adapter_and_lora(self, *, rank: int = 16) -> None:
+        """Adds LoRA to the base's blocks (unless rank is 0) and leaves exactly LoRA and adapter trainable.
+
+        The fixed prompt stays fixed. peft freezes all it does not own, so the adapter is thawed afterwards.
+        """
+        self.requires_grad_(False)
+        if rank:
+            from peft import LoraConfig
+
+            self.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS))
+        for name, parameter in self.named_parameters():
+            if ADAPTER_KEYS.fullmatch(name) and name != "prompt_embeds":
+                parameter.requires_grad_(True)
+
+
+class MicroEmbedder(nn.Module):
+    """Scale factor, crop box and noise-augmentation timestep -> a vector added to the time embedding."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.frequencies = Timesteps(MICRO_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.mlp = TimestepEmbedding(NUM_MICRO_CONDITIONS * MICRO_CHANNELS, dim)
+        zero_init(self.mlp.linear_2)
+
+    def forward(self, conditions: PatchConditions) -> Tensor:
+        # Brought to about 0..1000, the range that sinusoidal embeddings are made for.
+        scale = conditions.scale.float().log2().unsqueeze(1) * 250
+        values = torch.cat([scale, conditions.crop_box.float() * 1000, conditions.noise_timestep.float().unsqueeze(1)], 1)
+        embedded = self.frequencies(values.flatten()).unflatten(0, values.shape).flatten(1)
+        return self.mlp(embedded.to(self.mlp.linear_1.weight.dtype))
+
+
+def zero_init(linear: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def sincos_3d(dim: int, grid: tuple[int, ...] | torch.Size, device: torch.device) -> Tensor:
+    """(L, dim) sine-cosine code of the position in the frame: time in steps, height and width from 0 to 1."""
+    time, height, width = grid
+    positions = torch.meshgrid(
+        torch.arange(time, device=device, dtype=torch.float32) * 10,
+        (torch.arange(height, device=device) + 0.5) / height * 1000,
+        (torch.arange(width, device=device) + 0.5) / width * 1000,
+        indexing="ij",
+    )
+    channels = [dim - 2 * (dim // 3), dim // 3, dim // 3]
+    codes = [_sincos(p.flatten(), c) for p, c in zip(positions, channels, strict=True)]
+    return torch.cat(codes, dim=1)
+
+
+def _sincos(positions: Tensor, channels: int) -> Tensor:
+    half = (channels + 1) // 2
+    rates = 10000.0 ** (-torch.arange(half, device=positions.device) / half)
+    angles = positions.unsqueeze(1) * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :channels]

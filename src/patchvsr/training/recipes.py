@@ -1,0 +1,39 @@
+"""Recipes: typed training configurations, one function each; every field can be overridden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from patchvsr.training.degradation import Degradation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training stage. Sizes in pixels and frames; `num_frames` is 4k+1."""
+
+    stage: str
+    name: str
+    data: str = "../shared/data/train"
+    packed: str = "runs/packed"
+    output: str = "runs/mini"
+    steps: int = 1000
+    batch_size: int = 4
+    num_frames: int = 5
+    size: int = 192
+    learning_rate: float = 4e-4
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    spectral_weight: float = 0.1
+    checkpoint_every: int = 250
+    log_every: int = 20
+    seed: int = 0
+    degradation: Degradation = field(default_factory=Degradation)
+
+
+def mini_codec() -> Recipe:
+    return Recipe(stage="codec", name="mini_codec", steps=6000, batch_size=4, num_frames=5, size=192)
+
+
+RECIPES = {"mini_codec": mini_codec}
