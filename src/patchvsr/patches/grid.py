@@ -1,0 +1,109 @@
+"""Boxes on the latent canvas: a tiling is the product of the windows along time, height and width.
+
+Everything here is whole numbers in latent cells, so the same canvas always gets the same boxes and weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from patchvsr.errors import SettingsError
+from patchvsr.patches.windows import WEIGHT_UNIT, Line, windows
+
+Triple = tuple[int, int, int]
+
+AXES = ("frames", "height", "width")
+
+
+@dataclass(frozen=True, order=True)
+class Box:
+    """The place of a patch: half-open ranges of time, height and width. Boxes sort in that order."""
+
+    t0: int
+    t1: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> Triple:
+        """(T, H, W) of the box."""
+        return self.t1 - self.t0, self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[EllipsisType, slice, slice, slice]:
+        """Index of the box in the last three dimensions of a (..., T, H, W) tensor."""
+        return ..., slice(self.t0, self.t1), slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def scaled(self, ft: int, fy: int, fx: int) -> "Box":
+        """The same place on a grid that is `ft`, `fy`, `fx` times finer, as pixels are to latents."""
+        return Box(self.t0 * ft, self.t1 * ft, self.y0 * fy, self.y1 * fy, self.x0 * fx, self.x1 * fx)
+
+
+@dataclass(frozen=True)
+class WeightedBox:
+    """A box and its weights along time, height and width, in 1/256."""
+
+    box: Box
+    profiles: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    def weight(self) -> Tensor:
+        """Weights (t, h, w), float32 in [0, 1] and exact: over a tiling they sum to 1 at every cell."""
+        t, y, x = (torch.tensor(profile, dtype=torch.int32) for profile in self.profiles)
+        return (t[:, None, None] * y[:, None] * x).to(torch.float32) / WEIGHT_UNIT**3
+
+
+def tiling(
+    shape: Sequence[int],
+    patch: Sequence[int],
+    mode: str,
+    *,
+    multiple: Sequence[int] = (1, 2, 2),
+    overlap: float = 0.25,
+    step: int = 0,
+) -> tuple[WeightedBox, ...]:
+    """Boxes of exactly `patch` that cover a canvas, with weights that sum to exactly 1, in ascending order.
+
+    Args:
+        shape: canvas (T, H, W) in latent cells, padded where needed (see `padded_length`).
+        patch: box (t, h, w) in latent cells.
+        mode: a joint mode: `auxiliary` (PatchVSR's multi-patch joint modulation), `overlap`, `shifted`
+            or `independent`; `patchvsr.patches.windows` explains them.
+        multiple: the transformer's token size (t, h, w); boxes start on whole tokens.
+        overlap: least fraction that neighbours share in mode `overlap`.
+        step: denoising step; only mode `shifted` moves with it.
+
+    Raises:
+        SettingsError: unknown mode, overlap outside [0, 1), or a canvas that is smaller than a patch or not
+            a whole number of tokens.
+    """
+    axes = []
+    for i, (name, length, size, token) in enumerate(zip(AXES, shape, patch, multiple, strict=True)):
+        try:
+            # A third of a period apart: at no step do split lines move alike in two dimensions.
+            axes.append(windows(Line(length, size, token), mode, overlap=overlap, step=step, phase=i / 3))
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error}") from None
+    return tuple(
+        WeightedBox(
+            Box(t.start, t.start + patch[0], y.start, y.start + patch[1], x.start, x.start + patch[2]),
+            (t.weights, y.weights, x.weights),
+        )
+        for t, y, x in product(*axes)
+    )
+
+
+def padded_length(length: int, patch: int, multiple: int = 1) -> int:
+    """The smallest whole number of tokens of `multiple` that holds both `length` and one `patch`, in cells.
+
+    Raises:
+        SettingsError: an empty dimension, or a patch that is not a whole number of tokens.
+    """
+    if length < 1 or multiple < 1 or patch < 1 or patch % multiple:
+        raise SettingsError(f"cannot pad length {length} to patches of {patch} with tokens of {multiple}")
+    return max(patch, -(-length // multiple) * multiple)
