@@ -136,7 +136,10 @@ def test_weights_are_exact_in_float32() -> None:
     ("arguments", "message"),
     [
         (((5, 32, 64), (5, 32, 32), "diagonal"), "unknown joint mode 'diagonal'"),
-        (((5, 30, 64), (5, 32, 32), "auxiliary"), "height: canvas length 30 is smaller than the patch size 32"),
+        (
+            ((5, 30, 64), (5, 32, 32), "auxiliary"),
+            "height: canvas length 30 is smaller than the patch size 32",
+        ),
         (((5, 32, 63), (5, 32, 32), "auxiliary"), "width: .* multiples of 2"),
         (((5, 33, 64), (5, 31, 32), "auxiliary"), "height: .* multiples of 2"),
         (((0, 32, 32), (0, 32, 32), "auxiliary"), "at least 1"),
