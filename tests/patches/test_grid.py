@@ -1,6 +1,7 @@
 """Tilings: exact weights, whole tokens, the paper's numbers."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_overlap_keeps_its_promise_and_is_smooth() -> None:
         tokens = line.size // line.multiple
         promised = min(-(-tokens // 4), tokens - 1) * line.multiple
         starts = [window.start for window in windows(line, "overlap")]
-        assert all(line.size - (b - a) >= promised for a, b in zip(starts, starts[1:], strict=False))
+        assert all(line.size - (b - a) >= promised for a, b in pairwise(starts))
     left, _ = windows(Line(56, 32, 2), "overlap")
     falling = np.array(left.weights[24:])
     assert falling.tolist() == [254, 234, 199, 153, 103, 57, 22, 2]
@@ -136,7 +137,10 @@ def test_weights_are_exact_in_float32() -> None:
     ("arguments", "message"),
     [
         (((5, 32, 64), (5, 32, 32), "diagonal"), "unknown joint mode 'diagonal'"),
-        (((5, 30, 64), (5, 32, 32), "auxiliary"), "height: canvas length 30 is smaller than the patch size 32"),
+        (
+            ((5, 30, 64), (5, 32, 32), "auxiliary"),
+            "height: canvas length 30 is smaller than the patch size 32",
+        ),
         (((5, 32, 63), (5, 32, 32), "auxiliary"), "width: .* multiples of 2"),
         (((5, 33, 64), (5, 31, 32), "auxiliary"), "height: .* multiples of 2"),
         (((0, 32, 32), (0, 32, 32), "auxiliary"), "at least 1"),

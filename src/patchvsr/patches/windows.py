@@ -114,9 +114,9 @@ def _shifted_cuts(line: Line, step: int, phase: float) -> list[int]:
 def _auxiliary(line: Line) -> list[Window]:
     """PatchVSR's weights: auxiliary 1 - 2d/l, base 2d/l; d is the distance to the split line, l the segment.
 
-    An auxiliary window thus rules on its split line and has faded out in the middle of both segments. Where
-    it cannot reach that far (it is held inside the line, or an odd number of tokens puts it off centre) it
-    has faded out at the centre of the first cell outside, hence the half cells.
+    An auxiliary window thus rules on its split line and has faded out in the middle of both segments. One
+    of an odd number of tokens stands off centre, to the left; where it does not reach the right middle, it
+    has faded out at the centre of the first cell outside, hence the half cell.
     """
     cuts = line.cuts()
     starts = [line.start_around(cuts[0], cuts[1])]
@@ -124,8 +124,8 @@ def _auxiliary(line: Line) -> list[Window]:
     for left, split, right in zip(cuts, cuts[1:], cuts[2:], strict=False):
         auxiliary = line.start_around(split, split)
         starts += [auxiliary, line.start_around(split, right)]
-        ramps.append((max((left + split) / 2, auxiliary - 0.5), split))
-        ramps.append((split, min((split + right) / 2, auxiliary + line.size + 0.5)))
+        reach = auxiliary + line.size + 0.5
+        ramps += [((left + split) / 2, split), (split, min((split + right) / 2, reach))]
     return _hand_over(line, starts, ramps)
 
 
@@ -151,8 +151,7 @@ def _hand_over(
     """Windows at `starts`, where number i takes over from number i - 1 along `ramps[i - 1]`.
 
     Ramps ascend (neither end of one lies before the same end of its predecessor), so no weight is negative;
-    they may be of zero length. Windows that end up in the same place become one, and windows without weight
-    are dropped.
+    they may be of zero length. Windows that end up in the same place become one.
     """
     centres = np.arange(line.length) + 0.5
     curves = [_ramp(centres, begin, end, smooth) for begin, end in ramps]
@@ -163,7 +162,6 @@ def _hand_over(
     return [
         Window(start, tuple(share[start : start + line.size].tolist()))
         for start, share in sorted(shares.items())
-        if share.any()
     ]
 
 
