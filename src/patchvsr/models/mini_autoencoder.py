@@ -127,6 +127,9 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
     tune, and the noise added in training then has one meaning everywhere.
     """
 
+    spatial_factor = SPATIAL_FACTOR
+    temporal_factor = TEMPORAL_FACTOR
+
     @register_to_config
     def __init__(
         self,
@@ -139,6 +142,10 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         super().__init__()
         self.encoder = Encoder(latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
         self.decoder = Decoder(latent_channels, decoder_latent_hidden, decoder_channels, num_decoder_blocks)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
 
     @property
     def encoder_halo_px(self) -> int:

@@ -7,6 +7,7 @@ zero, as `from_base` leaves them, the model computes exactly what the base compu
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (diffusers' loader looks for it in this module)
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformer3DModel, WanTransformerBlock
 from torch import Tensor, nn
 
@@ -63,6 +65,15 @@ class PatchFeatures:
     patch: tuple[Tensor, ...]
     global_tokens: Tensor
     micro: Tensor
+
+    @staticmethod
+    def cat(batch: Sequence[PatchFeatures]) -> PatchFeatures:
+        """Features of several patches as one batch."""
+        return PatchFeatures(
+            tuple(torch.cat(layer) for layer in zip(*(one.patch for one in batch), strict=True)),
+            torch.cat([one.global_tokens for one in batch]),
+            torch.cat([one.micro for one in batch]),
+        )
 
 
 class DualCrossAttnProcessor:
@@ -300,7 +311,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     def from_base(
         cls, base: WanTransformer3DModel, *, prompt_embeds: Tensor | None = None, **adapter_config: Any
     ) -> PatchVSRTransformer3DModel:
-        """Builds the model around a base's weights, with the branch copied from its blocks and all gates at zero.
+        """Builds the model around a base's weights (shared, not copied), the branch copied from its blocks, gates zero.
 
         `prompt_embeds` (1, prompt_length, text_dim) is the base's text embedding of the fixed prompt. Raises
         ValueError where the base is not a plain text-to-video Wan transformer.
@@ -312,16 +323,20 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
             if base_config.pop(name, None) is not None:
                 raise ValueError(f"the base has {name}: give a text-to-video base, not an image-to-video one")
         model = cls(**base_config, **adapter_config)
-        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(base.dtype)
+        # Assigned, not copied: a large base is held once, and its layers kept in float32 stay so.
+        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False, assign=True)
         if unexpected or set(missing) != set(model.adapter_state_dict()):
             raise ValueError(f"the base does not fit: unexpected {unexpected[:3]}, missing {sorted(missing)[:3]}")
         step = max(1, len(model.blocks) // max(1, len(model.branch_blocks)))
         for index, block in enumerate(model.branch_blocks):
-            block.load_state_dict(base.blocks[min(index * step, len(base.blocks) - 1)].state_dict())
+            source = base.blocks[min(index * step, len(base.blocks) - 1)].state_dict()
+            block.load_state_dict({name: value.clone() for name, value in source.items()}, assign=True)
         if prompt_embeds is not None:
             with torch.no_grad():
                 model.prompt_embeds.copy_(prompt_embeds)
-        return model.to(base.dtype)
+        return model
 
     def adapter_state_dict(self) -> dict[str, Tensor]:
         """The adapter's tensors: all that the base does not have, LoRA aside."""

@@ -1,11 +1,53 @@
-"""What the model is told about the input: the canvas."""
+"""What the model is told about the input: the canvas, its latents, the global view, and each patch's place."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from patchvsr.models.transformer import PatchConditions
+from patchvsr.patches.canvas import crop_box_condition, location_mask
+from patchvsr.patches.grid import Box
 
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """(F, 3, h, w) in [0, 1] -> (F, 3, H, W), antialiased bicubic: the canvas of training and of upscaling alike."""
     return F.interpolate(frames, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class ClipConditions:
+    """Conditions of a whole clip, from which those of its patches are cut.
+
+    canvas_latents: (C, T, H/16, W/16), conditions of the canvas (see `Codec.encode_condition`)
+    global_latents: (C, T, hg, wg), the same of the whole clip at the base's own size
+    noise: (C, T, H/16, W/16), for noise augmentation
+    noise_timestep: 0 to 1000; the paper trains and samples at 200-300
+    scale: canvas height / input height
+    """
+
+    canvas_latents: Tensor
+    global_latents: Tensor
+    noise: Tensor
+    noise_timestep: float
+    scale: float
+
+    def of_patches(self, boxes: Sequence[Box]) -> PatchConditions:
+        """Cuts the conditions of patches out (paper, section 3.2)."""
+        sigma = self.noise_timestep / 1000
+        canvas_hw = tuple(self.canvas_latents.shape[-2:])
+        global_hw = tuple(self.global_latents.shape[-2:])
+        clean = torch.stack([self.canvas_latents[box.slices] for box in boxes])
+        noise = torch.stack([self.noise[box.slices] for box in boxes])
+        return PatchConditions(
+            patch_latents=(1 - sigma) * clean + sigma * noise,
+            global_latents=torch.stack([self.global_latents[:, box.t0 : box.t1] for box in boxes]),
+            location_mask=torch.stack([location_mask(box, canvas_hw, global_hw) for box in boxes]),
+            scale=torch.full((len(boxes),), self.scale),
+            crop_box=torch.tensor([crop_box_condition(box, canvas_hw) for box in boxes]),
+            noise_timestep=torch.full((len(boxes),), float(self.noise_timestep)),
+        )

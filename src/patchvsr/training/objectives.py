@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from diffusers import WanTransformer3DModel
 from torch import Generator, Tensor, nn
 
 from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
+from patchvsr.patches.canvas import crop_box_condition, location_mask
+from patchvsr.patches.grid import Box
+from patchvsr.sampling.conditions import resize_bicubic
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import degrade
 from patchvsr.training.recipes import Recipe
@@ -74,4 +78,132 @@ class CodecStage:
         return {"pixel": charbonnier(output, hq), "spectral": self.recipe.spectral_weight * spectral(output, hq)}
 
 
-STAGES: dict[str, Callable[..., Stage]] = {"codec": CodecStage}
+class BaseStage:
+    """The "pre-trained model": rectified flow on whole frames, v = eps - z_0, with a learned fixed prompt."""
+
+    def __init__(self, recipe: Recipe, codec: MiniAutoencoder, base: WanTransformer3DModel, prompt: nn.Parameter):
+        self.recipe, self.codec, self.base, self.prompt = recipe, codec.requires_grad_(False), base, prompt
+        self.modules: dict[str, nn.Module] = {"base": base, "prompt": nn.ParameterList([prompt])}
+
+    def batch(self, source: ClipSource, generator: Generator) -> dict[str, Tensor]:
+        recipe = self.recipe
+        clips = [
+            resize_bicubic(source.window(generator, recipe.num_frames, *[recipe.canvas_size] * 2), (recipe.size,) * 2)
+            for _ in range(recipe.batch_size)
+        ]
+        return {"hq": torch.stack(clips).transpose(1, 2) * 2 - 1}
+
+    def loss(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            latents = self.codec.encode(batch["hq"]).float()
+        noise, sigma = torch.randn(latents.shape, generator=generator), draw_sigma(len(latents), generator)
+        noisy = (1 - sigma) * latents + sigma * noise
+        prompt = self.prompt.expand(len(latents), -1, -1)
+        velocity = self.base(noisy, 1000 * sigma.flatten(), prompt).sample
+        return {"velocity": F.mse_loss(velocity.float(), noise - latents)}
+
+
+class AdapterStage:
+    """Dual-branch adapter and LoRA on patches, by rectified flow (paper, section 3.2 and 3.3)."""
+
+    def __init__(self, recipe: Recipe, codec: MiniAutoencoder, transformer: PatchVSRTransformer3DModel):
+        self.recipe, self.codec, self.transformer = recipe, codec.requires_grad_(False), transformer
+        self.modules: dict[str, nn.Module] = {"transformer": transformer}
+
+    def batch(self, source: ClipSource, generator: Generator) -> dict[str, Tensor]:
+        return patch_batch(source, generator, self.recipe)
+
+    def loss(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        sigma = draw_sigma(len(batch["hq"]), generator)
+        _, velocity, target = self._predict(batch, sigma, generator)
+        return {"velocity": F.mse_loss(velocity.float(), target)}
+
+    def _predict(
+        self, batch: dict[str, Tensor], sigma: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents at `sigma`, the model's velocity, and the true one."""
+        with torch.no_grad():
+            latents = self.codec.encode(batch["hq"]).float()
+            conditions = patch_conditions(self.codec, batch, self.recipe, generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy = (1 - sigma) * latents + sigma * noise
+        features = self.transformer.encode_conditions(conditions)
+        velocity = self.transformer(noisy, 1000 * sigma.flatten(), features=features).sample
+        return noisy, velocity, noise - latents
+
+
+class DistillStage(AdapterStage):
+    """Few steps: at the noise levels of 1 to 4 steps the estimate of the clean latents must already decode well.
+
+    Losses are in pixels; the decoder learns the estimates' smoothness along with the transformer. Some clips decode
+    from dropped latents, to keep the feed-forward preview.
+    """
+
+    def __init__(self, recipe: Recipe, codec: MiniAutoencoder, transformer: PatchVSRTransformer3DModel):
+        super().__init__(recipe, codec, transformer)
+        codec.decoder.requires_grad_(True)
+        self.modules = {"transformer": transformer, "codec": codec}
+
+    def loss(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        count, recipe = len(batch["hq"]), self.recipe
+        levels = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.25])
+        sigma = levels[torch.randint(len(levels), (count,), generator=generator)].view(-1, 1, 1, 1, 1)
+        noisy, velocity, target = self._predict(batch, sigma, generator)
+        estimate = noisy - sigma * velocity.float()
+        keep = (torch.rand(count, 1, 1, 1, 1, generator=generator) > 0.25).float()
+        output = self.codec.decode(estimate * keep, batch["canvas"])
+        return {
+            "pixel": charbonnier(output, batch["hq"]),
+            "spectral": recipe.spectral_weight * spectral(output, batch["hq"]),
+            "velocity": 0.02 * F.mse_loss(velocity.float(), target),
+        }
+
+
+def draw_sigma(count: int, generator: Generator) -> Tensor:
+    """Noise levels (N, 1, 1, 1, 1): uniform, with a third at 1, where few-step sampling starts."""
+    sigma = torch.rand(count, generator=generator)
+    sigma[torch.rand(count, generator=generator) < 1 / 3] = 1.0
+    return sigma.view(-1, 1, 1, 1, 1)
+
+
+def patch_batch(source: ClipSource, generator: Generator, recipe: Recipe) -> dict[str, Tensor]:
+    """Patches cut from canvases, each with the global view and its place on it."""
+    items: list[dict[str, Tensor]] = []
+    side, cell = recipe.canvas_size, 16
+    for _ in range(recipe.batch_size):
+        clip = source.window(generator, recipe.num_frames, side, side)
+        canvas, scale = degrade(clip, generator, recipe.degradation)
+        top, left = (2 * torch.randint((side - recipe.size) // (2 * cell) + 1, (2,), generator=generator)).tolist()
+        cells = recipe.size // cell
+        box = Box(0, 1, top, top + cells, left, left + cells)
+        area = box.scaled(1, cell, cell).slices[2:]
+        items.append(
+            {
+                "hq": clip[(..., *area)].transpose(0, 1) * 2 - 1,
+                "canvas": canvas[(..., *area)].transpose(0, 1) * 2 - 1,
+                "global": resize_bicubic(canvas, (recipe.size, recipe.size)).transpose(0, 1) * 2 - 1,
+                "mask": location_mask(box, (side // cell,) * 2, (cells,) * 2),
+                "box": torch.tensor(crop_box_condition(box, (side // cell,) * 2)),
+                "scale": torch.tensor(scale),
+            }
+        )
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def patch_conditions(
+    codec: MiniAutoencoder, batch: dict[str, Tensor], recipe: Recipe, generator: Generator
+) -> PatchConditions:
+    """Conditions of a training batch; half of the patches without noise augmentation."""
+    clean = codec.encode_condition(batch["canvas"]).float()
+    level = torch.rand(len(clean), generator=generator) * recipe.max_noise_timestep
+    level[torch.rand(len(clean), generator=generator) < 0.5] = 0.0
+    sigma = (level / 1000).view(-1, 1, 1, 1, 1)
+    noise = torch.randn(clean.shape, generator=generator)
+    return PatchConditions(
+        patch_latents=(1 - sigma) * clean + sigma * noise,
+        global_latents=codec.encode_condition(batch["global"]).float(),
+        location_mask=batch["mask"],
+        scale=batch["scale"],
+        crop_box=batch["box"],
+        noise_timestep=level,
+    )

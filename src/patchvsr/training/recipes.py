@@ -26,6 +26,9 @@ class Recipe:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
     spectral_weight: float = 0.1
+    canvas_size: int = 512  # adapter, distill: side of the canvas that patches of `size` are cut from
+    max_noise_timestep: float = 300.0  # adapter, distill: noise augmentation is drawn from 0 to this
+    lora_rank: int = 16
     checkpoint_every: int = 250
     log_every: int = 20
     seed: int = 0
@@ -33,7 +36,21 @@ class Recipe:
 
 
 def mini_codec() -> Recipe:
-    return Recipe(stage="codec", name="mini_codec", steps=6000, batch_size=4, num_frames=5, size=192)
+    return Recipe(stage="codec", name="mini_codec", steps=3000, batch_size=4, num_frames=5, size=192)
 
 
-RECIPES = {"mini_codec": mini_codec}
+def mini_base() -> Recipe:
+    return Recipe(stage="base", name="mini_base", steps=400, batch_size=8, num_frames=9, size=256, learning_rate=6e-4)
+
+
+def mini_adapter() -> Recipe:
+    return Recipe(stage="adapter", name="mini_adapter", steps=800, batch_size=6, num_frames=9, size=256)
+
+
+def mini_distill() -> Recipe:
+    return Recipe(
+        stage="distill", name="mini_distill", steps=700, batch_size=4, num_frames=5, size=256, learning_rate=2e-4
+    )
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (mini_codec, mini_base, mini_adapter, mini_distill)}

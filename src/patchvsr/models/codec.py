@@ -1,0 +1,38 @@
+"""What the pipeline asks of an autoencoder, so that the bundled one and Wan's are interchangeable."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Codec(Protocol):
+    """Pixels in [-1, 1] to latents and back. Frames come as 4k+1, sides as multiples of `spatial_factor`."""
+
+    spatial_factor: int
+    temporal_factor: int
+
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def condition_channels(self) -> int: ...
+    @property
+    def encoder_halo_px(self) -> int: ...
+    @property
+    def decoder_halo_px(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode(self, video: Tensor) -> Tensor:
+        """(N, 3, F, H, W) -> latents (N, C, T, h, w) of about unit variance."""
+        ...
+
+    def encode_condition(self, canvas: Tensor) -> Tensor:
+        """(N, 3, F, H, W) low-quality canvas -> what the transformer sees of it (N, condition_channels, T, h, w)."""
+        ...
+
+    def decode(self, latents: Tensor, reference: Tensor) -> Tensor:
+        """Latents and the low-quality canvas, which a codec may use or not -> (N, 3, F, H, W)."""
+        ...

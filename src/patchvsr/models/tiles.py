@@ -1,0 +1,67 @@
+"""Codecs work on tiles cut with a halo of their receptive field, so tiles equal the whole and memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from patchvsr.models.codec import Codec
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Pixel ranges (y0, y1, x0, x1): `inner` is kept, `outer` is inner plus halo, clipped at the frame."""
+
+    inner: tuple[int, int, int, int]
+    outer: tuple[int, int, int, int]
+
+
+def tiles(height: int, width: int, tile_px: int, halo_px: int, cell_px: int) -> Iterator[Tile]:
+    """Near-equal tiles of at most `tile_px`, in whole latent cells; sides must be multiples of `cell_px`."""
+    for y0, y1 in _cuts(height, tile_px, cell_px):
+        for x0, x1 in _cuts(width, tile_px, cell_px):
+            outer = (max(0, y0 - halo_px), min(height, y1 + halo_px), max(0, x0 - halo_px), min(width, x1 + halo_px))
+            yield Tile((y0, y1, x0, x1), outer)
+
+
+def _cuts(length: int, tile_px: int, cell_px: int) -> list[tuple[int, int]]:
+    cells, count = length // cell_px, -(-length // max(tile_px, cell_px))
+    edges = [index * cells // count * cell_px for index in range(count + 1)]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def encode_condition_tiled(codec: Codec, canvas: Tensor, tile_px: int) -> Tensor:
+    """Canvas (3, F, H, W) in [-1, 1] -> conditions (C, T, h, w), equal to encoding the whole."""
+    factor, (_, num_frames, height, width) = codec.spatial_factor, canvas.shape
+    latent_frames = (num_frames - 1) // codec.temporal_factor + 1
+    condition = torch.empty(codec.condition_channels, latent_frames, height // factor, width // factor)
+    for tile in tiles(height, width, tile_px, codec.encoder_halo_px, factor):
+        encoded = codec.encode_condition(_cut(canvas, tile.outer).unsqueeze(0).to(codec.device))[0].float().cpu()
+        _cut(condition, tile.inner, factor).copy_(_cut(encoded, _relative(tile), factor))
+    return condition
+
+
+def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int) -> Tensor:
+    """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole."""
+    factor = codec.spatial_factor
+    video = torch.empty_like(canvas)
+    for tile in tiles(*canvas.shape[-2:], tile_px, codec.decoder_halo_px, factor):
+        reference = _cut(canvas, tile.outer).unsqueeze(0).to(codec.device)
+        cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(codec.device)
+        decoded = codec.decode(cells, reference)[0].to(canvas)
+        _cut(video, tile.inner).copy_(_cut(decoded, _relative(tile)))
+    return video
+
+
+def _cut(x: Tensor, area: tuple[int, int, int, int], factor: int = 1) -> Tensor:
+    y0, y1, x0, x1 = (side // factor for side in area)
+    return x[..., y0:y1, x0:x1]
+
+
+def _relative(tile: Tile) -> tuple[int, int, int, int]:
+    top, _, left, _ = tile.outer
+    y0, y1, x0, x1 = tile.inner
+    return y0 - top, y1 - top, x0 - left, x1 - left

@@ -1,0 +1,309 @@
+"""PatchVSR as a diffusers pipeline: a clip in, a larger clip out, in memory that the patch size bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Generator, Tensor
+
+from patchvsr.errors import SettingsError
+from patchvsr.models.codec import Codec
+from patchvsr.models.registry import resolve_model
+from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
+from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
+from patchvsr.patches.grid import Box, WeightedBox, padded_length, tiling
+from patchvsr.sampling.conditions import ClipConditions, resize_bicubic
+from patchvsr.sampling.joint import denoise
+from patchvsr.sampling.noise import noise_frames
+from patchvsr.sampling.schedule import make_scheduler
+
+# Noise for augmentation and noise to denoise must not be the same numbers.
+AUGMENTATION_SEED_OFFSET = 1 << 32
+
+
+@dataclass
+class PatchVSROutput(BaseOutput):
+    """`frames`: the restored clip; `latents`: its latents (C, T, h, w), None for 0 steps, to pass on to the next chunk."""
+
+    frames: Tensor | np.ndarray | list[Any]
+    latents: Tensor | None = None
+
+
+class PatchVSRPipeline(DiffusionPipeline):
+    """Restores a low-quality clip patch by patch (Du et al., CVPR 2025).
+
+    Config:
+        patch_px: side of a patch on the canvas, the one size the base knows.
+        patch_frames: frames of a patch, 4k+1; longer clips are joined in time like patches in space.
+        num_inference_steps, joint_mode, noise_timestep: the model's defaults.
+    """
+
+    model_cpu_offload_seq = "transformer->codec"
+
+    def __init__(
+        self,
+        transformer: PatchVSRTransformer3DModel,
+        codec: Codec,
+        patch_px: int = 512,
+        patch_frames: int = 17,
+        num_inference_steps: int = 1,
+        joint_mode: str = "auxiliary",
+        noise_timestep: float = 0.0,
+    ):
+        super().__init__()
+        self.register_modules(transformer=transformer, codec=codec)
+        self.register_to_config(
+            patch_px=patch_px,
+            patch_frames=patch_frames,
+            num_inference_steps=num_inference_steps,
+            joint_mode=joint_mode,
+            noise_timestep=noise_timestep,
+        )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path = "mini", **kwargs: Any) -> PatchVSRPipeline:
+        """Loads a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only."""
+        kwargs.setdefault("use_safetensors", True)
+        return super().from_pretrained(resolve_model(name_or_path), **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        video: Tensor | np.ndarray | Sequence[Any],
+        *,
+        scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        num_inference_steps: int | None = None,
+        joint_mode: str | None = None,
+        generator: Generator | None = None,
+        seed: int | None = None,
+        noise_timestep: float | None = None,
+        branch_scale: float = 1.0,
+        batch_size: int = 1,
+        tile_px: int = 1280,
+        first_frame: int = 0,
+        known_latents: Tensor | None = None,
+        output_type: str = "pt",
+        callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
+        return_dict: bool = True,
+    ) -> PatchVSROutput | tuple[Any, ...]:
+        """Upscales one clip.
+
+        Args:
+            video: (F, 3, h, w) tensor or (F, h, w, 3) array in [0, 1] (uint8 arrays: 0 to 255), or PIL images.
+            scale: canvas size / input size; 4 if neither this nor `size` is given.
+            size: (width, height) of the output in pixels, instead of `scale`.
+            num_inference_steps: denoising steps; 0 decodes without latents, a feed-forward preview.
+            joint_mode: auxiliary (the paper's), overlap, shifted or independent.
+            generator, seed: source of the noise; seed 0 if neither is given.
+            noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
+            branch_scale: strength of the patch branch.
+            batch_size: patches per model call; the result does not depend on it.
+            tile_px: largest side of a codec tile, halo aside; bounds memory.
+            first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
+            known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
+            output_type: "pt" (F, 3, H, W), "np" (F, H, W, 3), "pil"; or "latent" to skip decoding.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": ...}) after each step.
+
+        Returns:
+            `PatchVSROutput`, or a tuple of its fields.
+
+        Raises:
+            SettingsError: a setting out of its range. FloatingPointError: NaN, with the stage named.
+        """
+        # 1. Input: (F, 3, h, w) in [0, 1], padded by its last frame to 4k+1 frames.
+        lq = as_frames(video)
+        num_frames = lq.shape[0]
+        width, height = target_size(lq, scale, size)
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        seed = _seed(generator, seed)
+        if steps < 0:
+            raise SettingsError(f"num_inference_steps is {steps}: give 0 (preview) or more")
+        if first_frame % self.codec.temporal_factor:
+            raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.codec.temporal_factor}")
+        lq = _pad_frames(lq, self.codec.temporal_factor)
+
+        # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
+        canvas = self._canvas(lq, height, width)
+
+        # 3. Latents: jointly denoised, or none at all.
+        latents = None
+        if steps > 0:
+            noise_timestep = self.config.noise_timestep if noise_timestep is None else noise_timestep
+            conditions = self._conditions(canvas, noise_timestep, height / lq.shape[-2], seed, first_frame)
+            joint_mode = joint_mode or self.config.joint_mode
+            latents = self._denoise(
+                conditions, steps, joint_mode, seed, first_frame, branch_scale, batch_size, known_latents,
+                callback_on_step_end,
+            )  # fmt: skip
+
+        # 4. Pixels, cropped back to the target size and the true number of frames.
+        frames: Any = latents
+        if output_type != "latent":
+            cells = self._latent_shape(canvas) if latents is None else latents
+            if latents is None:
+                cells = torch.zeros(cells)
+            decoded = decode_tiled(self.codec, cells, canvas, tile_px)
+            if not torch.isfinite(decoded).all():
+                raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
+            frames = decoded[:, :num_frames, :height, :width].transpose(0, 1).add_(1).div_(2).clamp_(0, 1)
+            frames = _as_output(frames, output_type)
+        self.maybe_free_model_hooks()
+        return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
+
+    # --- steps of __call__ --------------------------------------------------------------------------------
+
+    def _canvas(self, lq: Tensor, height: int, width: int) -> Tensor:
+        cell = self.codec.spatial_factor
+        token = self.transformer.config.patch_size[1] * cell
+        padded = [padded_length(side, self.config.patch_px, token) for side in (height, width)]
+        canvas = resize_bicubic(lq, (height, width)).mul_(2).sub_(1)
+        margins = (0, padded[1] - width, 0, padded[0] - height)
+        if any(margins):
+            canvas = torch.nn.functional.pad(canvas, margins, mode="replicate")
+        return canvas.transpose(0, 1)
+
+    def _latent_shape(self, canvas: Tensor) -> tuple[int, int, int, int]:
+        _, num_frames, height, width = canvas.shape
+        factor = self.codec.spatial_factor
+        latent_frames = (num_frames - 1) // self.codec.temporal_factor + 1
+        return self.codec.latent_channels, latent_frames, height // factor, width // factor
+
+    def _conditions(
+        self, canvas: Tensor, noise_timestep: float, scale: float, seed: int, first_frame: int
+    ) -> ClipConditions:
+        patch_px = self.config.patch_px
+        view = resize_bicubic(canvas.transpose(0, 1).add(1).div_(2), (patch_px, patch_px)).mul_(2).sub_(1)
+        canvas_latents = encode_condition_tiled(self.codec, canvas, patch_px)
+        channels, _, height, width = canvas_latents.shape
+        first_latent = first_frame // self.codec.temporal_factor
+        if noise_timestep > 0:
+            seed = seed + AUGMENTATION_SEED_OFFSET
+            noise = noise_frames(seed, first_latent, canvas_latents.shape[1], (channels, height, width))
+        else:
+            noise = torch.zeros(()).expand(canvas_latents.shape)
+        return ClipConditions(
+            canvas_latents=canvas_latents,
+            global_latents=encode_condition_tiled(self.codec, view.transpose(0, 1), patch_px),
+            noise=noise,
+            noise_timestep=noise_timestep,
+            scale=scale,
+        )
+
+    def _denoise(
+        self,
+        conditions: ClipConditions,
+        steps: int,
+        joint_mode: str,
+        seed: int,
+        first_frame: int,
+        branch_scale: float,
+        batch_size: int,
+        known_latents: Tensor | None,
+        callback: Callable[..., dict[str, Any] | None] | None,
+    ) -> Tensor:
+        transformer, factor = self.transformer, self.codec.temporal_factor
+        device, dtype = self._execution_device, transformer.dtype
+        _, latent_frames, height, width = conditions.canvas_latents.shape
+        patch_cells = self.config.patch_px // self.codec.spatial_factor
+        patch = (min(latent_frames, (self.config.patch_frames - 1) // factor + 1), patch_cells, patch_cells)
+        features: dict[Box, PatchFeatures] = {}
+
+        def features_of(box: Box) -> PatchFeatures:
+            if box in features:
+                return features[box]
+            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device, dtype))
+            if steps > 1 and joint_mode != "shifted":  # otherwise no box comes twice
+                features[box] = computed
+            return computed
+
+        def velocity(patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
+            timesteps = torch.full((len(boxes),), timestep, device=device)
+            steering = PatchFeatures.cat([features_of(box) for box in boxes])
+            return transformer(
+                patches.to(device, dtype), timesteps, features=steering, branch_scale=branch_scale
+            ).sample.float()
+
+        def tilings(step: int) -> tuple[WeightedBox, ...]:
+            token = transformer.config.patch_size
+            return tiling((latent_frames, height, width), patch, joint_mode, multiple=token, step=step)
+
+        scheduler = make_scheduler(steps)
+
+        def on_step(step: int, _: int, latents: Tensor) -> Tensor | None:
+            if callback is None:
+                return None
+            answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
+            return (answer or {}).get("latents")
+
+        noise = noise_frames(
+            seed, first_frame // factor, latent_frames, (self.codec.latent_channels, height, width)
+        )
+        return denoise(
+            velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step
+        )
+
+
+def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+    """Any accepted clip as (F, 3, h, w) float32 in [0, 1]. Raises SettingsError for another shape or range."""
+    if isinstance(video, Tensor):
+        frames = video.detach().float().cpu()
+    else:
+        array = np.asarray(video) if isinstance(video, np.ndarray) else np.stack([np.asarray(image) for image in video])
+        depth = float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
+        frames = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 1).float().div_(depth)
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise SettingsError(
+            f"got a video of shape {tuple(frames.shape)}: needed are frames (F, 3, h, w) as a tensor, "
+            "(F, h, w, 3) as an array, or RGB images"
+        )
+    if frames.amin() < 0 or frames.amax() > 1:
+        raise SettingsError("float frames must lie in [0, 1]")
+    return frames
+
+
+def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) of the output from `scale` or `size`; x4 by default."""
+    if size is not None:
+        if scale is not None:
+            raise SettingsError("give scale or size, not both")
+        if min(size) < 1:
+            raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
+        return size
+    scale = 4.0 if scale is None else scale
+    if not 0 < scale < float("inf"):
+        raise SettingsError(f"scale is {scale}: it must be greater than 0")
+    return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
+
+
+def _seed(generator: Generator | None, seed: int | None) -> int:
+    if generator is None:
+        return seed or 0
+    if seed is not None:
+        raise SettingsError("give generator or seed, not both")
+    return int(torch.randint(2**31, (), generator=generator, device=generator.device))
+
+
+def _pad_frames(lq: Tensor, factor: int) -> Tensor:
+    missing = (1 - lq.shape[0]) % factor
+    return torch.cat([lq, lq[-1:].expand(missing, -1, -1, -1)]) if missing else lq
+
+
+def _as_output(frames: Tensor, output_type: str) -> Any:
+    if output_type == "pt":
+        return frames
+    array = frames.permute(0, 2, 3, 1).numpy()
+    if output_type == "np":
+        return array
+    if output_type == "pil":
+        from PIL import Image
+
+        return [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in array]
+    raise SettingsError(f"unknown output_type {output_type!r}: choose pt, np, pil or latent")
