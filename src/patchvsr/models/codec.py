@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable  # diffusers checks a pipeline's parts against their annotations
 class Codec(Protocol):
     """Pixels in [-1, 1] to latents and back. Frames come as 4k+1, sides as multiples of `spatial_factor`."""
 
