@@ -190,13 +190,14 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         prompt_length: int = 512,
     ):
         dim = num_attention_heads * attention_head_dim
+        own_config = self._internal_dict
         # Built without blocks: ours replace them, and a 14B base should not be allocated twice.
         super().__init__(
             patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
             ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=dim, added_kv_proj_dim=dim,
             rope_max_seq_len=rope_max_seq_len,
         )  # fmt: skip
-        self.register_to_config(num_layers=num_layers)
+        self._internal_dict = own_config  # the base's constructor has put its own arguments there
         block_args = (dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
         self.blocks = nn.ModuleList(
             PatchVSRBlock(*block_args, added_kv_proj_dim=dim, prompt_length=prompt_length) for _ in range(num_layers)
