@@ -1,1 +1,24 @@
-"""Reading and writing media with PyAV. No models in here."""
+"""Reading and writing media with PyAV. No models in here.
+
+Every frame carries its exact time from decoder to muxer; streams that are not video are copied; a file is
+either read completely or refused; an output appears under its name only when it is complete.
+"""
+
+from patchvsr.media.color import ColorTags
+from patchvsr.media.encoders import EncodeSettings
+from patchvsr.media.frames import Frame
+from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.probe import probe
+from patchvsr.media.reader import open_reader
+from patchvsr.media.writer import open_writer
+
+__all__ = [
+    "ColorTags",
+    "EncodeSettings",
+    "Frame",
+    "StreamInfo",
+    "VideoInfo",
+    "open_reader",
+    "open_writer",
+    "probe",
+]

@@ -1,0 +1,217 @@
+"""YUV <-> RGB with the matrix and range the file is tagged with.
+
+swscale converts 8-bit pixels (measured: within 0.51 levels of the exact formula). Beyond 8 bits it is
+not used for the matrix: it maps white to 65280 instead of 65535 and writes super-white on the way back.
+There swscale only resamples chroma and the matrix is computed here, in float32, element by element, so
+that the result is the same on every machine. Transfer curves and primaries are carried, never converted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+# H.273 code points, as PyAV reports them.
+RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
+LIMITED, FULL = 1, 2
+
+# H.273 matrix: (kr, kb) of the luma equation, swscale's number of the same matrix.
+MATRICES = {
+    1: (0.2126, 0.0722, 1),
+    4: (0.30, 0.11, 4),
+    5: (0.299, 0.114, 5),
+    6: (0.299, 0.114, 5),
+    7: (0.212, 0.087, 7),
+    9: (0.2627, 0.0593, 9),
+}
+
+# The first choice is the chroma filter; the rest makes swscale exact and independent of the CPU.
+_SWS_FLAGS = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """H.273 code points; 2 is "unspecified" for all but the range, where it is 0 (1 limited, 2 full)."""
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    range: int = 0
+
+    def resolved(self, height: int) -> ColorTags:
+        """Fill in the matrix and range needed for a conversion.
+
+        Unspecified matrix: BT.709 from 720 rows on, SMPTE 170M (BT.601) below; unspecified range:
+        limited. The writer tags its output with this choice, because an upscaled file without a tag
+        would be guessed differently from its source. RGB keeps matrix 0 and is full range.
+        """
+        if self.matrix == RGB:
+            return replace(self, range=FULL)
+        matrix = self.matrix
+        if matrix in (UNSPECIFIED, 3):  # 3 is reserved: some encoders write it for "unknown"
+            matrix = BT709 if height >= 720 else SMPTE170M
+        return replace(self, matrix=matrix, range=self.range or LIMITED)
+
+    def for_yuv(self) -> ColorTags:
+        """The tags of YUV made from this source: BT.709 limited if it was RGB."""
+        return replace(self, matrix=BT709, range=LIMITED) if self.matrix == RGB else self
+
+    def for_rgb(self) -> ColorTags:
+        """The tags of RGB made from this source."""
+        return replace(self, matrix=RGB, range=FULL)
+
+
+def bit_depth(pix_fmt: av.VideoFormat) -> int:
+    """Bits of the deepest colour component (8 for palettes)."""
+    if pix_fmt.has_palette or not pix_fmt.components:
+        return 8
+    return max(c.bits for c in pix_fmt.components)
+
+
+def is_rgb(pix_fmt: av.VideoFormat) -> bool:
+    """RGB in any order or through a palette; gray counts as YUV without chroma."""
+    return pix_fmt.is_rgb or pix_fmt.has_palette
+
+
+class ColorConverter:
+    """Converts frames of one video; keeps swscale's tables from frame to frame.
+
+    tags: resolved (`ColorTags.resolved`); the matrix must be in MATRICES or RGB.
+    """
+
+    def __init__(self, tags: ColorTags) -> None:
+        self.tags = tags
+        yuv = tags.for_yuv()
+        self._kr, self._kb, self._sws_matrix = MATRICES[yuv.matrix]
+        self._yuv_range = yuv.range
+        self._reformatter = VideoReformatter()
+
+    def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """(h, w, 3): uint8 for sources of up to 8 bits, else uint16 over the full 65535. Alpha is dropped."""
+        depth = bit_depth(frame.format)
+        if depth <= 8:
+            return self._reformat(frame, "rgb24", FULL).to_ndarray()
+        if is_rgb(frame.format):
+            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[
+                ..., [2, 0, 1]
+            ]
+            return _rescale(rgb, depth, 16)
+        planes = _planes(self._reformat(frame, f"yuv444p{depth}le", self._yuv_range))
+        return self._matrix_to_rgb(planes, depth)
+
+    def from_rgb(self, rgb: np.ndarray, pix_fmt: str) -> av.VideoFrame:
+        """Inverse of `to_rgb`: rgb (h, w, 3) uint8 or uint16 to any pixel format swscale knows."""
+        target = av.VideoFormat(pix_fmt)
+        depth = bit_depth(target)
+        if is_rgb(target):
+            frame = _gbr_frame(_rescale(rgb, rgb.itemsize * 8, depth), depth)
+            return self._reformat(frame, pix_fmt, FULL)
+        if depth == 8 and rgb.dtype == np.uint8:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+            return self._reformat(frame, pix_fmt, self._yuv_range)
+        frame = _frame_of(_yuv_name(depth), self._matrix_from_rgb(rgb, depth))
+        return self._reformat(frame, pix_fmt, self._yuv_range)
+
+    def _reformat(self, frame: av.VideoFrame, pix_fmt: str, dst_range: int) -> av.VideoFrame:
+        """Change layout and chroma resolution; change the matrix only between YUV and RGB."""
+        return self._reformatter.reformat(
+            frame,
+            format=pix_fmt,
+            src_colorspace=self._sws_matrix,
+            dst_colorspace=self._sws_matrix,
+            src_color_range=FULL if is_rgb(frame.format) else self._yuv_range,
+            dst_color_range=dst_range,
+            interpolation=_SWS_FLAGS,
+            threads=1,
+        )
+
+    def _matrix_to_rgb(self, planes: list[np.ndarray], depth: int) -> np.ndarray:
+        y_gain, y_zero, c_gain, c_zero = _levels(depth, self._yuv_range)
+        y = (planes[0].astype(np.float32) - y_zero) / y_gain
+        cb = (planes[1].astype(np.float32) - c_zero) / c_gain
+        cr = (planes[2].astype(np.float32) - c_zero) / c_gain
+        red = y + np.float32(2 * (1 - self._kr)) * cr
+        blue = y + np.float32(2 * (1 - self._kb)) * cb
+        kr, kb = np.float32(self._kr), np.float32(self._kb)
+        green = (y - kr * red - kb * blue) / (1 - kr - kb)
+        return _quantise(np.stack([red, green, blue], axis=-1) * np.float32(65535), 16)
+
+    def _matrix_from_rgb(self, rgb: np.ndarray, depth: int) -> list[np.ndarray]:
+        y_gain, y_zero, c_gain, c_zero = _levels(depth, self._yuv_range)
+        red, green, blue = np.moveaxis(rgb.astype(np.float32) / np.iinfo(rgb.dtype).max, -1, 0)
+        kr, kb = np.float32(self._kr), np.float32(self._kb)
+        y = kr * red + (1 - kr - kb) * green + kb * blue
+        cb = (blue - y) / (2 * (1 - kb))
+        cr = (red - y) / (2 * (1 - kr))
+        return [
+            _quantise(y * y_gain + y_zero, depth),
+            _quantise(cb * c_gain + c_zero, depth),
+            _quantise(cr * c_gain + c_zero, depth),
+        ]
+
+
+def _levels(depth: int, color_range: int) -> tuple[np.float32, ...]:
+    """(luma gain, luma zero, chroma gain, chroma zero) of H.273 for this depth and range."""
+    step, peak = 2 ** (depth - 8), 2**depth - 1
+    levels = (
+        (peak, 0, peak, 128 * step)
+        if color_range == FULL
+        else (219 * step, 16 * step, 224 * step, 128 * step)
+    )
+    return tuple(np.float32(v) for v in levels)
+
+
+def _quantise(values: np.ndarray, depth: int) -> np.ndarray:
+    """Round to the nearest integer of `depth` bits, without dither."""
+    return np.clip(np.rint(values), 0, 2**depth - 1).astype(np.uint8 if depth == 8 else np.uint16)
+
+
+def _rescale(values: np.ndarray, depth: int, new_depth: int) -> np.ndarray:
+    """Full range to full range, rounded to nearest; exact when the depth stays."""
+    if depth == new_depth:
+        return values
+    peak, new_peak = 2**depth - 1, 2**new_depth - 1
+    scaled = (values.astype(np.uint32) * new_peak + peak // 2) // peak
+    return scaled.astype(np.uint8 if new_depth == 8 else np.uint16)
+
+
+def _yuv_name(depth: int) -> str:
+    return "yuv444p" if depth == 8 else f"yuv444p{depth}le"
+
+
+def _gbr_frame(rgb: np.ndarray, depth: int) -> av.VideoFrame:
+    """(h, w, 3) RGB of `depth` bits as a planar frame."""
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    return _frame_of("gbrp" if depth == 8 else f"gbrp{depth}le", [green, blue, red])
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Views of the planes, each (h, w) without the padding of its lines."""
+    dtype = np.dtype(np.uint8 if bit_depth(frame.format) == 8 else np.uint16)
+    views = []
+    for plane in frame.planes:
+        lines = np.frombuffer(memoryview(plane), dtype).reshape(
+            plane.height, plane.line_size // dtype.itemsize
+        )
+        views.append(lines[:, : plane.width])
+    return views
+
+
+def _frame_of(pix_fmt: str, planes: list[np.ndarray]) -> av.VideoFrame:
+    """A planar frame from (h, w) planes; the lines of a frame are padded, so they are copied one by one."""
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, pix_fmt)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((height, plane.line_size // values.itemsize), values.dtype)
+        padded[:, :width] = values
+        plane.update(padded.tobytes())
+    return frame

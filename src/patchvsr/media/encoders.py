@@ -1,0 +1,195 @@
+"""Which encoder is used, and how: names, pixel formats, quality, and options that keep bytes reproducible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+
+import av
+from av.codec.context import ThreadType
+from av.video.stream import VideoStream
+
+from patchvsr.errors import SettingsError
+from patchvsr.media.color import is_rgb
+from patchvsr.media.info import VideoInfo
+
+FRIENDLY_NAMES = {
+    "h264": ("libx264",),
+    "h265": ("libx265",),
+    "hevc": ("libx265",),
+    "av1": ("libsvtav1", "libaom-av1"),
+}
+
+
+@dataclass
+class EncodeSettings:
+    """How the video is encoded.
+
+    codec: h264, hevc, av1, ffv1, or the name of any video encoder of FFmpeg.
+    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1. FFV1 has none: it
+        is lossless.
+    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond; yuv444p or yuv444p10le when the
+        width or the height is odd. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
+    options: passed to the encoder, for example {"preset": "slow"}.
+    """
+
+    codec: str = "libx264"
+    crf: float | None = None
+    pix_fmt: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """What we know about an encoder.
+
+    `fixed` and `threads` make the bytes independent of the number of cores: encoders otherwise choose
+    their parallelism, and with it slices and look-ahead, by the machine. x265 also writes the CPU's
+    features into the stream unless `info=0`.
+    """
+
+    crf: int | None = None
+    fixed: dict[str, str] = field(default_factory=dict)
+    threads: int = 4
+    frame_threads: bool = False
+    pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")
+    odd_pix_fmts: tuple[str, str] | None = ("yuv444p", "yuv444p10le")
+
+
+_X265 = "info=0:log-level=error:wpp=0:lookahead-slices=0:frame-threads=3"
+_PROFILES = {
+    "libx264": _Profile(crf=16, frame_threads=True),
+    "libx265": _Profile(crf=18, fixed={"x265-params": _X265}),
+    "libsvtav1": _Profile(crf=22, odd_pix_fmts=None),
+    "libaom-av1": _Profile(crf=22, fixed={"cpu-used": "6"}),
+    "ffv1": _Profile(
+        fixed={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
+        pix_fmts=("bgr0", "gbrp16le"),
+        odd_pix_fmts=("bgr0", "gbrp16le"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A checked choice: everything needed to open the encoder."""
+
+    name: str
+    pix_fmt: str
+    options: dict[str, str]
+    threads: int
+    frame_threads: bool
+
+
+def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, height: int) -> Encoder:
+    """Resolve names and defaults; raises SettingsError listing what works."""
+    codec = _find_codec(settings.codec)
+    profile = _PROFILES.get(codec.name, _Profile())
+    pix_fmt = _choose_pix_fmt(codec, profile, settings.pix_fmt, source, width, height)
+    options = dict(profile.fixed)
+    for key, value in settings.options.items():
+        joined = key in options and key.endswith("-params")
+        options[key] = f"{options[key]}:{value}" if joined else str(value)
+    crf = profile.crf if settings.crf is None else settings.crf
+    if crf is not None:
+        if profile.crf is None and codec.name in _PROFILES:
+            raise SettingsError(
+                f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out"
+            )
+        options.setdefault("crf", f"{crf:g}")
+    return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
+
+
+def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width: int, height: int) -> None:
+    """Configure and open the encoder of an output stream; raises SettingsError."""
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = width, height, encoder.pix_fmt
+    context.time_base = stream.time_base = source.time_base
+    context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
+    target = av.VideoFormat(encoder.pix_fmt)
+    tags = source.color.for_rgb() if is_rgb(target) else source.color.for_yuv()
+    context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+    context.colorspace, context.color_range = tags.matrix, tags.range
+    context.thread_count = encoder.threads
+    context.thread_type = ThreadType.FRAME if encoder.frame_threads else ThreadType.SLICE
+    context.options = dict(encoder.options)
+    given = " ".join(f"{key}={value}" for key, value in encoder.options.items())
+    try:
+        context.open()
+    except (av.FFmpegError, ValueError) as err:
+        raise SettingsError(
+            f"{encoder.name} refuses {width}x{height} {encoder.pix_fmt} with "
+            f"{given or 'no options'}; check size and options"
+        ) from err
+    if context.options:  # what FFmpeg did not take is left in there
+        raise SettingsError(_unknown_option(stream, next(iter(context.options))))
+
+
+def nominal_rate(source: VideoInfo) -> Fraction:
+    """A rate for the encoder's rate control only; the times of the frames are what counts."""
+    rate = source.average_rate or Fraction(24)
+    return rate if 1 <= rate <= 240 else Fraction(24)
+
+
+def _find_codec(name: str) -> av.Codec:
+    for candidate in FRIENDLY_NAMES.get(name.lower(), (name,)):
+        try:
+            codec = av.Codec(candidate, "w")
+        except ValueError:
+            continue
+        if codec.type == "video":
+            return codec
+    raise SettingsError(
+        f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg"
+    )
+
+
+def _choose_pix_fmt(
+    codec: av.Codec, profile: _Profile, wanted: str | None, source: VideoInfo, width: int, height: int
+) -> str:
+    # "yuvj" is an old name for full range, which here comes from the tags of the source.
+    supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
+    deep = source.bit_depth > 8
+    if wanted is not None:
+        if (supported and wanted not in supported) or wanted.startswith("yuvj"):
+            raise SettingsError(
+                f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}"
+            )
+        _check_even(wanted, width, height, codec.name, profile)
+        return wanted
+    choices = profile.pix_fmts
+    if _cuts(choices[deep], width, height):
+        choices = profile.odd_pix_fmts or choices
+    pix_fmt = choices[deep]
+    if supported and pix_fmt not in supported:
+        pix_fmt = supported[0]
+    _check_even(pix_fmt, width, height, codec.name, profile)
+    return pix_fmt
+
+
+def _cuts(pix_fmt: str, width: int, height: int) -> bool:
+    """Whether shared chroma would not cover the picture evenly."""
+    layout = av.VideoFormat(pix_fmt)
+    if is_rgb(layout):
+        return False
+    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (
+        layout.chroma_height(2) == 1 and height % 2 == 1
+    )
+
+
+def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: _Profile) -> None:
+    if _cuts(pix_fmt, width, height):
+        advice = (
+            f"use pix_fmt {profile.odd_pix_fmts[0]}"
+            if profile.odd_pix_fmts
+            else "use codec h264, hevc or ffv1"
+        )
+        raise SettingsError(f"{width}x{height} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")
+
+
+def _unknown_option(stream: VideoStream, key: str) -> str:
+    known = stream.codec_context.supported_options
+    names = [o.name for o in (*known.private, *known.generic)]
+    near = get_close_matches(key, names, n=3, cutoff=0.5) or [o.name for o in known.private][:12]
+    return f"option {key!r} is not known to {stream.codec_context.name}; it has {', '.join(near)}"

@@ -1,0 +1,138 @@
+"""Look at a video, or at a sequence of PNG images, without reading it through."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from patchvsr.errors import InputError
+from patchvsr.media import images
+from patchvsr.media.color import MATRICES, RGB, ColorTags, bit_depth, is_rgb
+from patchvsr.media.info import StreamInfo, VideoInfo
+
+__all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Describe the video at `path`: a media file, a folder of PNGs, or a pattern such as `in/%06d.png`.
+
+    One frame is decoded, because rotation, interlacing and the true pixel format are known only then.
+    Raises InputError: missing, not a media file, no video stream, empty, or of a kind not supported.
+    """
+    if images.is_sequence(path):
+        return images.probe_images(path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        return _describe(container, stream, _first_frame(container, stream, path), Path(path))
+
+
+def open_container(path: str | Path) -> InputContainer:
+    """Open a media file for reading; raises InputError."""
+    # FFmpeg takes "name:rest" for a protocol; an absolute path is always taken for a file.
+    file = Path(path).absolute()
+    if not file.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        # Tags in an old encoding must not keep a good video from being read.
+        return av.open(str(file), metadata_errors="replace")
+    except (av.FFmpegError, OSError) as err:
+        reason = getattr(err, "strerror", None) or str(err)
+        raise InputError(
+            f"{path}: not a readable media file ({reason.lower()}); it is damaged, incomplete or not a video"
+        ) from err
+
+
+def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
+    """The first real video stream, cover art aside; raises InputError when there is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    found = ", ".join(s.type for s in container.streams) or "nothing"
+    raise InputError(f"{path}: no video stream (found: {found}); give a file with video")
+
+
+def describe_stream(stream: Stream) -> StreamInfo:
+    """The facts about one stream that survive closing its container."""
+    return StreamInfo(
+        index=stream.index,
+        type=stream.type,
+        codec=stream.codec_context.name if stream.codec_context else (stream.name or "unknown"),
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        attached_picture=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> av.VideoFrame:
+    if stream.codec_context is None:
+        raise InputError(f"{path}: no decoder for its video codec; convert it to H.264 first")
+    if not stream.width or not stream.height:
+        raise InputError(f"{path}: its video has no size; the file is empty or damaged")
+    error: Exception | None = None
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.FFmpegError as err:  # a recording cut before its first key frame starts like this
+            error = error or err
+            if packet.is_keyframe:
+                break
+    raise InputError(f"{path}: no frame of its video can be decoded; the file is damaged") from error
+
+
+def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> VideoInfo:
+    stored = _color_tags(stream, frame)
+    color = stored.resolved(frame.height)
+    if color.matrix != RGB and color.matrix not in MATRICES:
+        raise InputError(
+            f"{path}: color matrix {color.matrix} (H.273) is not supported; "
+            f"convert it to BT.709 or BT.2020 first"
+        )
+    depth = bit_depth(frame.format)
+    if depth > 16:
+        raise InputError(f"{path}: {depth} bits a component; at most 16 are supported")
+    assert stream.time_base is not None
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        bit_depth=depth,
+        average_rate=stream.average_rate or stream.guessed_rate,
+        time_base=stream.time_base,
+        start_pts=stream.start_time or 0,
+        duration_s=_duration_s(container, stream),
+        declared_frames=stream.frames or None,
+        color=color,
+        stored_color=stored,
+        sample_aspect_ratio=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or None,
+        rotation=frame.rotation,
+        interlaced=frame.interlaced_frame,
+        codec=stream.codec_context.name,
+        video_index=stream.index,
+        streams=tuple(describe_stream(s) for s in container.streams),
+    )
+
+
+def _color_tags(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
+    if is_rgb(frame.format):
+        return ColorTags(int(frame.color_primaries), int(frame.color_trc), RGB, int(frame.color_range))
+    if frame.format.name.startswith("yuvj"):  # an old name for full range
+        stored_range = 2
+    else:
+        stored_range = int(frame.color_range) or int(stream.color_range)
+    return ColorTags(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), stored_range)
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    if container.duration is not None:
+        return float(Fraction(container.duration, av.time_base))
+    return None

@@ -1,0 +1,89 @@
+"""Outputs appear under their name only when they are complete.
+
+Everything is written under a hidden name in the folder of the output, flushed to the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+
+from patchvsr.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def temporary_name(target: Path) -> Path:
+    """The hidden name beside `target`; the suffix stays, because the muxer is chosen by it."""
+    return target.with_name(f".{target.stem}.partial{target.suffix}")
+
+
+def temporary_folder(folder: Path, pattern: str) -> Path:
+    """An empty hidden folder inside `folder`, both created if needed; raises OutputError."""
+    temporary = folder / f".{pattern.replace('%', '')}.partial"
+    with reported(folder, lambda: None):
+        remove_folder(temporary)
+        temporary.mkdir(parents=True)
+    return temporary
+
+
+def make_parent(target: Path) -> None:
+    """Create the folder `target` will be in; raises OutputError."""
+    with reported(target, lambda: None):
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+
+def move_file(temporary: Path, target: Path) -> None:
+    """Make a finished file durable and give it its name."""
+    _sync(temporary)
+    temporary.replace(target)
+    _sync(target.parent)
+
+
+def move_files(temporary: Path, folder: Path) -> None:
+    """Move the files of `temporary` into `folder` under the same names and remove `temporary`."""
+    files = sorted(temporary.iterdir())
+    for file in files:
+        _sync(file)
+    for file in files:
+        file.replace(folder / file.name)
+    temporary.rmdir()
+    _sync(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a temporary folder; it may be gone already."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
+    """Turn failures of the disk or of FFmpeg into one OutputError line, after `abort` has cleaned up."""
+    try:
+        yield
+    except OutputError:
+        abort()
+        raise
+    except (OSError, av.FFmpegError) as err:
+        abort()
+        reason = (getattr(err, "strerror", None) or str(err)).lower()
+        if err.errno in _FULL:
+            raise OutputError(f"{path}: {reason}; free some space, then run again") from err
+        raise OutputError(f"{path}: cannot be written ({reason})") from err
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows has no handle for folders
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

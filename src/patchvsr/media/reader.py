@@ -1,0 +1,257 @@
+"""Read the frames of a video one by one, with their exact times, and notice when some are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from itertools import chain
+from math import ceil
+from pathlib import Path
+from types import TracebackType
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from patchvsr.errors import InputError, SettingsError
+from patchvsr.media import images
+from patchvsr.media.color import ColorConverter
+from patchvsr.media.frames import Frame
+from patchvsr.media.info import VideoInfo
+from patchvsr.media.probe import open_container, probe
+
+# Containers that write the duration of their streams into a header, so that a missing end shows.
+_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "avi"}
+
+# Seek a little early: some containers index decoding times, which lie before presentation times.
+_SEEK_MARGIN_S = 1
+
+
+def open_reader(
+    path: str | Path, *, start_s: float | None = None, end_s: float | None = None
+) -> VideoReader | images.ImageReader:
+    """Open a video file, a folder of PNGs or a pattern such as `in/%06d.png`.
+
+    The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded as they
+    are asked for. With a range, exactly the frames with start_s <= t < end_s come, t in seconds from the
+    first frame; their `pts` stay those of the source.
+
+    Raises InputError (see `probe`; while iterating: damaged, truncated, no frame in the range) and
+    SettingsError for an impossible range.
+    """
+    check_range(start_s, end_s)
+    if images.is_sequence(path):
+        return images.ImageReader(path, start_s=start_s, end_s=end_s)
+    return VideoReader(path, start_s=start_s, end_s=end_s)
+
+
+def check_range(start_s: float | None, end_s: float | None) -> None:
+    """Raises SettingsError unless 0 <= start_s < end_s, where given."""
+    if start_s is not None and start_s < 0:
+        raise SettingsError(f"start {start_s} s is before the video; give 0 or more")
+    if end_s is not None and end_s <= (start_s or 0):
+        raise SettingsError(f"end {end_s} s is not after start {start_s or 0} s; give a later end")
+
+
+def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tuple[int | None, int | None]:
+    """The range in ticks of the video: frames with first <= pts < last belong to it."""
+
+    def ticks(seconds: float | None) -> int | None:
+        # Through str, so that 0.1 means a tenth and not the nearest binary fraction.
+        return None if seconds is None else info.start_pts + ceil(Fraction(str(seconds)) / info.time_base)
+
+    return ticks(start_s), ticks(end_s)
+
+
+class VideoReader:
+    """Frames of a media file; see `open_reader`. Holds one decoded frame at a time."""
+
+    def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
+        self.info = probe(path)
+        self._start_s, self._end_s = start_s, end_s
+        self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
+        self._converter = ColorConverter(self.info.color)
+        self._container: InputContainer = open_container(path)
+        self._frames = self._read()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file; iterating afterwards yields nothing."""
+        self._frames.close()
+        self._container.close()
+
+    def _read(self) -> Generator[Frame]:
+        count, last_pts = 0, None
+        for frame, pts in self._decode_range():
+            last_pts = pts
+            if self._start_pts is not None and pts < self._start_pts:
+                continue
+            if self._end_pts is not None and pts >= self._end_pts:
+                break
+            if frame.is_corrupt:
+                raise self._broken(count, pts, "is damaged")
+            yield Frame(self._converter.to_rgb(frame), pts, frame.duration or None, self.info.time_base)
+            count += 1
+        if not count:
+            raise self._nothing(last_pts)
+
+    def _decode_range(self) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decode from the key frame before the start; from the beginning if the seek landed late."""
+        if not self._start_pts or self._start_pts <= self.info.start_pts:
+            return self._decode()
+        try:
+            target = self._start_pts - ceil(_SEEK_MARGIN_S / self.info.time_base)
+            self._container.seek(max(target, self.info.start_pts), stream=self._stream())
+            decoded = self._decode(resumed=True)
+            first = next(decoded, None)
+        except (av.FFmpegError, InputError):  # not every format can seek
+            first = None
+        if first is not None and first[1] <= self._start_pts:
+            return chain([first], decoded)
+        self._container.close()
+        self._container = open_container(self.info.path)
+        return self._decode()
+
+    def _decode(self, resumed: bool = False) -> Iterator[tuple[av.VideoFrame, int]]:
+        """(frame, pts) up to the end of the file, which is then checked to be the real end."""
+        clock, end, count = _Clock(self.info), _EndCheck(self._container, self.info), 0
+        for packet in self._packets(clock):
+            end.see(packet)
+            if packet.stream_index != self.info.video_index:
+                continue
+            for frame in self._decode_packet(packet, clock, first=count == 0):
+                if resumed and count == 0 and frame.pts is None:
+                    return  # after a seek, a missing time cannot be counted up from the beginning
+                count += 1
+                self._check_size(frame, clock)
+                yield frame, self._stamp(frame, clock)
+        end.check(clock)
+
+    def _packets(self, clock: _Clock) -> Iterator[Packet]:
+        try:
+            yield from self._container.demux()
+        except av.FFmpegError as err:
+            raise self._broken(clock.count, clock.last_pts, f"cannot be read ({_reason(err)})") from err
+
+    def _decode_packet(self, packet: Packet, clock: _Clock, first: bool) -> list[av.VideoFrame]:
+        try:
+            return packet.decode()  # type: ignore[return-value]
+        except av.FFmpegError as err:
+            if first and not packet.is_keyframe:
+                return []  # a recording may start between key frames; nobody can decode that
+            raise self._broken(clock.count, clock.last_pts, f"cannot be decoded ({_reason(err)})") from err
+
+    def _stamp(self, frame: av.VideoFrame, clock: _Clock) -> int:
+        previous = clock.last_pts
+        pts = clock.stamp(frame)
+        if previous is not None and pts <= previous:
+            raise InputError(
+                f"{self.info.path}: time runs backwards at frame {clock.count - 1} "
+                f"({_seconds(self.info, pts)}); "
+                f"remux the file, for example `ffmpeg -fflags +genpts -i IN -c copy OUT`"
+            )
+        return pts
+
+    def _check_size(self, frame: av.VideoFrame, clock: _Clock) -> None:
+        if (frame.width, frame.height) != (self.info.width, self.info.height):
+            raise InputError(
+                f"{self.info.path}: the picture changes from {self.info.width}x{self.info.height} to "
+                f"{frame.width}x{frame.height} at frame {clock.count}; cut the file there"
+            )
+
+    def _stream(self) -> VideoStream:
+        return self._container.streams[self.info.video_index]  # type: ignore[return-value]
+
+    def _broken(self, index: int, pts: int | None, what: str) -> InputError:
+        where = "" if pts is None else f", about {_seconds(self.info, pts)}"
+        return InputError(f"{self.info.path}: frame {index}{where}, {what}; the file is damaged or truncated")
+
+    def _nothing(self, last_pts: int | None) -> InputError:
+        if last_pts is None:
+            return InputError(f"{self.info.path}: no frame could be decoded; the file is damaged")
+        return InputError(
+            f"{self.info.path}: no frame between start {self._start_s or 0} s and "
+            f"end {'of video' if self._end_s is None else f'{self._end_s} s'}; "
+            f"its last frame is at {_seconds(self.info, last_pts)}"
+        )
+
+
+class _Clock:
+    """Counts frames and gives each a time.
+
+    Its own; else its decoding time, which is right without B-frames; else the previous time plus its length.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        rate = info.average_rate or 24
+        self._nominal = max(1, round(1 / (rate * info.time_base)))
+        self._step = 0
+        self.count = 0
+        self.last_pts: int | None = None
+
+    def stamp(self, frame: av.VideoFrame) -> int:
+        pts = frame.pts
+        if pts is None and frame.dts is not None and (self.last_pts is None or frame.dts > self.last_pts):
+            pts = frame.dts
+        if pts is None:
+            pts = 0 if self.last_pts is None else self.last_pts + self._step
+        self._step = frame.duration or self._nominal
+        self.last_pts = pts
+        self.count += 1
+        return pts
+
+
+class _EndCheck:
+    """Compares the end that the header declares with the last packet of any stream."""
+
+    def __init__(self, container: InputContainer, info: VideoInfo) -> None:
+        self._info = info
+        start = Fraction(container.start_time or 0, av.time_base)
+        self._declared_end: Fraction | None = None
+        if container.format.name in _HEADER_DURATION and container.duration:
+            self._declared_end = start + Fraction(container.duration, av.time_base)
+        self._end = start
+        self._last_video: Fraction | None = None
+        self._longest_gap = 3 / (info.average_rate or Fraction(24))
+
+    def see(self, packet: Packet) -> None:
+        if packet.pts is None:
+            return
+        time = packet.pts * packet.time_base
+        self._end = max(self._end, time + (packet.duration or 0) * packet.time_base)
+        if packet.stream_index == self._info.video_index:
+            if self._last_video is not None:
+                self._longest_gap = max(self._longest_gap, abs(time - self._last_video))
+            self._last_video = time
+
+    def check(self, clock: _Clock) -> None:
+        """Raises InputError when more is missing than the last frame's unknown length can explain."""
+        tolerance = max(Fraction(1, 5), self._longest_gap)
+        if self._declared_end is not None and self._declared_end - self._end > tolerance:
+            raise InputError(
+                f"{self._info.path}: truncated after frame {clock.count - 1}: its header declares "
+                f"{float(self._declared_end):.3f} s, its data ends at "
+                f"{float(self._end):.3f} s; get a complete copy"
+            )
+
+
+def _seconds(info: VideoInfo, pts: int) -> str:
+    return f"{float((pts - info.start_pts) * info.time_base):.3f} s"
+
+
+def _reason(err: av.FFmpegError) -> str:
+    return (err.strerror or type(err).__name__).lower()
