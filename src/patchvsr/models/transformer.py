@@ -236,7 +236,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         self, timestep: Tensor, encoder_hidden_states: Tensor | None, micro: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         if encoder_hidden_states is None:
-            encoder_hidden_states = self.prompt_embeds.expand(timestep.shape[0], -1, -1)
+            # Repeated, not expanded: a strided matrix product rounds otherwise once the prompt is frozen.
+            encoder_hidden_states = self.prompt_embeds.repeat(timestep.shape[0], 1, 1)
         if encoder_hidden_states.shape[1] != self.config.prompt_length:
             raise ValueError(
                 f"got a prompt of {encoder_hidden_states.shape[1]} tokens; the model needs {self.config.prompt_length}"
