@@ -130,10 +130,11 @@ class PatchVSRBlock(WanTransformerBlock):
         temb: Tensor,
         rotary_emb: tuple[Tensor, Tensor],
         patch_features: Tensor | None = None,
+        branch_scale: float = 1.0,
     ) -> Tensor:
         hidden_states = super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
         if patch_features is not None:
-            hidden_states = hidden_states + self.patch_proj(patch_features)
+            hidden_states = hidden_states + branch_scale * self.patch_proj(patch_features)
         return hidden_states
 
 
@@ -296,8 +297,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         for index, block in enumerate(self.blocks):
             hint = None
             if patch_features:
-                hint = patch_features[index * len(patch_features) // len(self.blocks)] * branch_scale
-            tokens = self._run_block(block, tokens, context, time_proj, rotary_emb, hint)
+                hint = patch_features[index * len(patch_features) // len(self.blocks)]
+            tokens = self._run_block(block, tokens, context, time_proj, rotary_emb, hint, branch_scale)
 
         # 5. Output norm, projection, back to latents
         shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
