@@ -97,10 +97,12 @@ class DualCrossAttnProcessor:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         num_global = encoder_hidden_states.shape[1] - self.prompt_length
-        global_tokens, prompt = encoder_hidden_states.split([num_global, self.prompt_length], dim=1)
+        # Contiguous like the base's own prompt: a strided matrix product rounds otherwise.
+        prompt = encoder_hidden_states[:, num_global:].contiguous()
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
         if num_global:
+            global_tokens = encoder_hidden_states[:, :num_global].contiguous()
             key = attn.norm_added_k(attn.add_k_proj(global_tokens))  # type: ignore[misc]
             output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))  # type: ignore[misc]
         return attn.to_out[1](attn.to_out[0](output))
