@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
+from patchvsr.errors import SettingsError
 from patchvsr.training.degradation import Degradation
 
 
@@ -54,3 +55,20 @@ def mini_distill() -> Recipe:
 
 
 RECIPES = {recipe.__name__: recipe for recipe in (mini_codec, mini_base, mini_adapter, mini_distill)}
+
+
+def resolve(name: str, overrides: dict[str, str] | None = None) -> Recipe:
+    """A recipe by name with fields replaced from text. Raises SettingsError for an unknown name, field or value."""
+    if name not in RECIPES:
+        raise SettingsError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    recipe = RECIPES[name]()
+    for field_name, text in (overrides or {}).items():
+        current = getattr(recipe, field_name, None)
+        if not isinstance(current, (int, float, str)):
+            known = ", ".join(f.name for f in fields(recipe) if f.name != "degradation")
+            raise SettingsError(f"unknown recipe field {field_name!r}: choose one of {known}")
+        try:
+            recipe = replace(recipe, **{field_name: type(current)(text)})
+        except ValueError:
+            raise SettingsError(f"{field_name}={text}: a {type(current).__name__} is needed") from None
+    return recipe
