@@ -27,7 +27,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
     spectral_weight: float = 0.1
-    canvas_size: int = 512  # adapter, distill: side of the canvas that patches of `size` are cut from
+    canvas_size: int = 384  # adapter, distill: side of the canvas that patches of `size` are cut from
     max_noise_timestep: float = 300.0  # adapter, distill: noise augmentation is drawn from 0 to this
     lora_rank: int = 16
     checkpoint_every: int = 250
@@ -37,7 +37,7 @@ class Recipe:
 
 
 def mini_codec() -> Recipe:
-    return Recipe(stage="codec", name="mini_codec", steps=3000, batch_size=4, num_frames=5, size=192)
+    return Recipe(stage="codec", name="mini_codec", steps=1500, batch_size=4, num_frames=5, size=192)
 
 
 def mini_base() -> Recipe:
