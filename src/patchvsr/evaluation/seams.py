@@ -1,4 +1,4 @@
-"""Does a result show where it was put together? Seams at patch lines, jumps at chunk joins; needs no original."""
+"""Does a result show where it was put together? Seams at patch lines, jumps at chunk joins."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
