@@ -16,8 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-# Nothing heavy is imported here: Linux counts the memory of the process that starts another one as part of the
-# new one's peak.
+# Nothing heavy is imported here: on Linux the peak of a new process starts at the memory of its parent.
 WIDTH, HEIGHT, FPS = 480, 270, 24
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,24 +47,25 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """Median seconds per frame of every method."""
+def methods(args: argparse.Namespace, folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
+    """Every method as a call without arguments and the number of frames it makes."""
     source = folder / "lq.mkv"
     frame = make_clip(source, args.frames)
-    methods: dict[str, tuple[Callable[[], object], int]] = {
-        f"PatchVSR, {steps} steps": (
-            lambda steps=steps: upscale_file(source, folder / "out.mkv", steps=steps),
-            args.frames,
-        )
-        for steps in args.steps
+    ours = partial(upscale_file, source, folder / "out.mkv")
+    calls: dict[str, tuple[Callable[[], object], int]] = {
+        f"PatchVSR, {steps} steps": (partial(ours, steps=steps), args.frames) for steps in args.steps
     }
     for name in MODELS:
-        network = RealEsrgan(name, threads=args.threads)
-        methods[f"Real-ESRGAN {name}"] = (lambda network=network: network(frame), 1)
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for round_ in range(args.rounds + 1):
-        for name, (run, frames) in methods.items():
-            taken = seconds(run) / frames
+        calls[f"Real-ESRGAN {name}"] = partial(RealEsrgan(name, threads=args.threads), frame), 1
+    return calls
+
+
+def measure(calls: dict[str, tuple[Callable[[], object], int]], rounds: int) -> dict[str, float]:
+    """Median seconds per frame of every method, the methods taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds + 1):
+        for name, (call, frames) in calls.items():
+            taken = seconds(call) / frames
             if round_ > 0:  # the first round warms up caches and thread pools
                 times[name].append(taken)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -79,12 +81,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        times = measure(args, Path(folder))
-    ours = next(iter(times.values()))
+        times = measure(methods(args, Path(folder)), args.rounds)
+    first = next(iter(times))
     print(f"{args.threads} threads of {os.cpu_count()} cores, median of {args.rounds} rounds\n")
-    print(f"| method | seconds per frame | time beside {next(iter(times))} |\n|---|---|---|")
+    print(f"| method | seconds per frame | time beside {first} |\n|---|---|---|")
     for name, taken in times.items():
-        print(f"| {name} | {taken:.3f} | {taken / ours:.2f}x |")
+        print(f"| {name} | {taken:.3f} | {taken / times[first]:.2f}x |")
 
 
 if __name__ == "__main__":

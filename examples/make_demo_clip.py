@@ -28,6 +28,8 @@ from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo, sampl
 FPS = 24
 SAMPLE_RATE = 48_000
 BT709 = 1
+# MP4 keeps durations in decoding order: without B-frames each frame keeps its own.
+H264 = {"crf": "14", "bf": "0"}
 
 
 def render(photos: list[str], size: tuple[int, int], frames: int) -> Iterator[Tensor]:
@@ -38,7 +40,7 @@ def render(photos: list[str], size: tuple[int, int], frames: int) -> Iterator[Te
 
 
 def frame_times(frames: int, *, vfr: bool) -> list[Fraction]:
-    """Start of every frame in seconds, and the end of the last; with `vfr` every third lasts 2.5 times as long."""
+    """Start of every frame in seconds, and the end of the last; `vfr` makes every third 2.5 times as long."""
     times = [Fraction(0)]
     for index in range(frames):
         times.append(times[-1] + Fraction(5 if vfr and index % 3 == 2 else 2, 2 * FPS))
@@ -61,11 +63,9 @@ def chord(duration_s: float) -> np.ndarray:
     """A soft major chord that swells and fades, (2, samples) float32, a little wider than mono."""
     t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
     envelope = np.sin(np.pi * t / duration_s) ** 2
-    left, right = (
-        sum(np.sin(2 * np.pi * (pitch + drift) * t) for pitch in (220.0, 277.2, 329.6))
-        for drift in (0.0, 0.7)
-    )
-    return (0.12 * envelope * np.stack([left, right])).astype(np.float32)
+    pitches = np.array([[220.0, 277.2, 329.6], [220.7, 277.9, 330.3]])  # Hz, left and right
+    voices = np.sin(2 * np.pi * pitches[..., None] * t)  # (2, 3, samples)
+    return (0.12 * envelope * voices.sum(axis=1)).astype(np.float32)
 
 
 def write_audio(container: OutputContainer, samples: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def write_audio(container: OutputContainer, samples: np.ndarray) -> None:
 def write_clip(path: Path, frames: Iterator[Tensor], size: tuple[int, int], times: list[Fraction]) -> None:
     """Write an MP4 (H.264, AAC), BT.709, every frame with its own time stamp and duration."""
     with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=FPS, options={"crf": "14"})
+        video = container.add_stream("libx264", rate=FPS, options=H264)
         video.height, video.width, video.pix_fmt = *size, "yuv420p"
         codec = video.codec_context
         codec.time_base = Fraction(1, 1000 * FPS)
