@@ -8,6 +8,7 @@ Prints a Markdown table; `quality.json` in the output folder also holds sizes an
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from typing import Any
 from product import upscale_file
 from torch import Tensor
 
-from patchvsr.errors import InputError
+from patchvsr.errors import InputError, PatchVSRError
 from patchvsr.evaluation.degrade import LqFile, bicubic_enlarge, cut, write_lq
 from patchvsr.evaluation.lossless import read_frames
 from patchvsr.evaluation.metrics import VideoMetrics
@@ -47,8 +48,8 @@ def restored_frames(path: Path) -> Iterator[Tensor]:
 
 
 def measure_clip(hq_path: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Reduce, restore and compare one clip; `folder` must not exist."""
-    folder.mkdir(parents=True)
+    """Reduce, restore and compare one clip; a `folder` with an earlier result is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
     lq_path = folder / "lq.mkv"
     lq = write_lq(hq_path, lq_path, SCALE, max_frames=args.frames)
     scores = {"bicubic": compare(bicubic_frames(lq_path), hq_path, lq, vmaf=args.vmaf)}
@@ -82,7 +83,7 @@ def markdown(clips: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Run the comparison."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of original videos")
     parser.add_argument("--steps", type=int, nargs="*", default=[0, 1, 4], help="sampling steps to compare")
@@ -90,6 +91,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="only the first frames of every clip")
     parser.add_argument("--vmaf", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
+    try:
+        run(args)
+    except PatchVSRError as error:
+        sys.exit(str(error))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure every clip of the folder."""
     paths = sorted(path for path in args.data.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
         raise InputError(f"no videos in {args.data}")

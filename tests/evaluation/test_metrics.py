@@ -33,11 +33,15 @@ def test_luma_of_primaries():
     torch.testing.assert_close(bt709, 16 + 219 * torch.tensor([0.2126, 0.7152, 0.0722]))
 
 
-def test_psnr_of_constant_offset():
+@pytest.mark.parametrize(
+    ("channels", "luma_levels"),
+    [(slice(0, 3), 219 / 255), (slice(0, 1), 65.481 / 255), (slice(2, 3), 24.966 / 255)],
+)
+def test_psnr_of_constant_offset(channels: slice, luma_levels: float):
     target = torch.full((2, 3, 24, 24), 100 / 255)
-    pred = torch.full((2, 3, 24, 24), 110 / 255)
-    # Ten RGB levels are 10 * 219 / 255 luma levels.
-    expected = 20 * math.log10(255 / (10 * 219 / 255))
+    pred = target.clone()
+    pred[:, channels] += 10 / 255
+    expected = 20 * math.log10(255 / (10 * luma_levels))
     assert measure(pred, target)["psnr_y"] == pytest.approx(expected, abs=1e-3)
 
 

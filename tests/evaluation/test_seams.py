@@ -75,7 +75,7 @@ def test_line_outside_is_refused(texture: Tensor, line: int):
         seam_score(texture, [], [line])
 
 
-def test_join_jump_sees_the_jump(gradient: Tensor):
+def test_join_jump_sees_the_jump():
     clip = torch.stack(list(flat_gradient((32, 32), 12, levels_per_px=2)))
     jumped = clip.clone()
     jumped[6:] += 3 / 255
@@ -83,6 +83,13 @@ def test_join_jump_sees_the_jump(gradient: Tensor):
     at_join, elsewhere = join_jump(jumped, [6, 3])
     assert at_join > 2 and elsewhere == pytest.approx(1.0, abs=0.02)
     assert join_jump(torch.zeros(5, 3, 8, 8), [2]) == [1.0]
+
+
+def test_join_jump_is_the_ratio_to_its_neighbours():
+    levels = torch.tensor([0.0, 1.0, 2.0, 7.0, 8.0, 9.0])  # steps of 1, and one of 5 into frame 3
+    clip = (levels / 255).view(6, 1, 1, 1).expand(6, 3, 8, 8)
+    for neighbours in (1, 2, 9):
+        assert join_jump(clip, [3], neighbours=neighbours) == pytest.approx([5.5 / 1.5])
 
 
 @pytest.mark.parametrize("join", [0, 5])

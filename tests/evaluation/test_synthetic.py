@@ -6,8 +6,9 @@ import torch
 from patchvsr.evaluation.synthetic import camera_move, flat_gradient, sampling_density
 
 
-def test_camera_never_leaves_the_photo():
-    photo = torch.full((3, 100, 160), 0.5)
+@pytest.mark.parametrize("photo_size", [(100, 300), (300, 160)])  # much room for the pan along x, along y
+def test_camera_never_leaves_the_photo(photo_size: tuple[int, int]):
+    photo = torch.full((3, *photo_size), 0.5)
     photo[:, 1:-1, 1:-1] = 1.0  # a dark ring, one pixel wide
     for frame in camera_move(photo, (54, 96), 9):
         assert frame[:, 2:-2, 2:-2].min() > 0.97

@@ -34,24 +34,24 @@ class VmafMeter:
     @torch.no_grad()
     def update(self, pred_y: Tensor, target_y: Tensor) -> None:
         """Add one frame: 8-bit luma of the restored and of the original frame, (1, 1, H, W) in 0..255."""
-        motion = self._motion
+        motion = torch.zeros(1, 1, device=target_y.device)
         if self._original is not None:
             pair = torch.cat([self._original, target_y])  # (2, 1, H, W)
-            motion = self._models["vmaf"].to(pair.device).compute_motion(pair)[1:].cpu()
+            motion = self._models["vmaf"].compute_motion(pair)[1:]
             self._sums = self._sums_with_waiting(torch.minimum(self._motion, motion))
         self._original, self._motion = target_y, motion
         self._frames += 1
         for name, model in self._models.items():
             model.to(target_y.device)
             adm = model.compute_adm_score(target_y, pred_y)
-            self._features[name] = adm.cpu(), model.compute_vif_features(target_y, pred_y).cpu()
+            self._features[name] = adm, model.compute_vif_features(target_y, pred_y)
 
     def _sums_with_waiting(self, motion: Tensor) -> dict[str, float]:
         """Sums of scores, those of the waiting frame included."""
         sums = {}
         for name, model in self._models.items():
             adm, vif = self._features[name]
-            sums[name] = self._sums[name] + float(model.cpu().predict(adm, motion, vif))
+            sums[name] = self._sums[name] + float(model.predict(adm, motion, vif))
         return sums
 
     @torch.no_grad()
