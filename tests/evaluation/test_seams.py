@@ -90,6 +90,8 @@ def test_join_jump_is_the_ratio_to_its_neighbours():
     clip = (levels / 255).view(6, 1, 1, 1).expand(6, 3, 8, 8)
     for neighbours in (1, 2, 9):
         assert join_jump(clip, [3], neighbours=neighbours) == pytest.approx([5.5 / 1.5])
+    # At the start of a clip there are neighbours on one side only.
+    assert join_jump(clip[2:], [1], neighbours=1) == pytest.approx([5.5 / 1.5])
 
 
 @pytest.mark.parametrize("join", [0, 5])
