@@ -46,7 +46,7 @@ class RealEsrgan:
         options = self._net.opt
         options.num_threads = threads
         options.use_vulkan_compute = False
-        # The reduced types are on by default; they overflow in x4plus.
+        # float32 whatever the CPU offers: bfloat16 alone changed x4plus by up to 5 levels of 255.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_packed = options.use_bf16_storage = False
         folder = model_folder()
