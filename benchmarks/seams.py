@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from patchvsr.patches.grid import padded_length, tiling
 from product import upscale_file
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce
 from patchvsr.evaluation.lossless import LosslessWriter, read_frames
 from patchvsr.evaluation.seams import SeamMeter
 from patchvsr.evaluation.synthetic import camera_move, flat_gradient, load_photo
+from patchvsr.patches.grid import padded_length, tiling
 
 MODES = ("auxiliary", "overlap", "shifted", "independent")
 LQ_SIZE, SCALE = (180, 320), 4

@@ -46,7 +46,8 @@ def main() -> None:
 def upscale_command(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of PNG images.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png.")
+        Path,
+        typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png."),
     ],
     scale: Annotated[float | None, typer.Option("-s", "--scale", help="Factor; 4 if no size is given.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.")] = None,
@@ -55,12 +56,14 @@ def upscale_command(
         int | None, typer.Option(help="Denoising steps; 0 is a fast preview.", show_default="the model's")
     ] = None,
     joint: Annotated[
-        str | None, typer.Option(help="auxiliary, overlap, shifted or independent.", show_default="the model's")
+        str | None,
+        typer.Option(help="auxiliary, overlap, shifted or independent.", show_default="the model's"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same input, settings and seed: same bytes.")] = 0,
     model: Annotated[str, typer.Option(help="Bundled name, model folder, or Hub name.")] = "mini",
     noise_timestep: Annotated[
-        float | None, typer.Option("--noise", help="Noise augmentation, 0 to 1000.", show_default="the model's")
+        float | None,
+        typer.Option("--noise", help="Noise augmentation, 0 to 1000.", show_default="the model's"),
     ] = None,
     branch_scale: Annotated[float, typer.Option(help="Strength of the patch branch.")] = 1.0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the best one")] = None,
@@ -236,7 +239,9 @@ def train_command(
     for event in train(chosen, stage, ClipSource(Path(chosen.packed)), minutes=minutes):
         losses = "  ".join(f"{name} {value:.5f}" for name, value in event.losses.items())
         left = (chosen.steps - event.step) * event.seconds_per_step / 60
-        console.print(f"step {event.step}/{chosen.steps}  {losses}  {event.seconds_per_step:.2f} s/step  {left:.0f} min left")
+        console.print(
+            f"step {event.step}/{chosen.steps}  {losses}  {event.seconds_per_step:.2f} s/step  {left:.0f} min left"
+        )
 
 
 @app.command("recipes")

@@ -34,9 +34,7 @@ def test_clip_with_sound_and_uneven_times(tmp_path: Path):
     hq = torch.stack([frame for frame, _ in read_frames(original)])
     assert hq.shape == (6, 3, 144, 256)
     # The clip is the reduction of its original, up to what H.264 loses of the luma.
-    difference = (
-        (luma(bicubic_reduce(hq, 4), "bt709") - luma(torch.stack(lq), "bt709")).abs().mean(dim=(1, 2, 3))
-    )
+    difference = (luma(bicubic_reduce(hq, 4), "bt709") - luma(torch.stack(lq), "bt709")).abs().mean(dim=(1, 2, 3))
     assert difference.max() < 3
     next_frame = luma(bicubic_reduce(hq[1:], 4), "bt709") - luma(torch.stack(lq[:-1]), "bt709")
     assert next_frame.abs().mean() > 6

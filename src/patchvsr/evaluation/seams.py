@@ -105,8 +105,6 @@ def join_jump(frames: Tensor, joins: Sequence[int], *, neighbours: int = 4) -> l
         at = join - 1
         around = torch.cat([change[max(at - neighbours, 0) : max(at, 0)], change[join : join + neighbours]])
         if not 0 < join < len(frames) or len(around) == 0:
-            raise InputError(
-                f"no frames on both sides of a join at {join}; the clip has {len(frames)} frames"
-            )
+            raise InputError(f"no frames on both sides of a join at {join}; the clip has {len(frames)} frames")
         jumps.append(float((change[at] + EPSILON) / (around.quantile(0.5) + EPSILON)))
     return jumps

@@ -37,6 +37,10 @@ def _provenance(last: Recipe) -> dict[str, object]:
         state_file = Path(last.output) / name / "checkpoint" / "state.json"
         if state_file.exists():
             state = json.loads(state_file.read_text())
-            stages[name] = {"steps": state["step"], "minutes": state.get("minutes"), "recipe": state["recipe"]}
+            stages[name] = {
+                "steps": state["step"],
+                "minutes": state.get("minutes"),
+                "recipe": state["recipe"],
+            }
     data = json.loads((Path(last.output) / last.name / "checkpoint" / "state.json").read_text())["data"]
     return {"patchvsr": __version__, "data_sha256": data, "stages": stages}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from patchvsr.errors import SettingsError
 from patchvsr.training.degradation import Degradation
@@ -50,7 +51,13 @@ def mini_adapter() -> Recipe:
 
 def mini_distill() -> Recipe:
     return Recipe(
-        stage="distill", name="mini_distill", steps=700, batch_size=4, num_frames=5, size=256, learning_rate=2e-4
+        stage="distill",
+        name="mini_distill",
+        steps=700,
+        batch_size=4,
+        num_frames=5,
+        size=256,
+        learning_rate=2e-4,
     )
 
 
@@ -68,7 +75,8 @@ def resolve(name: str, overrides: dict[str, str] | None = None) -> Recipe:
             known = ", ".join(f.name for f in fields(recipe) if f.name != "degradation")
             raise SettingsError(f"unknown recipe field {field_name!r}: choose one of {known}")
         try:
-            recipe = replace(recipe, **{field_name: type(current)(text)})
+            values: dict[str, Any] = {field_name: type(current)(text)}
         except ValueError:
             raise SettingsError(f"{field_name}={text}: a {type(current).__name__} is needed") from None
+        recipe = replace(recipe, **values)
     return recipe
