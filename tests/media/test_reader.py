@@ -103,7 +103,7 @@ def test_only_a_few_frames_are_alive(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.8])
 def test_truncated_file_is_refused_with_the_place(tmp_path, suffix, keep):
     options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
     path = make_video(tmp_path / f"whole{suffix}", count=100, time_base=Fraction(1, 25), pts=list(range(100)))
@@ -118,12 +118,14 @@ def test_truncated_file_is_refused_with_the_place(tmp_path, suffix, keep):
 
 
 def test_damaged_data_is_refused(tmp_path):
-    path = make_video(tmp_path / "a.mkv", count=60, options={"g": "10"})
+    path = make_video(tmp_path / "a.mp4", count=60, options={"g": "10"})
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 200] = np.random.default_rng(0).bytes(200)
+    start, size = places[30]
+    data[start : start + size] = np.random.default_rng(0).bytes(size)
     path.write_bytes(data)
-    with pytest.raises(InputError), open_reader(path) as reader:
+    with pytest.raises(InputError, match=r"frame \d+, about [01]\.\d+ s"), open_reader(path) as reader:
         list(reader)
 
 

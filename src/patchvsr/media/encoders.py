@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
@@ -122,6 +123,8 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     context.thread_type = ThreadType.FRAME if encoder.frame_threads else ThreadType.SLICE
     context.options = dict(encoder.options)
     given = " ".join(f"{key}={value}" for key, value in encoder.options.items())
+    if encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its only way to keep quiet: errors, no banner
     try:
         context.open()
     except (av.FFmpegError, ValueError) as err:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import av
 from av.container import InputContainer
@@ -63,13 +64,13 @@ def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tu
 
 
 class VideoReader:
-    """Frames of a media file; see `open_reader`. Holds one decoded frame at a time."""
+    """Frames of a media file; see `open_reader`. Holds two decoded frames at a time."""
 
     def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
         self.info = probe(path)
         self._start_s, self._end_s = start_s, end_s
         self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
-        self._converter = ColorConverter(self.info.color)
+        self._converter = ColorConverter(self.info.color, chroma_unsited=self.info.chroma_unsited)
         self._container: InputContainer = open_container(path)
         self._frames = self._read()
 
@@ -94,7 +95,7 @@ class VideoReader:
 
     def _read(self) -> Generator[Frame]:
         count, last_pts = 0, None
-        for frame, pts in self._decode_range():
+        for (frame, pts), following in _with_next(self._decode_range()):
             last_pts = pts
             if self._start_pts is not None and pts < self._start_pts:
                 continue
@@ -102,7 +103,9 @@ class VideoReader:
                 break
             if frame.is_corrupt:
                 raise self._broken(count, pts, "is damaged")
-            yield Frame(self._converter.to_rgb(frame), pts, frame.duration or None, self.info.time_base)
+            # What containers say about durations is often a nominal value; the next frame's time is not.
+            duration = (following[1] - pts) if following else (frame.duration or None)
+            yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base)
             count += 1
         if not count:
             raise self._nothing(last_pts)
@@ -129,7 +132,8 @@ class VideoReader:
         clock, end, count = Clock(self.info), EndCheck(self._container, self.info), 0
         for packet in self._packets(clock):
             end.see(packet)
-            if packet.stream_index != self.info.video_index:
+            # Not packet.stream_index: that is 0 for the empty packet that ends any stream.
+            if packet.stream.index != self.info.video_index:
                 continue
             clock.feed(packet)
             for frame in self._decode_packet(packet, clock, first=count == 0):
@@ -187,6 +191,19 @@ class VideoReader:
             f"end {'of video' if self._end_s is None else f'{self._end_s} s'}; "
             f"its last frame is at {_seconds(self.info, last_pts)}"
         )
+
+
+_T = TypeVar("_T")
+
+
+def _with_next(items: Iterable[_T]) -> Iterator[tuple[_T, _T | None]]:
+    """Each item with the one after it."""
+    iterator = iter(items)
+    for current in iterator:
+        for following in iterator:
+            yield current, following
+            current = following
+        yield current, None
 
 
 def _seconds(info: VideoInfo, pts: int) -> str:

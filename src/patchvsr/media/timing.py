@@ -87,7 +87,7 @@ class EndCheck:
             return
         time = packet.pts * packet.time_base
         self._end = max(self._end, time + (packet.duration or 0) * packet.time_base)
-        if packet.stream_index == self._info.video_index:
+        if packet.stream.index == self._info.video_index:
             if self._last_video is not None:
                 self._longest_gap = max(self._longest_gap, abs(time - self._last_video))
             self._last_video = time
