@@ -13,7 +13,7 @@ from patchvsr.errors import InputError
 from patchvsr.media.info import VideoInfo
 
 # Containers that write the duration of their streams into a header, so that a missing end shows.
-_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "avi"}
+_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 
 # AVI stores decoding order only; what FFmpeg reports as presentation time is wrong with B-frames.
 _NO_PTS = {"avi"}
@@ -76,9 +76,12 @@ class EndCheck:
         self._declared_end: Fraction | None = None
         if container.format.name in _HEADER_DURATION and container.duration:
             self._declared_end = start + Fraction(container.duration, av.time_base)
+        elif container.format.name == "avi" and info.declared_frames:
+            # FFmpeg shortens the duration of an AVI with its file; a tick of its clock is a frame.
+            self._declared_end = start + info.declared_frames * info.time_base
         self._end = start
         self._last_video: Fraction | None = None
-        # Matroska does not store how long the last frame lasts: allow for the longest one seen.
+        # Some Matroska files do not say how long the last frame lasts: allow for the longest one seen.
         self._longest_gap = 3 / (info.average_rate or Fraction(24))
 
     def see(self, packet: Packet) -> None:
