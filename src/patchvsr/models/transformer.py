@@ -101,10 +101,12 @@ class DualCrossAttnProcessor:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         num_global = encoder_hidden_states.shape[1] - self.prompt_length
-        global_tokens, prompt = encoder_hidden_states.split([num_global, self.prompt_length], dim=1)
+        # Contiguous like the base's own prompt: a strided matrix product rounds otherwise.
+        prompt = encoder_hidden_states[:, num_global:].contiguous()
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
         if num_global:
+            global_tokens = encoder_hidden_states[:, :num_global].contiguous()
             key = attn.norm_added_k(attn.add_k_proj(global_tokens))  # type: ignore[misc]
             output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))  # type: ignore[misc]
         return attn.to_out[1](attn.to_out[0](output))
@@ -134,10 +136,11 @@ class PatchVSRBlock(WanTransformerBlock):
         temb: Tensor,
         rotary_emb: tuple[Tensor, Tensor],
         patch_features: Tensor | None = None,
+        branch_scale: float = 1.0,
     ) -> Tensor:
         hidden_states = super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
         if patch_features is not None:
-            hidden_states = hidden_states + self.patch_proj(patch_features)
+            hidden_states = hidden_states + branch_scale * self.patch_proj(patch_features)
         return hidden_states
 
 
@@ -240,7 +243,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         self, timestep: Tensor, encoder_hidden_states: Tensor | None, micro: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         if encoder_hidden_states is None:
-            encoder_hidden_states = self.prompt_embeds.expand(timestep.shape[0], -1, -1)
+            # Repeated, not expanded: a strided matrix product rounds otherwise once the prompt is frozen.
+            encoder_hidden_states = self.prompt_embeds.repeat(timestep.shape[0], 1, 1)
         if encoder_hidden_states.shape[1] != self.config.prompt_length:
             raise ValueError(
                 f"got a prompt of {encoder_hidden_states.shape[1]} tokens; the model needs {self.config.prompt_length}"
@@ -299,8 +303,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         for index, block in enumerate(self.blocks):
             hint = None
             if patch_features:
-                hint = patch_features[index * len(patch_features) // len(self.blocks)] * branch_scale
-            tokens = self._run_block(block, tokens, context, time_proj, rotary_emb, hint)
+                hint = patch_features[index * len(patch_features) // len(self.blocks)]
+            tokens = self._run_block(block, tokens, context, time_proj, rotary_emb, hint, branch_scale)
 
         # 5. Output norm, projection, back to latents
         shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)

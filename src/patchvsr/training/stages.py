@@ -20,7 +20,7 @@ def build_stage(recipe: Recipe) -> Stage:
     """Raises SettingsError for an unknown stage, or one whose predecessor has not been trained yet."""
     torch.manual_seed(recipe.seed)
     runs = Path(recipe.output)
-    codec = mini.new_codec().to(memory_format=torch.channels_last)
+    codec = mini.new_codec()
     if recipe.stage == "codec":
         return CodecStage(recipe, codec)
     load_average(runs / "mini_codec", {"codec": codec})

@@ -1,0 +1,119 @@
+"""The real classes at toy size: built in milliseconds, with random weights where zero gates would hide a bug."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Generator, Tensor, nn
+
+from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
+from patchvsr.pipeline import PatchVSRPipeline
+
+PATCH_PX = 64
+PATCH_CELLS = 4
+PROMPT_LENGTH = 3
+TEXT_DIM = 8
+LATENT_CHANNELS = 4
+CONDITION_CHANNELS = LATENT_CHANNELS + 192  # latents, and the canvas at a quarter of its size
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed))
+
+
+def video(num_frames: int, height: int, width: int, *, seed: int = 0) -> Tensor:
+    """Frames (F, 3, h, w) in [0, 1]."""
+    return torch.rand((num_frames, 3, height, width), generator=seeded(seed))
+
+
+@torch.no_grad()
+def randomised(module: Module, *, std: float = 0.1, seed: int = 0) -> Module:
+    """Adds noise to every parameter: gates that start at zero open, norms and biases matter."""
+    generator = seeded(seed)
+    for parameter in module.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=std)
+    return module
+
+
+def codec(**sizes: Any) -> MiniAutoencoder:
+    torch.manual_seed(0)
+    toy = dict(
+        latent_channels=LATENT_CHANNELS,
+        encoder_channels=(8, 8, 12),
+        decoder_channels=8,
+        decoder_latent_hidden=8,
+        num_decoder_blocks=2,
+    )
+    return MiniAutoencoder(**(toy | sizes)).eval()
+
+
+def base(**sizes: Any) -> WanTransformer3DModel:
+    torch.manual_seed(0)
+    toy = dict(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        text_dim=TEXT_DIM,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=4,
+        rope_max_seq_len=32,
+    )
+    return WanTransformer3DModel(**(toy | sizes)).eval()
+
+
+def transformer(
+    base_model: WanTransformer3DModel | None = None, *, prompt_length: int = PROMPT_LENGTH, **adapter: Any
+) -> PatchVSRTransformer3DModel:
+    """The toy base with a dual-branch adapter, its gates at zero."""
+    base_model = base() if base_model is None else base_model
+    torch.manual_seed(1)
+    settings = dict(condition_channels=CONDITION_CHANNELS, num_branch_blocks=2) | adapter
+    prompt = randn(1, prompt_length, TEXT_DIM)
+    return PatchVSRTransformer3DModel.from_base(base_model, prompt_embeds=prompt, **settings).eval()
+
+
+def noisy_latents(num_patches: int = 2) -> Tensor:
+    return randn(num_patches, LATENT_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=7)
+
+
+def timesteps(num_patches: int = 2) -> Tensor:
+    return torch.linspace(900, 300, num_patches)
+
+
+def conditions(num_patches: int = 2) -> PatchConditions:
+    """Of patches that are twice as wide as high, so that mixed-up sides cannot pass."""
+    mask = torch.zeros(num_patches, 1, PATCH_CELLS, 2 * PATCH_CELLS)
+    mask[:, :, :2, :4] = 1
+    return PatchConditions(
+        patch_latents=randn(num_patches, CONDITION_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=8),
+        global_latents=randn(num_patches, CONDITION_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=9),
+        location_mask=mask,
+        scale=torch.full((num_patches,), 4.0),
+        crop_box=torch.tensor([0.0, 0.25, 0.5, 0.75]).expand(num_patches, -1),
+        noise_timestep=torch.full((num_patches,), 200.0),
+    )
+
+
+def pipeline(**settings: Any) -> PatchVSRPipeline:
+    """Random throughout: its output is no video, but every part of it counts."""
+    pipe = PatchVSRPipeline(
+        randomised(transformer()),
+        randomised(codec(), std=0.03, seed=1),
+        patch_px=PATCH_PX,
+        patch_frames=5,
+        **(dict(num_inference_steps=2) | settings),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
