@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from patchvsr.errors import SettingsError
 from patchvsr.models.codec import Codec
+from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
