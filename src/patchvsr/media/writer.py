@@ -227,18 +227,18 @@ class VideoWriter:
         duration = self._waiting.pop(packet.pts)
         if duration is not None:
             packet.duration = duration
-        if last and self._container.format.name in ("mp4", "mov"):
-            packet.duration = self._length_left(packet.dts)
+        if last and self._last_duration is not None and self._container.format.name in ("mp4", "mov"):
+            packet.duration = self._length_left(packet.dts, self._last_duration)
         self._container.mux(packet)
         self._encoded += 1
 
-    def _length_left(self, dts: int) -> int:
+    def _length_left(self, dts: int, last_duration: int) -> int:
         """The duration that makes an MP4 track as long as its frames.
 
         MP4 sums up decoding steps, and with B-frames the last frame decoded is not the last one shown.
         """
         assert self._first_pts is not None and self._first_dts is not None and self._last_pts is not None
-        shown = self._last_pts + (self._last_duration or 0) - self._first_pts
+        shown = self._last_pts + last_duration - self._first_pts
         return max(1, shown - (dts - self._first_dts))
 
     def _verify(self) -> None:
