@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
 from patchvsr.errors import SettingsError
 from patchvsr.models.codec import Codec
+from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
@@ -30,7 +31,7 @@ AUGMENTATION_SEED_OFFSET = 1 << 32
 
 @dataclass
 class PatchVSROutput(BaseOutput):
-    """`frames`: the restored clip; `latents`: its latents (C, T, h, w), None for 0 steps, to pass on to the next chunk."""
+    """`frames`: the restored clip; `latents`: (C, T, h, w) to pass on to the next chunk, None for 0 steps."""
 
     frames: Tensor | np.ndarray | list[Any]
     latents: Tensor | None = None
@@ -147,9 +148,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         # 4. Pixels, cropped back to the target size and the true number of frames.
         frames: Any = latents
         if output_type != "latent":
-            cells = self._latent_shape(canvas) if latents is None else latents
-            if latents is None:
-                cells = torch.zeros(cells)
+            cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
             decoded = decode_tiled(self.codec, cells, canvas, tile_px)
             if not torch.isfinite(decoded).all():
                 raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
@@ -243,12 +242,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
             return (answer or {}).get("latents")
 
-        noise = noise_frames(
-            seed, first_frame // factor, latent_frames, (self.codec.latent_channels, height, width)
-        )
-        return denoise(
-            velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step
-        )
+        noise = noise_frames(seed, first_frame // factor, latent_frames, (self.codec.latent_channels, height, width))
+        return denoise(velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step)
 
 
 def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:

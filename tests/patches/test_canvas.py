@@ -50,9 +50,7 @@ def test_result_is_the_weighted_mean(values: torch.Tensor) -> None:
 
 
 def test_patches_that_agree_pass_unchanged() -> None:
-    image = (
-        torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) + 8
-    )  # bits below 2^-28 do not count
+    image = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) + 8  # bits below 2^-28 do not count
     canvas = Canvas(SHAPE)
     for tile in tiling(SHAPE[1:], PATCH, "overlap"):
         canvas.add(tile.box, tile.weight(), image[tile.box.slices])

@@ -150,9 +150,7 @@ def test_known_frames_stay_on_their_path() -> None:
     assert set(seen) == {1.0, 0.75, 0.5, 0.25}
     assert torch.equal(result[:, :2], known)
     free = denoise(model, noise, tilings(shape, "auxiliary"), make_scheduler(steps))
-    assert torch.equal(result[:, 2:], free[:, 2:]), (
-        "for a model of single cells the other frames do not change"
-    )
+    assert torch.equal(result[:, 2:], free[:, 2:]), "for a model of single cells the other frames do not change"
     assert torch.equal(noise, before)
 
 
@@ -202,9 +200,7 @@ def test_on_step_sees_every_step_and_may_replace() -> None:
         return torch.zeros_like(latents) if step == 2 else None
 
     model = PositionModel(shape)
-    result = denoise(
-        model, noise_canvas(shape), tilings(shape, "overlap"), make_scheduler(3), on_step=on_step
-    )
+    result = denoise(model, noise_canvas(shape), tilings(shape, "overlap"), make_scheduler(3), on_step=on_step)
     assert calls == [(step, 3, (CHANNELS, *shape)) for step in range(3)]
     assert torch.equal(result, torch.zeros_like(result))
 
@@ -226,9 +222,7 @@ def test_memory_is_the_canvas_and_one_batch(batch_size: int) -> None:
         sizes.append(len(patches))
         return predicted
 
-    denoise(
-        velocity, noise, tilings(shape, "auxiliary"), make_scheduler(3), batch_size=batch_size, known=known
-    )
+    denoise(velocity, noise, tilings(shape, "auxiliary"), make_scheduler(3), batch_size=batch_size, known=known)
     assert max(sizes) == batch_size and len(canvases) >= 2
     assert max(canvases) == 2, "the latents and the sums"
 

@@ -1,1 +1,5 @@
-"""Measures: fidelity against the original, and seams at patch lines."""
+"""Measures: fidelity against the original, seams at patch lines, jumps at chunk joins.
+
+`metrics` and `vmaf` compare with an original, `seams` needs none, `degrade` makes the low-quality files,
+`lossless` reads and writes them, `synthetic` draws clips where no material is at hand.
+"""

@@ -2,16 +2,22 @@
 
 swscale converts 8-bit pixels (measured: within 0.51 levels of the exact formula). Beyond 8 bits it is
 not used for the matrix: it maps white to 65280 instead of 65535 and writes super-white on the way back.
-There swscale only resamples chroma and the matrix is computed here, in float32, element by element, so
+There swscale only resamples chroma, and the matrix is computed here, in float32, element by element, so
 that the result is the same on every machine. Transfer curves and primaries are carried, never converted.
+
+Chroma samples are read where the decoder says they lie, and written at the left of their pair of pixels:
+what decoders of H.264, HEVC and AV1 assume. swscale's own default, the centre, would move colours by half
+a pixel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import av
 import numpy as np
+from av.filter import Graph
 from av.video.reformatter import Interpolation, VideoReformatter
 
 # H.273 code points, as PyAV reports them.
@@ -27,6 +33,9 @@ MATRICES = {
     7: (0.212, 0.087, 7),
     9: (0.2627, 0.0593, 9),
 }
+
+# Frames are converted one by one, so their times mean nothing here.
+_TICK = Fraction(1, 1000)
 
 # The first choice is the chroma filter; the rest makes swscale exact and independent of the CPU.
 _SWS_FLAGS = (
@@ -86,18 +95,23 @@ class ColorConverter:
     """Converts frames of one video; keeps swscale's tables from frame to frame.
 
     tags: resolved (`ColorTags.resolved`); the matrix must be in MATRICES or RGB.
+    chroma_unsited: the decoder does not say where chroma samples lie; they are taken to lie left.
     """
 
-    def __init__(self, tags: ColorTags) -> None:
+    def __init__(self, tags: ColorTags, *, chroma_unsited: bool = False) -> None:
         self.tags = tags
+        self._chroma_unsited = chroma_unsited
         yuv = tags.for_yuv()
         self._kr, self._kb, self._sws_matrix = MATRICES[yuv.matrix]
         self._yuv_range = yuv.range
         self._reformatter = VideoReformatter()
+        self._siting: tuple[tuple[str, int, int], Graph] | None = None
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """(h, w, 3): uint8 for sources of up to 8 bits, else uint16 over the full 65535. Alpha is dropped."""
         depth = bit_depth(frame.format)
+        if self._chroma_unsited and not is_rgb(frame.format):
+            frame = self._sited(frame)
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
         if is_rgb(frame.format):
@@ -117,9 +131,24 @@ class ColorConverter:
             return self._reformat(frame, pix_fmt, FULL)
         if depth == 8 and rgb.dtype == np.uint8:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-            return self._reformat(frame, pix_fmt, self._yuv_range)
-        frame = _frame_of(_yuv_name(depth), self._matrix_from_rgb(rgb, depth))
-        return self._reformat(frame, pix_fmt, self._yuv_range)
+        else:
+            frame = _frame_of(_yuv_name(depth), self._matrix_from_rgb(rgb, depth))
+        return self._reformat(self._sited(frame), pix_fmt, self._yuv_range)
+
+    def _sited(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The same pixels, marked so that chroma lies left; PyAV can mark frames with a filter only."""
+        key = (frame.format.name, frame.width, frame.height)
+        if self._siting is None or self._siting[0] != key:
+            graph = Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=_TICK
+            )
+            graph.link_nodes(source, graph.add("setparams", "chroma_location=left"), graph.add("buffersink"))
+            graph.configure()
+            self._siting = (key, graph)
+        frame.pts, frame.time_base = 0, _TICK
+        self._siting[1].push(frame)
+        return self._siting[1].pull()  # type: ignore[return-value]
 
     def _reformat(self, frame: av.VideoFrame, pix_fmt: str, dst_range: int) -> av.VideoFrame:
         """Change layout and chroma resolution; change the matrix only between YUV and RGB."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
@@ -46,13 +47,15 @@ class _Profile:
 
     `fixed` and `threads` make the bytes independent of the number of cores: encoders otherwise choose
     their parallelism, and with it slices and look-ahead, by the machine. x265 also writes the CPU's
-    features into the stream unless `info=0`.
+    features into the stream unless `info=0`. x265 4.x overruns its memory below 56 pixels of width (the
+    process dies), hence `min_side_px`; SVT-AV1 refuses what is smaller than its blocks.
     """
 
     crf: int | None = None
     fixed: dict[str, str] = field(default_factory=dict)
     threads: int = 4
     frame_threads: bool = False
+    min_side_px: int = 2
     pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")
     odd_pix_fmts: tuple[str, str] | None = ("yuv444p", "yuv444p10le")
 
@@ -60,8 +63,8 @@ class _Profile:
 _X265 = "info=0:log-level=error:wpp=0:lookahead-slices=0:frame-threads=3"
 _PROFILES = {
     "libx264": _Profile(crf=16, frame_threads=True),
-    "libx265": _Profile(crf=18, fixed={"x265-params": _X265}),
-    "libsvtav1": _Profile(crf=22, odd_pix_fmts=None),
+    "libx265": _Profile(crf=18, fixed={"x265-params": _X265}, min_side_px=64),
+    "libsvtav1": _Profile(crf=22, odd_pix_fmts=None, min_side_px=64),
     "libaom-av1": _Profile(crf=22, fixed={"cpu-used": "6"}),
     "ffv1": _Profile(
         fixed={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
@@ -86,6 +89,11 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, heig
     """Resolve names and defaults; raises SettingsError listing what works."""
     codec = _find_codec(settings.codec)
     profile = _PROFILES.get(codec.name, _Profile())
+    if min(width, height) < profile.min_side_px:
+        raise SettingsError(
+            f"{width}x{height} is too small for {codec.name}; it needs {profile.min_side_px} pixels a side, "
+            f"use codec h264 or ffv1"
+        )
     pix_fmt = _choose_pix_fmt(codec, profile, settings.pix_fmt, source, width, height)
     options = dict(profile.fixed)
     for key, value in settings.options.items():
@@ -115,6 +123,8 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     context.thread_type = ThreadType.FRAME if encoder.frame_threads else ThreadType.SLICE
     context.options = dict(encoder.options)
     given = " ".join(f"{key}={value}" for key, value in encoder.options.items())
+    if encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its only way to keep quiet: errors, no banner
     try:
         context.open()
     except (av.FFmpegError, ValueError) as err:

@@ -14,7 +14,7 @@ class Frame:
 
     rgb: (h, w, 3), uint8 in [0, 255] or uint16 in [0, 65535]; the same transfer curve as the source.
     pts: presentation time in ticks of `time_base`; strictly increasing along a video.
-    duration: ticks of `time_base`, None when the source does not say.
+    duration: ticks of `time_base` until the next frame; for the last one what the source says, if anything.
     time_base: seconds per tick.
     """
 

@@ -75,6 +75,7 @@ def probe_images(path: str | Path) -> VideoInfo:
         declared_frames=len(files),
         color=tags,
         stored_color=tags,
+        chroma_unsited=False,
         sample_aspect_ratio=None,
         rotation=0,
         interlaced=False,
@@ -143,6 +144,7 @@ class ImageWriter:
     def __init__(self, path: str | Path, *, width: int, height: int, bit_depth: int, overwrite: bool) -> None:
         self.frames_written = 0
         self._size = (height, width, 3)
+        self._done = False
         self._folder, pattern = _split(path)
         self._pattern = pattern or DEFAULT_PATTERN
         self._path, self._overwrite = Path(path), overwrite
@@ -177,6 +179,8 @@ class ImageWriter:
 
     def close(self) -> None:
         """Move the images to their names; raises OutputError."""
+        if self._done:
+            return
         if not self.frames_written:
             self.abort()
             raise OutputError(f"{self._path}: no frame was written; nothing was created")
@@ -184,6 +188,7 @@ class ImageWriter:
             for file in self._existing:
                 file.unlink()
             publish.move_files(self._temporary, self._folder)
+        self._done = True
 
     def abort(self) -> None:
         """Remove everything this writer made."""

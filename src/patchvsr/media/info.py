@@ -33,7 +33,8 @@ class VideoInfo:
     `sample_aspect_ratio` are carried, never applied. `start_pts` is the time of the first frame in
     ticks of `time_base`. `average_rate` and `declared_frames` are hints for progress bars: variable
     frame rate makes the first meaningless and many files lie about the second. `stored_color` holds
-    the tags of the file, `color` what was decided for those left unspecified.
+    the tags of the file, `color` what was decided for those left unspecified; `chroma_unsited` says that
+    the place of chroma samples is unknown as well and taken to be the left of their pixels.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class VideoInfo:
     declared_frames: int | None
     color: ColorTags
     stored_color: ColorTags
+    chroma_unsited: bool
     sample_aspect_ratio: Fraction | None
     rotation: int
     interlaced: bool

@@ -111,6 +111,7 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
         declared_frames=stream.frames or None,
         color=color,
         stored_color=stored,
+        chroma_unsited=_chroma_unsited(stream),
         sample_aspect_ratio=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or None,
         rotation=frame.rotation,
         interlaced=frame.interlaced_frame,
@@ -128,6 +129,15 @@ def _color_tags(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
     else:
         stored_range = int(frame.color_range) or int(stream.color_range)
     return ColorTags(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), stored_range)
+
+
+def _chroma_unsited(stream: VideoStream) -> bool:
+    """Whether the decoder leaves the place of chroma open; swscale would then take the centre."""
+    context = stream.codec_context
+    if context.codec.canonical_name == "av1":
+        header = context.extradata or b""  # av1C, the configuration record in MP4 and Matroska
+        return len(header) < 3 or header[2] & 3 == 0  # chroma_sample_position: 0 is unknown
+    return context.codec.canonical_name in ("vp8", "vp9", "ffv1")
 
 
 def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -64,18 +64,18 @@ def remove_folder(folder: Path) -> None:
 
 @contextmanager
 def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
-    """Turn failures of the disk or of FFmpeg into one OutputError line, after `abort` has cleaned up."""
+    """Clean up with `abort` on any error; failures of the disk and of FFmpeg become one OutputError line."""
     try:
         yield
-    except OutputError:
-        abort()
-        raise
     except (OSError, av.FFmpegError) as err:
         abort()
         reason = (getattr(err, "strerror", None) or str(err)).lower()
         if err.errno in _FULL:
             raise OutputError(f"{path}: {reason}; free some space, then run again") from err
         raise OutputError(f"{path}: cannot be written ({reason})") from err
+    except BaseException:
+        abort()
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import av
 from av.container import InputContainer
@@ -20,9 +21,7 @@ from patchvsr.media.color import ColorConverter
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import open_container, probe
-
-# Containers that write the duration of their streams into a header, so that a missing end shows.
-_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "avi"}
+from patchvsr.media.timing import Clock, EndCheck, has_pts
 
 # Seek a little early: some containers index decoding times, which lie before presentation times.
 _SEEK_MARGIN_S = 1
@@ -65,13 +64,13 @@ def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tu
 
 
 class VideoReader:
-    """Frames of a media file; see `open_reader`. Holds one decoded frame at a time."""
+    """Frames of a media file; see `open_reader`. Holds two decoded frames at a time."""
 
     def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
         self.info = probe(path)
         self._start_s, self._end_s = start_s, end_s
         self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
-        self._converter = ColorConverter(self.info.color)
+        self._converter = ColorConverter(self.info.color, chroma_unsited=self.info.chroma_unsited)
         self._container: InputContainer = open_container(path)
         self._frames = self._read()
 
@@ -96,7 +95,7 @@ class VideoReader:
 
     def _read(self) -> Generator[Frame]:
         count, last_pts = 0, None
-        for frame, pts in self._decode_range():
+        for (frame, pts), following in _with_next(self._decode_range()):
             last_pts = pts
             if self._start_pts is not None and pts < self._start_pts:
                 continue
@@ -104,14 +103,16 @@ class VideoReader:
                 break
             if frame.is_corrupt:
                 raise self._broken(count, pts, "is damaged")
-            yield Frame(self._converter.to_rgb(frame), pts, frame.duration or None, self.info.time_base)
+            # What containers say about durations is often a nominal value; the next frame's time is not.
+            duration = (following[1] - pts) if following else (frame.duration or None)
+            yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base)
             count += 1
         if not count:
             raise self._nothing(last_pts)
 
     def _decode_range(self) -> Iterator[tuple[av.VideoFrame, int]]:
         """Decode from the key frame before the start; from the beginning if the seek landed late."""
-        if not self._start_pts or self._start_pts <= self.info.start_pts:
+        if self._start_pts is None or self._start_pts <= self.info.start_pts or not has_pts(self.info):
             return self._decode()
         try:
             target = self._start_pts - ceil(_SEEK_MARGIN_S / self.info.time_base)
@@ -128,11 +129,13 @@ class VideoReader:
 
     def _decode(self, resumed: bool = False) -> Iterator[tuple[av.VideoFrame, int]]:
         """(frame, pts) up to the end of the file, which is then checked to be the real end."""
-        clock, end, count = _Clock(self.info), _EndCheck(self._container, self.info), 0
+        clock, end, count = Clock(self.info), EndCheck(self._container, self.info), 0
         for packet in self._packets(clock):
             end.see(packet)
-            if packet.stream_index != self.info.video_index:
+            # Not packet.stream_index: that is 0 for the empty packet that ends any stream.
+            if packet.stream.index != self.info.video_index:
                 continue
+            clock.feed(packet)
             for frame in self._decode_packet(packet, clock, first=count == 0):
                 if resumed and count == 0 and frame.pts is None:
                     return  # after a seek, a missing time cannot be counted up from the beginning
@@ -141,13 +144,13 @@ class VideoReader:
                 yield frame, self._stamp(frame, clock)
         end.check(clock)
 
-    def _packets(self, clock: _Clock) -> Iterator[Packet]:
+    def _packets(self, clock: Clock) -> Iterator[Packet]:
         try:
             yield from self._container.demux()
         except av.FFmpegError as err:
             raise self._broken(clock.count, clock.last_pts, f"cannot be read ({_reason(err)})") from err
 
-    def _decode_packet(self, packet: Packet, clock: _Clock, first: bool) -> list[av.VideoFrame]:
+    def _decode_packet(self, packet: Packet, clock: Clock, first: bool) -> list[av.VideoFrame]:
         try:
             return packet.decode()  # type: ignore[return-value]
         except av.FFmpegError as err:
@@ -155,7 +158,7 @@ class VideoReader:
                 return []  # a recording may start between key frames; nobody can decode that
             raise self._broken(clock.count, clock.last_pts, f"cannot be decoded ({_reason(err)})") from err
 
-    def _stamp(self, frame: av.VideoFrame, clock: _Clock) -> int:
+    def _stamp(self, frame: av.VideoFrame, clock: Clock) -> int:
         previous = clock.last_pts
         pts = clock.stamp(frame)
         if previous is not None and pts <= previous:
@@ -166,7 +169,7 @@ class VideoReader:
             )
         return pts
 
-    def _check_size(self, frame: av.VideoFrame, clock: _Clock) -> None:
+    def _check_size(self, frame: av.VideoFrame, clock: Clock) -> None:
         if (frame.width, frame.height) != (self.info.width, self.info.height):
             raise InputError(
                 f"{self.info.path}: the picture changes from {self.info.width}x{self.info.height} to "
@@ -190,63 +193,17 @@ class VideoReader:
         )
 
 
-class _Clock:
-    """Counts frames and gives each a time.
-
-    Its own; else its decoding time, which is right without B-frames; else the previous time plus its length.
-    """
-
-    def __init__(self, info: VideoInfo) -> None:
-        rate = info.average_rate or 24
-        self._nominal = max(1, round(1 / (rate * info.time_base)))
-        self._step = 0
-        self.count = 0
-        self.last_pts: int | None = None
-
-    def stamp(self, frame: av.VideoFrame) -> int:
-        pts = frame.pts
-        if pts is None and frame.dts is not None and (self.last_pts is None or frame.dts > self.last_pts):
-            pts = frame.dts
-        if pts is None:
-            pts = 0 if self.last_pts is None else self.last_pts + self._step
-        self._step = frame.duration or self._nominal
-        self.last_pts = pts
-        self.count += 1
-        return pts
+_T = TypeVar("_T")
 
 
-class _EndCheck:
-    """Compares the end that the header declares with the last packet of any stream."""
-
-    def __init__(self, container: InputContainer, info: VideoInfo) -> None:
-        self._info = info
-        start = Fraction(container.start_time or 0, av.time_base)
-        self._declared_end: Fraction | None = None
-        if container.format.name in _HEADER_DURATION and container.duration:
-            self._declared_end = start + Fraction(container.duration, av.time_base)
-        self._end = start
-        self._last_video: Fraction | None = None
-        self._longest_gap = 3 / (info.average_rate or Fraction(24))
-
-    def see(self, packet: Packet) -> None:
-        if packet.pts is None:
-            return
-        time = packet.pts * packet.time_base
-        self._end = max(self._end, time + (packet.duration or 0) * packet.time_base)
-        if packet.stream_index == self._info.video_index:
-            if self._last_video is not None:
-                self._longest_gap = max(self._longest_gap, abs(time - self._last_video))
-            self._last_video = time
-
-    def check(self, clock: _Clock) -> None:
-        """Raises InputError when more is missing than the last frame's unknown length can explain."""
-        tolerance = max(Fraction(1, 5), self._longest_gap)
-        if self._declared_end is not None and self._declared_end - self._end > tolerance:
-            raise InputError(
-                f"{self._info.path}: truncated after frame {clock.count - 1}: its header declares "
-                f"{float(self._declared_end):.3f} s, its data ends at "
-                f"{float(self._end):.3f} s; get a complete copy"
-            )
+def _with_next(items: Iterable[_T]) -> Iterator[tuple[_T, _T | None]]:
+    """Each item with the one after it."""
+    iterator = iter(items)
+    for current in iterator:
+        for following in iterator:
+            yield current, following
+            current = following
+        yield current, None
 
 
 def _seconds(info: VideoInfo, pts: int) -> str:

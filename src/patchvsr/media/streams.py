@@ -125,7 +125,7 @@ class StreamCopier:
             shift = round(self._first / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
-        packet.stream = self._targets[packet.stream_index]
+        packet.stream = self._targets[packet.stream.index]
         return packet
 
     def _copy_chapters(self, container: InputContainer) -> None:

@@ -96,8 +96,12 @@ class VideoWriter:
         self._shift = first_pts or 0
         self._converter = ColorConverter(source.color)
         self._waiting: dict[int, int | None] = {}  # pts -> duration of frames inside the encoder
+        self._first_pts: int | None = None
+        self._first_dts: int | None = None
         self._last_pts: int | None = None
+        self._last_duration: int | None = None
         self._encoded = 0
+        self._done = False
         self._copier: StreamCopier | None = None
         publish.make_parent(path)
         self._temporary = publish.temporary_name(path)
@@ -144,7 +148,8 @@ class VideoWriter:
         video.pts = frame.pts - self._shift
         video.time_base = frame.time_base
         self._waiting[video.pts] = frame.duration
-        self._last_pts = frame.pts
+        self._first_pts = video.pts if self._first_pts is None else self._first_pts
+        self._last_pts, self._last_duration = video.pts, frame.duration
         with publish.reported(self._path, self.abort):
             for packet in self._stream.encode(video):
                 self._mux(packet)
@@ -152,17 +157,21 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish the file, count its frames, and give it its name; raises OutputError."""
+        if self._done:
+            return
         with publish.reported(self._path, self.abort):
             if not self.frames_written:
                 raise OutputError(f"{self._path}: no frame was written; nothing was created")
-            for packet in self._stream.encode(None):
-                self._mux(packet)
+            rest = self._stream.encode(None)
+            for packet in rest:
+                self._mux(packet, last=packet is rest[-1])
             assert self._copier is not None
             self._copier.finish()
             self._copier.close()
             self._container.close()
             self._verify()
             publish.move_file(self._temporary, self._path)
+        self._done = True
 
     def abort(self) -> None:
         """Drop the output; nothing of it stays on the disk."""
@@ -206,19 +215,31 @@ class VideoWriter:
             raise ValueError(
                 f"frame has time base {frame.time_base}, the source has {self._source.time_base}"
             )
-        if self._last_pts is not None and frame.pts <= self._last_pts:
-            raise ValueError(f"frame has pts {frame.pts}, not after the previous {self._last_pts}")
+        if self._last_pts is not None and frame.pts - self._shift <= self._last_pts:
+            raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Packet, last: bool = False) -> None:
         """Mux a video packet, after the packets of other streams that belong before it."""
         assert self._copier is not None and packet.pts is not None and packet.dts is not None
+        self._first_dts = packet.dts if self._first_dts is None else self._first_dts
         # The encoder holds frames back, so other streams wait for its packets, not for its input.
         self._copier.copy_until(packet.dts * packet.time_base)
         duration = self._waiting.pop(packet.pts)
         if duration is not None:
             packet.duration = duration
+        if last and self._last_duration is not None and self._container.format.name in ("mp4", "mov"):
+            packet.duration = self._length_left(packet.dts, self._last_duration)
         self._container.mux(packet)
         self._encoded += 1
+
+    def _length_left(self, dts: int, last_duration: int) -> int:
+        """The duration that makes an MP4 track as long as its frames.
+
+        MP4 sums up decoding steps, and with B-frames the last frame decoded is not the last one shown.
+        """
+        assert self._first_pts is not None and self._first_dts is not None and self._last_pts is not None
+        shown = self._last_pts + last_duration - self._first_pts
+        return max(1, shown - (dts - self._first_dts))
 
     def _verify(self) -> None:
         """Count the frames in the finished file; raises OutputError unless all are there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
 from patchvsr.models.mini_autoencoder import MiniAutoencoder

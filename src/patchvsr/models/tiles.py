@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,14 +24,19 @@ def tiles(height: int, width: int, tile_px: int, halo_px: int, cell_px: int) -> 
     """Near-equal tiles of at most `tile_px`, in whole latent cells; sides must be multiples of `cell_px`."""
     for y0, y1 in _cuts(height, tile_px, cell_px):
         for x0, x1 in _cuts(width, tile_px, cell_px):
-            outer = (max(0, y0 - halo_px), min(height, y1 + halo_px), max(0, x0 - halo_px), min(width, x1 + halo_px))
+            outer = (
+                max(0, y0 - halo_px),
+                min(height, y1 + halo_px),
+                max(0, x0 - halo_px),
+                min(width, x1 + halo_px),
+            )
             yield Tile((y0, y1, x0, x1), outer)
 
 
 def _cuts(length: int, tile_px: int, cell_px: int) -> list[tuple[int, int]]:
     cells, count = length // cell_px, -(-length // max(tile_px, cell_px))
     edges = [index * cells // count * cell_px for index in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def encode_condition_tiled(codec: Codec, canvas: Tensor, tile_px: int) -> Tensor:
@@ -48,7 +54,7 @@ def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int) ->
     """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole."""
     factor = codec.spatial_factor
     video = torch.empty_like(canvas)
-    for tile in tiles(*canvas.shape[-2:], tile_px, codec.decoder_halo_px, factor):
+    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, codec.decoder_halo_px, factor):
         reference = _cut(canvas, tile.outer).unsqueeze(0).to(codec.device)
         cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(codec.device)
         decoded = codec.decode(cells, reference)[0].to(canvas)

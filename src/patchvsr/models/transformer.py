@@ -17,7 +17,11 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (diffusers' loader looks for it in this module)
-from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformer3DModel, WanTransformerBlock
+from diffusers.models.transformers.transformer_wan import (
+    WanAttention,
+    WanTransformer3DModel,
+    WanTransformerBlock,
+)
 from torch import Tensor, nn
 
 # The whole base and nothing of the adapter: matched in full, so `branch_blocks.0...` stays out.
@@ -195,7 +199,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         if branch_input not in ("condition", "noisy"):
             raise ValueError(f"branch_input is {branch_input!r}: choose condition or noisy")
         dim = num_attention_heads * attention_head_dim
-        own_config = self._internal_dict
+        own_config: Any = self._internal_dict  # type: ignore[has-type]
         # Built without blocks: ours replace them, and a 14B base should not be allocated twice.
         super().__init__(
             patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
@@ -376,7 +380,9 @@ class MicroEmbedder(nn.Module):
     def forward(self, conditions: PatchConditions) -> Tensor:
         # Brought to about 0..1000, the range that sinusoidal embeddings are made for.
         scale = conditions.scale.float().log2().unsqueeze(1) * 250
-        values = torch.cat([scale, conditions.crop_box.float() * 1000, conditions.noise_timestep.float().unsqueeze(1)], 1)
+        values = torch.cat(
+            [scale, conditions.crop_box.float() * 1000, conditions.noise_timestep.float().unsqueeze(1)], 1
+        )
         embedded = self.frequencies(values.flatten()).unflatten(0, values.shape).flatten(1)
         return self.mlp(embedded.to(self.mlp.linear_1.weight.dtype))
 

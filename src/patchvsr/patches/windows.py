@@ -76,9 +76,7 @@ class Line:
         return min(max(centred, 0), self.length - self.size)
 
 
-def windows(
-    line: Line, mode: str, *, overlap: float = 0.25, step: int = 0, phase: float = 0.0
-) -> list[Window]:
+def windows(line: Line, mode: str, *, overlap: float = 0.25, step: int = 0, phase: float = 0.0) -> list[Window]:
     """Windows of `mode` on `line` in ascending order; at every cell their weights sum to exactly 256.
 
     `overlap` is the least fraction of the window that neighbours share in mode `overlap`. `step` and
@@ -159,10 +157,7 @@ def _hand_over(
     shares: dict[int, np.ndarray] = {}
     for start, taken, passed_on in zip(starts, curves, curves[1:], strict=False):
         shares[start] = shares.get(start, 0) + taken - passed_on
-    return [
-        Window(start, tuple(share[start : start + line.size].tolist()))
-        for start, share in sorted(shares.items())
-    ]
+    return [Window(start, tuple(share[start : start + line.size].tolist())) for start, share in sorted(shares.items())]
 
 
 def _ramp(centres: np.ndarray, begin: float, end: float, smooth: bool) -> np.ndarray:

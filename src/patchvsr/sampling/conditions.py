@@ -39,8 +39,8 @@ class ClipConditions:
     def of_patches(self, boxes: Sequence[Box]) -> PatchConditions:
         """Cuts the conditions of patches out (paper, section 3.2)."""
         sigma = self.noise_timestep / 1000
-        canvas_hw = tuple(self.canvas_latents.shape[-2:])
-        global_hw = tuple(self.global_latents.shape[-2:])
+        canvas_hw = (self.canvas_latents.shape[-2], self.canvas_latents.shape[-1])
+        global_hw = (self.global_latents.shape[-2], self.global_latents.shape[-1])
         clean = torch.stack([self.canvas_latents[box.slices] for box in boxes])
         noise = torch.stack([self.noise[box.slices] for box in boxes])
         return PatchConditions(

@@ -107,6 +107,4 @@ def _check(latents: Tensor, known: Tensor | None, batch_size: int) -> None:
         return
     fits = known.ndim == 4 and known.shape[1] <= latents.shape[1] and known.dtype == latents.dtype
     if not fits or known[:, 0].shape != latents[:, 0].shape:
-        raise ValueError(
-            f"known {tuple(known.shape)} {known.dtype} does not begin latents {tuple(latents.shape)}"
-        )
+        raise ValueError(f"known {tuple(known.shape)} {known.dtype} does not begin latents {tuple(latents.shape)}")

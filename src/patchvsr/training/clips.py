@@ -142,7 +142,11 @@ def _camera_move(array: np.ndarray, generator: Generator, num_frames: int, heigh
     grid = torch.stack([2 * grid_x / max(1, x1 - x0 - 1) - 1, 2 * grid_y / max(1, y1 - y0 - 1) - 1], dim=-1)
     # Drawn clips are kept inside by reflection: a black border would be learned as content.
     moved = F.grid_sample(
-        photo.expand(num_frames, -1, -1, -1), grid, mode="bicubic", padding_mode="reflection", align_corners=True
+        photo.expand(num_frames, -1, -1, -1),
+        grid,
+        mode="bicubic",
+        padding_mode="reflection",
+        align_corners=True,
     )
     return moved.clamp(0, 1)
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Generator, Tensor, nn
 
 from patchvsr.models.mini_autoencoder import MiniAutoencoder
@@ -75,7 +75,10 @@ class CodecStage:
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         keep = (torch.rand(len(hq), 1, 1, 1, 1, generator=generator) > 0.5).to(latents)
         output = self.codec.decode((latents + 0.2 * noise) * keep, canvas)
-        return {"pixel": charbonnier(output, hq), "spectral": self.recipe.spectral_weight * spectral(output, hq)}
+        return {
+            "pixel": charbonnier(output, hq),
+            "spectral": self.recipe.spectral_weight * spectral(output, hq),
+        }
 
 
 class BaseStage:
@@ -118,9 +121,7 @@ class AdapterStage:
         _, velocity, target = self._predict(batch, sigma, generator)
         return {"velocity": F.mse_loss(velocity.float(), target)}
 
-    def _predict(
-        self, batch: dict[str, Tensor], sigma: Tensor, generator: Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _predict(self, batch: dict[str, Tensor], sigma: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy latents at `sigma`, the model's velocity, and the true one."""
         with torch.no_grad():
             latents = self.codec.encode(batch["hq"]).float()
@@ -176,11 +177,11 @@ def patch_batch(source: ClipSource, generator: Generator, recipe: Recipe) -> dic
         top, left = (2 * torch.randint((side - recipe.size) // (2 * cell) + 1, (2,), generator=generator)).tolist()
         cells = recipe.size // cell
         box = Box(0, 1, top, top + cells, left, left + cells)
-        area = box.scaled(1, cell, cell).slices[2:]
+        area = (..., *box.scaled(1, cell, cell).slices[2:])
         items.append(
             {
-                "hq": clip[(..., *area)].transpose(0, 1) * 2 - 1,
-                "canvas": canvas[(..., *area)].transpose(0, 1) * 2 - 1,
+                "hq": clip[area].transpose(0, 1) * 2 - 1,
+                "canvas": canvas[area].transpose(0, 1) * 2 - 1,
                 "global": resize_bicubic(canvas, (recipe.size, recipe.size)).transpose(0, 1) * 2 - 1,
                 "mask": location_mask(box, (side // cell,) * 2, (cells,) * 2),
                 "box": torch.tensor(crop_box_condition(box, (side // cell,) * 2)),

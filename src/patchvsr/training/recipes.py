@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+from patchvsr.errors import SettingsError
 from patchvsr.training.degradation import Degradation
 
 
@@ -26,7 +28,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
     spectral_weight: float = 0.1
-    canvas_size: int = 512  # adapter, distill: side of the canvas that patches of `size` are cut from
+    canvas_size: int = 384  # adapter, distill: side of the canvas that patches of `size` are cut from
     max_noise_timestep: float = 300.0  # adapter, distill: noise augmentation is drawn from 0 to this
     lora_rank: int = 16
     checkpoint_every: int = 250
@@ -36,7 +38,7 @@ class Recipe:
 
 
 def mini_codec() -> Recipe:
-    return Recipe(stage="codec", name="mini_codec", steps=3000, batch_size=4, num_frames=5, size=192)
+    return Recipe(stage="codec", name="mini_codec", steps=1500, batch_size=4, num_frames=5, size=192)
 
 
 def mini_base() -> Recipe:
@@ -49,8 +51,32 @@ def mini_adapter() -> Recipe:
 
 def mini_distill() -> Recipe:
     return Recipe(
-        stage="distill", name="mini_distill", steps=700, batch_size=4, num_frames=5, size=256, learning_rate=2e-4
+        stage="distill",
+        name="mini_distill",
+        steps=700,
+        batch_size=4,
+        num_frames=5,
+        size=256,
+        learning_rate=2e-4,
     )
 
 
 RECIPES = {recipe.__name__: recipe for recipe in (mini_codec, mini_base, mini_adapter, mini_distill)}
+
+
+def resolve(name: str, overrides: dict[str, str] | None = None) -> Recipe:
+    """A recipe by name with fields replaced from text. Raises SettingsError for an unknown name, field or value."""
+    if name not in RECIPES:
+        raise SettingsError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    recipe = RECIPES[name]()
+    for field_name, text in (overrides or {}).items():
+        current = getattr(recipe, field_name, None)
+        if not isinstance(current, (int, float, str)):
+            known = ", ".join(f.name for f in fields(recipe) if f.name != "degradation")
+            raise SettingsError(f"unknown recipe field {field_name!r}: choose one of {known}")
+        try:
+            values: dict[str, Any] = {field_name: type(current)(text)}
+        except ValueError:
+            raise SettingsError(f"{field_name}={text}: a {type(current).__name__} is needed") from None
+        recipe = replace(recipe, **values)
+    return recipe

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
 import time
@@ -132,19 +131,28 @@ class TrainingState:
         temporary, final = folder / "checkpoint.partial", folder / "checkpoint"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_file({name: parameter.detach().contiguous() for name, parameter in self.named.items()}, temporary / "weights.safetensors")
-        save_file({name: average.contiguous() for name, average in self.average.items()}, temporary / "average.safetensors")
+        save_file(
+            {name: parameter.detach().contiguous() for name, parameter in self.named.items()},
+            temporary / "weights.safetensors",
+        )
+        save_file(
+            {name: average.contiguous() for name, average in self.average.items()},
+            temporary / "average.safetensors",
+        )
         save_file(self._optimizer_tensors(), temporary / "optimizer.safetensors")
         state = {"step": self.step, "data": self.data_digest, "recipe": asdict(self.recipe)}
         (temporary / STATE).write_text(json.dumps(state, indent=1))
         previous = folder / "checkpoint.previous"
         shutil.rmtree(previous, ignore_errors=True)
         if final.exists():
-            os.replace(final, previous)
-        os.replace(temporary, final)
+            final.rename(previous)
+        temporary.rename(final)
 
     def load(self, folder: Path) -> None:
-        checkpoint = next((folder / name for name in ("checkpoint", "checkpoint.previous") if (folder / name).exists()), None)
+        checkpoint = next(
+            (folder / name for name in ("checkpoint", "checkpoint.previous") if (folder / name).exists()),
+            None,
+        )
         if checkpoint is None:
             return
         state = json.loads((checkpoint / STATE).read_text())
@@ -153,7 +161,10 @@ class TrainingState:
         weights = load_file(checkpoint / "weights.safetensors")
         if weights.keys() != self.named.keys():
             raise SettingsError(f"{checkpoint} holds another architecture: choose another output folder")
-        average, optimizer = load_file(checkpoint / "average.safetensors"), load_file(checkpoint / "optimizer.safetensors")
+        average, optimizer = (
+            load_file(checkpoint / "average.safetensors"),
+            load_file(checkpoint / "optimizer.safetensors"),
+        )
         with torch.no_grad():
             for name, parameter in self.named.items():
                 parameter.copy_(weights[name])

@@ -1,0 +1,34 @@
+# What people do. Both `make demo` and `make test` set everything up first, on a machine with Python and make only.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-complete
+
+.PHONY: demo test lint format setup clean
+
+demo: setup  ## make a clip, upscale it x4 with the bundled model, compare
+	$(BIN)/python examples/demo.py
+
+test: setup lint  ## linters, type check, tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(SETUP)
+
+# The stamp comes last, so an interrupted installation is taken up again.
+$(SETUP): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(SETUP)
+
+clean:  ## remove the environment and everything generated, never your videos
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,73 @@
+"""Peak resident memory of a 1080p upscaling, short and long: it must not grow with the length.
+
+python benchmarks/memory.py --steps 1 --seconds 10 60
+
+Makes a 480x270 clip of each length and upscales it by 4 in a process of its own.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+# Nothing heavy is imported here: on Linux the peak of a new process starts at the memory of its parent.
+WIDTH, HEIGHT, FPS = 480, 270, 24
+
+
+def make_clip(path: Path, duration_s: int) -> None:
+    """Write a clip of waves that move and never repeat exactly."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, FPS)
+        for index in range(duration_s * FPS):
+            waves = [np.sin((x * (c + 2) + y * (5 - c)) / 37 + index * (0.11 + 0.03 * c)) for c in range(3)]
+            rgb = (127.5 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def peak_memory_gib(command: list[str]) -> float:
+    """Run `command` and return its peak resident memory.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        raise subprocess.CalledProcessError(code, command)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return usage.ru_maxrss * unit / 2**30
+
+
+def main() -> None:
+    """Measure every length and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1, help="sampling steps")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60], help="lengths of the clips")
+    args = parser.parse_args()
+    runner = str(Path(__file__).with_name("product.py"))
+    print("| output | frames | peak memory |\n|---|---|---|", flush=True)
+    for duration_s in args.seconds:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "lq.mp4", Path(folder) / "out.mkv"
+            make_clip(source, duration_s)
+            command = [sys.executable, runner, str(source), str(target), "--steps", str(args.steps)]
+            peak = peak_memory_gib(command)
+        size = f"{WIDTH * 4}x{HEIGHT * 4}"
+        print(f"| {size}, {duration_s} s | {duration_s * FPS} | {peak:.2f} GiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

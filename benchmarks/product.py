@@ -1,0 +1,30 @@
+"""The one place where the benchmarks run PatchVSR: its Python API, from file to file, without loss."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def upscale_file(source: Path, target: Path, *, steps: int, **settings: Any) -> None:
+    """Upscale `source` by 4 into the FFV1 file `target`; `settings` are further fields of `UpscaleConfig`."""
+    # Imported here so that a caller which only measures the memory of this as a process stays small.
+    from patchvsr.config import UpscaleConfig
+    from patchvsr.upscale import upscale
+
+    config = UpscaleConfig(scale=4, num_inference_steps=steps, codec="ffv1", overwrite=True, **settings)
+    for _ in upscale(source, target, config):  # progress events
+        pass
+
+
+def main() -> None:
+    """Upscale one file; `memory.py` runs this as a process of its own."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--steps", type=int, required=True)
+    args = parser.parse_args()
+    upscale_file(args.source, args.target, steps=args.steps)
+
+
+if __name__ == "__main__":
+    main()

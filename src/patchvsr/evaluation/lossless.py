@@ -1,0 +1,89 @@
+"""Read frames as 8-bit RGB, write them without loss (FFV1 in Matroska). Nothing is read ahead or kept."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+import torch
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from patchvsr.errors import InputError, OutputError
+
+# A common multiple of the usual frame rates; Matroska itself rounds to milliseconds.
+_TIME_BASE = Fraction(1, 90_000)
+
+
+def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[Tensor, Fraction]]:
+    """Frames of the first video stream, (3, H, W) in [0, 1], with their time in seconds.
+
+    Material of more than 8 bits is reduced to 8; the file's own colour matrix is used.
+
+    Raises:
+        InputError: the file cannot be opened, has no video stream, or a frame has no time.
+    """
+    try:
+        container = av.open(str(path))
+    except (OSError, av.FFmpegError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    with container:
+        if not container.streams.video:
+            raise InputError(f"{path} has no video stream")
+        for index, frame in enumerate(container.decode(video=0)):
+            if index == max_frames:
+                return
+            if frame.pts is None or frame.time_base is None:
+                raise InputError(f"{path}: frame {index} has no time stamp")
+            rgb = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
+            yield rgb.permute(2, 0, 1).to(torch.float32) / 255, frame.pts * frame.time_base
+
+
+def to_array(frame: Tensor) -> np.ndarray:
+    """8-bit RGB of a frame (3, H, W) in [0, 1], as a contiguous (H, W, 3) array."""
+    return np.ascontiguousarray((frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+class LosslessWriter:
+    """Writes frames to a new FFV1 file: `with LosslessWriter(path) as writer: writer.write(frame, time_s)`.
+
+    Raises:
+        OutputError: the file exists (it is never replaced) or cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.exists():
+            raise OutputError(f"{path} exists; remove it or choose another name")
+        try:
+            self._container = av.open(str(path), "w", format="matroska")
+        except (OSError, av.FFmpegError) as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+        self._stream: VideoStream | None = None
+
+    def write(self, frame: Tensor, time_s: Fraction) -> None:
+        """Append one frame (3, H, W) in [0, 1], rounded to 8 bits, shown from `time_s` on."""
+        picture = av.VideoFrame.from_ndarray(to_array(frame), format="rgb24").reformat(format="bgr0")
+        picture.time_base = _TIME_BASE
+        picture.pts = round(time_s / _TIME_BASE)
+        if self._stream is None:
+            self._stream = self._add_stream(picture.width, picture.height)
+        self._container.mux(self._stream.encode(picture))
+
+    def _add_stream(self, width: int, height: int) -> VideoStream:
+        # 24 is only the nominal rate in the header: every frame carries its own time.
+        stream = self._container.add_stream("ffv1", rate=24)
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        stream.codec_context.time_base = _TIME_BASE
+        return stream
+
+    def __enter__(self) -> "LosslessWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None and error is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

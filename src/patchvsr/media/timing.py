@@ -1,0 +1,106 @@
+"""When frames are due, and whether the file really ends where it should."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from heapq import heappop, heappush
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+
+from patchvsr.errors import InputError
+from patchvsr.media.info import VideoInfo
+
+# Containers that write the duration of their streams into a header, so that a missing end shows.
+_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+
+# AVI stores decoding order only; what FFmpeg reports as presentation time is wrong with B-frames.
+_NO_PTS = {"avi"}
+
+
+def has_pts(info: VideoInfo) -> bool:
+    """Whether the container stores presentation times."""
+    return info.container not in _NO_PTS
+
+
+class Clock:
+    """Counts decoded frames and gives each its time, in ticks.
+
+    Its own; in containers without presentation times, the times of the packets in order, one for each
+    frame; else its decoding time, which is right without B-frames; else the previous time plus its length.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        rate = info.average_rate or Fraction(24)
+        self._nominal = max(1, round(1 / (rate * info.time_base)))
+        self._step = 0
+        self._in_order = not has_pts(info)
+        self._packet_times: list[int] = []  # a heap: times of packets whose frames are still to come
+        self.count = 0
+        self.last_pts: int | None = None
+
+    def feed(self, packet: Packet) -> None:
+        """Tell the time of a packet that goes into the decoder."""
+        if self._in_order and packet.size and packet.dts is not None:
+            heappush(self._packet_times, packet.dts)
+
+    def stamp(self, frame: av.VideoFrame) -> int:
+        """The time of the next frame that came out of the decoder."""
+        pts = self._stored(frame)
+        if pts is None:
+            pts = 0 if self.last_pts is None else self.last_pts + self._step
+        self._step = frame.duration or self._nominal
+        self.last_pts = pts
+        self.count += 1
+        return pts
+
+    def _stored(self, frame: av.VideoFrame) -> int | None:
+        if self._in_order:
+            return heappop(self._packet_times) if self._packet_times else None
+        if (
+            frame.pts is None
+            and frame.dts is not None
+            and (self.last_pts is None or frame.dts > self.last_pts)
+        ):
+            return frame.dts
+        return frame.pts
+
+
+class EndCheck:
+    """Compares the end that the header declares with the last packet of any stream."""
+
+    def __init__(self, container: InputContainer, info: VideoInfo) -> None:
+        self._info = info
+        start = Fraction(container.start_time or 0, av.time_base)
+        self._declared_end: Fraction | None = None
+        if container.format.name in _HEADER_DURATION and container.duration:
+            self._declared_end = start + Fraction(container.duration, av.time_base)
+        elif container.format.name == "avi" and info.declared_frames:
+            # FFmpeg shortens the duration of an AVI with its file; a tick of its clock is a frame.
+            self._declared_end = start + info.declared_frames * info.time_base
+        self._end = start
+        self._last_video: Fraction | None = None
+        # Some Matroska files do not say how long the last frame lasts: allow for the longest one seen.
+        self._longest_gap = 3 / (info.average_rate or Fraction(24))
+
+    def see(self, packet: Packet) -> None:
+        """Note a packet, of any stream."""
+        if packet.pts is None:
+            return
+        time = packet.pts * packet.time_base
+        self._end = max(self._end, time + (packet.duration or 0) * packet.time_base)
+        if packet.stream.index == self._info.video_index:
+            if self._last_video is not None:
+                self._longest_gap = max(self._longest_gap, abs(time - self._last_video))
+            self._last_video = time
+
+    def check(self, clock: Clock) -> None:
+        """Raises InputError when more is missing than the last frame's unknown length can explain."""
+        tolerance = max(Fraction(1, 5), self._longest_gap)
+        if self._declared_end is not None and self._declared_end - self._end > tolerance:
+            raise InputError(
+                f"{self._info.path}: truncated after frame {clock.count - 1}: its header declares "
+                f"{float(self._declared_end):.3f} s, its data ends at {float(self._end):.3f} s; "
+                f"get a complete copy"
+            )

@@ -1,0 +1,50 @@
+"""The example's clip: sound, uneven frame times, and an original only where the photo has the detail."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from patchvsr.evaluation.degrade import bicubic_reduce
+from patchvsr.evaluation.lossless import read_frames
+from patchvsr.evaluation.metrics import luma
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "make_demo_clip.py"
+
+pytest.importorskip("skimage")
+
+
+def make(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_clip_with_sound_and_uneven_times(tmp_path: Path):
+    target, original = tmp_path / "clip.mp4", tmp_path / "original.mkv"
+    size = ("--size", "64", "36", "--scale", "4", "--frames", "6", "--vfr")
+    done = make(target, *size, "--hq", original)
+    assert done.returncode == 0, done.stderr
+    lq, times = zip(*read_frames(target), strict=True)
+    assert [b - a for a, b in pairwise(times)] == [Fraction(n, 48) for n in (2, 2, 5, 2, 2)]
+    hq = torch.stack([frame for frame, _ in read_frames(original)])
+    assert hq.shape == (6, 3, 144, 256)
+    # The clip is the reduction of its original, up to what H.264 loses of the luma.
+    difference = (luma(bicubic_reduce(hq, 4), "bt709") - luma(torch.stack(lq), "bt709")).abs().mean(dim=(1, 2, 3))
+    assert difference.max() < 3
+    next_frame = luma(bicubic_reduce(hq[1:], 4), "bt709") - luma(torch.stack(lq[:-1]), "bt709")
+    assert next_frame.abs().mean() > 6
+    with av.open(str(target)) as container:
+        sound = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        assert sum(part.shape[1] for part in sound) >= 48_000 * 6 * 3 // 48
+        assert max(abs(part).max() for part in sound) > 0.05
+
+
+def test_magnified_original_is_refused(tmp_path: Path):
+    done = make(tmp_path / "clip.mp4", "--frames", "2", "--hq", tmp_path / "original.mkv")
+    assert done.returncode == 1 and "magnify astronaut (512x512)" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
