@@ -9,7 +9,7 @@ from torch import Tensor
 
 from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder
-from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
+from patchvsr.models.tiles import decode_tiled, encode_condition_tiled, tiles
 
 
 @pytest.fixture
@@ -96,6 +96,17 @@ def test_causal_in_time(codec: MiniAutoencoder) -> None:
 
 # Tiles of these sizes have inner borders, in one direction or both, that the canvas's edge does not hide.
 TILES = [(16, 208, 240), (48, 208, 240), (128, 304, 208), (1280, 208, 240)]
+
+
+@pytest.mark.parametrize(("tile_px", "height", "width"), TILES)
+def test_tiles_cover_the_canvas_once_and_stay_within_their_size(tile_px: int, height: int, width: int) -> None:
+    covered = torch.zeros(height, width)
+    for tile in tiles(height, width, tile_px + 8, 32, 16):  # eight pixels are no cell
+        y0, y1, x0, x1 = tile.inner
+        assert y1 - y0 <= tile_px and x1 - x0 <= tile_px
+        assert tile.outer == (max(0, y0 - 32), min(height, y1 + 32), max(0, x0 - 32), min(width, x1 + 32))
+        covered[y0:y1, x0:x1] += 1
+    assert (covered == 1).all()
 
 
 @pytest.mark.parametrize(("tile_px", "height", "width"), TILES)
