@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
-from patchvsr.errors import SettingsError
+from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import resolve_model
@@ -70,9 +70,16 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "mini", **kwargs: Any) -> PatchVSRPipeline:
-        """Loads a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only."""
+        """Loads a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only.
+
+        Raises ModelError where there is no such model, it is incomplete, or the Hub cannot be reached.
+        """
         kwargs.setdefault("use_safetensors", True)
-        return super().from_pretrained(resolve_model(name_or_path), **kwargs)
+        try:
+            return super().from_pretrained(resolve_model(name_or_path), **kwargs)
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
 
     @torch.no_grad()
     def __call__(
@@ -218,7 +225,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         def features_of(box: Box) -> PatchFeatures:
             if box in features:
                 return features[box]
-            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device, dtype))
+            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device))
             if steps > 1 and joint_mode != "shifted":  # otherwise no box comes twice
                 features[box] = computed
             return computed

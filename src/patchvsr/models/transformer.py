@@ -220,11 +220,11 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     # --- branches -----------------------------------------------------------------------------------------
 
     def encode_conditions(self, conditions: PatchConditions) -> PatchFeatures:
-        """Runs both branches: once per patch, before denoising."""
+        """Runs both branches: once per patch, before denoising. Conditions may come in float32 to a model in less."""
         micro = self.micro_embedder(conditions)
-        global_tokens = self.global_encoder(conditions.global_latents, conditions.location_mask)
+        global_tokens = self.global_encoder(conditions.global_latents.to(self.dtype), conditions.location_mask)
         global_tokens = self.condition_embedder.image_embedder(global_tokens)  # type: ignore[misc]
-        tokens = self.condition_embedding(conditions.patch_latents).flatten(2).transpose(1, 2)
+        tokens = self.condition_embedding(conditions.patch_latents.to(self.dtype)).flatten(2).transpose(1, 2)
         if self.config.branch_input == "noisy":
             return PatchFeatures((tokens,), global_tokens, micro)
         # The branch is a copy of the base looking at a noisy video: it is told that video's own noise level.
