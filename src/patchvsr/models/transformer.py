@@ -224,7 +224,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         micro = self.micro_embedder(conditions)
         global_tokens = self.global_encoder(conditions.global_latents.to(self.dtype), conditions.location_mask)
         global_tokens = self.condition_embedder.image_embedder(global_tokens)  # type: ignore[misc]
-        tokens = self.condition_embedding(conditions.patch_latents.to(self.dtype)).flatten(2).transpose(1, 2)
+        tokens = self.condition_embedding(conditions.patch_latents.to(self.dtype))
+        tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # (N, L, D)
         if self.config.branch_input == "noisy":
             return PatchFeatures((tokens,), global_tokens, micro)
         # The branch is a copy of the base looking at a noisy video: it is told that video's own noise level.
