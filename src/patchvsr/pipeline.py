@@ -27,6 +27,7 @@ from patchvsr.sampling.schedule import make_scheduler
 
 # Noise for augmentation and noise to denoise must not be the same numbers.
 AUGMENTATION_SEED_OFFSET = 1 << 32
+OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 
 
 @dataclass
@@ -113,7 +114,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             generator, seed: source of the noise; seed 0 if neither is given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
             branch_scale: strength of the patch branch.
-            batch_size: patches per model call; the result does not depend on it.
+            batch_size: patches per model call; the result depends on it by rounding only.
             tile_px: largest side of a codec tile, halo aside; bounds memory.
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
@@ -131,11 +132,18 @@ class PatchVSRPipeline(DiffusionPipeline):
         num_frames = lq.shape[0]
         width, height = target_size(lq, scale, size)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        noise_timestep = self.config.noise_timestep if noise_timestep is None else noise_timestep
         seed = _seed(generator, seed)
         if steps < 0:
             raise SettingsError(f"num_inference_steps is {steps}: give 0 (preview) or more")
+        if not 0 <= noise_timestep <= 1000:
+            raise SettingsError(f"noise_timestep is {noise_timestep}: it must lie between 0 and 1000")
+        if batch_size < 1:
+            raise SettingsError(f"batch_size is {batch_size}: it must be at least 1")
         if first_frame % self.codec.temporal_factor:
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.codec.temporal_factor}")
+        if output_type not in OUTPUT_TYPES:
+            raise SettingsError(f"unknown output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
         lq = _pad_frames(lq, self.codec.temporal_factor)
 
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
@@ -144,7 +152,6 @@ class PatchVSRPipeline(DiffusionPipeline):
         # 3. Latents: jointly denoised, or none at all.
         latents = None
         if steps > 0:
-            noise_timestep = self.config.noise_timestep if noise_timestep is None else noise_timestep
             conditions = self._conditions(canvas, noise_timestep, height / lq.shape[-2], seed, first_frame)
             joint_mode = joint_mode or self.config.joint_mode
             latents = self._denoise(
@@ -266,7 +273,7 @@ def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
             f"got a video of shape {tuple(frames.shape)}: needed are frames (F, 3, h, w) as a tensor, "
             "(F, h, w, 3) as an array, or RGB images"
         )
-    if frames.amin() < 0 or frames.amax() > 1:
+    if not (frames.amin() >= 0 and frames.amax() <= 1):  # NaN is neither
         raise SettingsError("float frames must lie in [0, 1]")
     return frames
 
@@ -304,8 +311,6 @@ def _as_output(frames: Tensor, output_type: str) -> Any:
     array = frames.permute(0, 2, 3, 1).numpy()
     if output_type == "np":
         return array
-    if output_type == "pil":
-        from PIL import Image
+    from PIL import Image
 
-        return [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in array]
-    raise SettingsError(f"unknown output_type {output_type!r}: choose pt, np, pil or latent")
+    return [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in array]
