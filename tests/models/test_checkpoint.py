@@ -42,9 +42,7 @@ def velocity(model: PatchVSRTransformer3DModel) -> Tensor:
 
 @pytest.mark.parametrize("new_base", [toy.base, lambda: toy.bfloat16(toy.base())], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("rank", [0, 2])
-def test_comes_back_bit_for_bit(
-    tmp_path: Path, rank: int, new_base: Callable[[], WanTransformer3DModel]
-) -> None:
+def test_comes_back_bit_for_bit(tmp_path: Path, rank: int, new_base: Callable[[], WanTransformer3DModel]) -> None:
     model = trained(new_base(), rank=rank)
     save_adapter(model, tmp_path / "adapter")
     loaded = load_adapter(new_base(), tmp_path / "adapter")

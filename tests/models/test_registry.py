@@ -6,8 +6,8 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-import toy
 import torch
+import toy
 
 from patchvsr.errors import ModelError
 from patchvsr.models import registry
@@ -29,7 +29,7 @@ def test_refuses_names_of_nothing(name: str) -> None:
 
 
 def test_refuses_folders_and_files_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no model_index.json"):
+    with pytest.raises(ModelError, match=r"holds no model_index\.json"):
         resolve_model(tmp_path)
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(ModelError, match="unknown model"):
@@ -64,7 +64,7 @@ def test_incomplete_folder_is_one_clear_line(tmp_path: Path) -> None:
     whole = weights.read_bytes()
     for broken in (whole[: len(whole) // 2], None):
         weights.unlink() if broken is None else weights.write_bytes(broken)
-        with pytest.raises(ModelError, match="cannot load model .*diffusion_pytorch_model.safetensors") as caught:
+        with pytest.raises(ModelError, match=r"cannot load model .*diffusion_pytorch_model") as caught:
             PatchVSRPipeline.from_pretrained(tmp_path)
         assert "\n" not in str(caught.value)
 
