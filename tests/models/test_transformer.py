@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import toy
 import torch
+import toy
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor, nn
 
@@ -18,9 +18,7 @@ BRANCH_INPUTS = ["condition", "noisy"]
 
 
 @torch.no_grad()
-def velocity(
-    model: PatchVSRTransformer3DModel, conditions: PatchConditions | None = None, **arguments: Any
-) -> Tensor:
+def velocity(model: PatchVSRTransformer3DModel, conditions: PatchConditions | None = None, **arguments: Any) -> Tensor:
     features = None if conditions is None else model.encode_conditions(conditions)
     return model(toy.noisy_latents(), toy.timesteps(), features=features, **arguments).sample
 
@@ -54,13 +52,9 @@ def vace_oracle(base: WanTransformer3DModel, model: PatchVSRTransformer3DModel) 
     dim = model.scale_shift_table.shape[-1]
     config = {k: v for k, v in base.config.items() if not k.startswith("_")}
     config |= dict(image_dim=dim, added_kv_proj_dim=dim)
-    vace = WanVACETransformer3DModel(
-        **config, vace_layers=[0, 2], vace_in_channels=toy.CONDITION_CHANNELS
-    ).eval()
+    vace = WanVACETransformer3DModel(**config, vace_layers=[0, 2], vace_in_channels=toy.CONDITION_CHANNELS).eval()
     own = model.state_dict()
-    _, unexpected = vace.load_state_dict(
-        {k: v for k, v in own.items() if k in vace.state_dict()}, strict=False
-    )
+    _, unexpected = vace.load_state_dict({k: v for k, v in own.items() if k in vace.state_dict()}, strict=False)
     assert not unexpected
 
     # VACE embeds the condition twice: its convolution and `proj_in` together are our one convolution.
@@ -92,9 +86,7 @@ def test_equals_vace() -> None:
             toy.noisy_latents(),
             toy.timesteps(),
             model.prompt_embeds.repeat(2, 1, 1),
-            encoder_hidden_states_image=model.global_encoder(
-                conditions.global_latents, conditions.location_mask
-            ),
+            encoder_hidden_states_image=model.global_encoder(conditions.global_latents, conditions.location_mask),
             control_hidden_states=conditions.patch_latents,
             control_hidden_states_scale=torch.tensor([0.7, 0.7]),
         ).sample
@@ -136,9 +128,7 @@ def test_prompt_and_strength_of_the_branch_change_the_velocity() -> None:
     default = velocity(model, conditions)
     stored = model.prompt_embeds.repeat(2, 1, 1)
     assert torch.equal(velocity(model, conditions, encoder_hidden_states=stored), default)
-    assert not torch.allclose(
-        velocity(model, conditions, encoder_hidden_states=stored + 1), default, atol=1e-4
-    )
+    assert not torch.allclose(velocity(model, conditions, encoder_hidden_states=stored + 1), default, atol=1e-4)
     assert not torch.allclose(velocity(model, conditions, branch_scale=0.5), default, atol=1e-4)
 
 
@@ -163,9 +153,7 @@ def test_patches_of_a_batch_do_not_see_each_other() -> None:
             for i in range(2)
         ]
         for i, features in enumerate(single):
-            alone = model(
-                toy.noisy_latents()[i : i + 1], toy.timesteps()[i : i + 1], features=features
-            ).sample
+            alone = model(toy.noisy_latents()[i : i + 1], toy.timesteps()[i : i + 1], features=features).sample
             torch.testing.assert_close(together[i : i + 1], alone)
         joined = model(toy.noisy_latents(), toy.timesteps(), features=PatchFeatures.cat(single)).sample
     torch.testing.assert_close(joined, together)
