@@ -1,4 +1,4 @@
-"""The real classes at toy size: built in milliseconds, with random weights where zero gates would hide a bug."""
+"""The real classes at toy size: built in milliseconds, and random where zero gates would hide a bug."""
 
 from __future__ import annotations
 
@@ -82,6 +82,14 @@ def transformer(
     settings = dict(condition_channels=CONDITION_CHANNELS, num_branch_blocks=2) | adapter
     prompt = randn(1, prompt_length, TEXT_DIM)
     return PatchVSRTransformer3DModel.from_base(base_model, prompt_embeds=prompt, **settings).eval()
+
+
+def bfloat16(base_model: WanTransformer3DModel) -> WanTransformer3DModel:
+    """As diffusers loads a bfloat16 Wan: norms, tables and the time embedder stay in float32."""
+    for name, parameter in base_model.named_parameters():
+        if not any(kept in name for kept in base_model._keep_in_fp32_modules):
+            parameter.data = parameter.data.bfloat16()
+    return base_model
 
 
 def noisy_latents(num_patches: int = 2) -> Tensor:

@@ -220,14 +220,9 @@ def test_base_is_shared_and_the_branch_is_a_copy() -> None:
 
 
 def test_bfloat16_base_keeps_its_float32_layers() -> None:
-    """diffusers keeps norms, tables and the time embedder of a bfloat16 Wan in float32: both must fit together."""
     base = toy.randomised(toy.base())
     exact = toy.randomised(toy.transformer(base))
-    fp32 = WanTransformer3DModel._keep_in_fp32_modules
-    for name, parameter in base.named_parameters():
-        if not any(kept in name for kept in fp32):
-            parameter.data = parameter.data.bfloat16()
-    model = toy.transformer(base)
+    model = toy.transformer(toy.bfloat16(base))
     assert model.dtype == torch.bfloat16
     assert model.blocks[0].norm2.weight.dtype == model.branch_blocks[0].norm2.weight.dtype == torch.float32
     with torch.no_grad():
@@ -246,5 +241,7 @@ def test_refusals() -> None:
         model(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 5), toy.timesteps(1))
     with pytest.raises(ValueError, match="prompt of 4 tokens; the model needs 3"):
         model(toy.noisy_latents(), toy.timesteps(), toy.randn(2, 4, toy.TEXT_DIM))
+    with pytest.raises(ValueError, match="choose condition or noisy"):
+        toy.transformer(branch_input="both")
     with pytest.raises(ValueError, match="the base has image_dim"):
         toy.transformer(toy.base(image_dim=24, added_kv_proj_dim=24))

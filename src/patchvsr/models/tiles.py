@@ -34,7 +34,8 @@ def tiles(height: int, width: int, tile_px: int, halo_px: int, cell_px: int) -> 
 
 
 def _cuts(length: int, tile_px: int, cell_px: int) -> list[tuple[int, int]]:
-    cells, count = length // cell_px, -(-length // max(tile_px, cell_px))
+    cells = length // cell_px
+    count = -(-cells // max(1, tile_px // cell_px))
     edges = [index * cells // count * cell_px for index in range(count + 1)]
     return list(pairwise(edges))
 

@@ -196,6 +196,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         branch_input: Literal["condition", "noisy"] = "condition",
         prompt_length: int = 512,
     ):
+        if branch_input not in ("condition", "noisy"):
+            raise ValueError(f"branch_input is {branch_input!r}: choose condition or noisy")
         dim = num_attention_heads * attention_head_dim
         own_config: Any = self._internal_dict  # type: ignore[has-type]
         # Built without blocks: ours replace them, and a 14B base should not be allocated twice.
