@@ -262,13 +262,14 @@ def recipes_command() -> None:
 def export_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The last stage trained.")] = "mini_distill",
+    validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
 ) -> None:
     """Write trained weights as a model folder for --model."""
     from patchvsr.training.export import export
     from patchvsr.training.recipes import resolve
 
-    export(resolve(recipe, _pairs(overrides, "--set")), output)
+    export(resolve(recipe, _pairs(overrides, "--set")), output, validation=validation)
     console.print(f"wrote {output}")
 
 

@@ -36,15 +36,13 @@ def trained(base: WanTransformer3DModel | None = None, *, rank: int = 2) -> Patc
 
 @torch.no_grad()
 def velocity(model: PatchVSRTransformer3DModel) -> Tensor:
-    features = model.encode_conditions(toy.conditions().to(model.dtype))
+    features = model.encode_conditions(toy.conditions().to("cpu", model.dtype))
     return model(toy.noisy_latents().to(model.dtype), toy.timesteps(), features=features).sample
 
 
 @pytest.mark.parametrize("new_base", [toy.base, lambda: toy.bfloat16(toy.base())], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("rank", [0, 2])
-def test_comes_back_bit_for_bit(
-    tmp_path: Path, rank: int, new_base: Callable[[], WanTransformer3DModel]
-) -> None:
+def test_comes_back_bit_for_bit(tmp_path: Path, rank: int, new_base: Callable[[], WanTransformer3DModel]) -> None:
     model = trained(new_base(), rank=rank)
     save_adapter(model, tmp_path / "adapter")
     loaded = load_adapter(new_base(), tmp_path / "adapter")

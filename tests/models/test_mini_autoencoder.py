@@ -124,9 +124,7 @@ def test_tiles_equal_the_whole(codec: MiniAutoencoder, tile_px: int, height: int
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_halo_is_no_larger_than_needed(
-    codec: MiniAutoencoder, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_halo_is_no_larger_than_needed(codec: MiniAutoencoder, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one cell less, tiles no longer equal the whole."""
     halo = getattr(codec, f"{part}_halo_px") - 16
     monkeypatch.setattr(MiniAutoencoder, f"{part}_halo_px", halo)
