@@ -17,17 +17,17 @@ import av
 import numpy as np
 
 # Nothing heavy is imported here: on Linux the peak of a new process starts at the memory of its parent.
-WIDTH, HEIGHT, FPS = 480, 270, 24
+WIDTH, HEIGHT = 480, 270
 
 
-def make_clip(path: Path, duration_s: int) -> None:
+def make_clip(path: Path, duration_s: int, fps: int) -> None:
     """Write a clip of waves that move and never repeat exactly."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, FPS)
-        for index in range(duration_s * FPS):
+        stream.codec_context.time_base = Fraction(1, fps)
+        for index in range(duration_s * fps):
             waves = [np.sin((x * (c + 2) + y * (5 - c)) / 37 + index * (0.11 + 0.03 * c)) for c in range(3)]
             rgb = (127.5 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
@@ -56,17 +56,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=1, help="sampling steps")
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60], help="lengths of the clips")
+    parser.add_argument("--fps", type=int, default=24, help="fewer frames a second take less time")
     args = parser.parse_args()
     runner = str(Path(__file__).with_name("product.py"))
     print("| output | frames | peak memory |\n|---|---|---|", flush=True)
     for duration_s in args.seconds:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "lq.mp4", Path(folder) / "out.mkv"
-            make_clip(source, duration_s)
+            make_clip(source, duration_s, args.fps)
             command = [sys.executable, runner, str(source), str(target), "--steps", str(args.steps)]
             peak = peak_memory_gib(command)
         size = f"{WIDTH * 4}x{HEIGHT * 4}"
-        print(f"| {size}, {duration_s} s | {duration_s * FPS} | {peak:.2f} GiB |", flush=True)
+        print(f"| {size}, {duration_s} s | {duration_s * args.fps} | {peak:.2f} GiB |", flush=True)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,9 @@ def upscale_command(
     encoder_option: Annotated[
         list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Repeatable.")
     ] = None,
+    skip_stream: Annotated[
+        list[int] | None, typer.Option(metavar="INDEX", help="Stream to leave out, see `info`. Repeatable.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")] = False,
 ) -> None:
@@ -87,7 +90,7 @@ def upscale_command(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
         seed=seed, noise_timestep=noise_timestep, branch_scale=branch_scale, device=device, dtype=dtype,
         batch_size=batch_size, start_s=start, end_s=end, codec=codec, crf=crf, pix_fmt=pix_fmt,
-        encoder_options=_pairs(encoder_option, "-e"), overwrite=overwrite,
+        encoder_options=_pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
     )  # fmt: skip
     jobs = plan_outputs(inputs, output)
     _check_before_loading(jobs, config)
@@ -119,10 +122,12 @@ def plan_outputs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
 def _check_before_loading(jobs: list[tuple[Path, Path]], config: UpscaleConfig) -> None:
     """What is wrong should be said before a model is loaded."""
     from patchvsr.media import open_reader
+    from patchvsr.media.encoders import choose_encoder
 
     for source, target in jobs:
         with open_reader(source, start_s=config.start_s, end_s=config.end_s) as reader:
-            config.output_size(reader.info.width, reader.info.height)
+            size = config.output_size(reader.info.width, reader.info.height)
+            choose_encoder(config.encode_settings(), reader.info, *size)
         if target.is_file() and not config.overwrite:
             raise OutputError(f"{target} exists: choose another name or add --overwrite")
 
@@ -257,13 +262,14 @@ def recipes_command() -> None:
 def export_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The last stage trained.")] = "mini_distill",
+    validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
 ) -> None:
     """Write trained weights as a model folder for --model."""
     from patchvsr.training.export import export
     from patchvsr.training.recipes import resolve
 
-    export(resolve(recipe, _pairs(overrides, "--set")), output)
+    export(resolve(recipe, _pairs(overrides, "--set")), output, validation=validation)
     console.print(f"wrote {output}")
 
 

@@ -53,6 +53,7 @@ class UpscaleConfig:
     crf: float | None = None
     pix_fmt: str | None = None
     encoder_options: dict[str, str] = field(default_factory=dict)
+    skip_streams: tuple[int, ...] = ()
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -232,7 +232,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         def features_of(box: Box) -> PatchFeatures:
             if box in features:
                 return features[box]
-            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device))
+            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device, dtype))
             if steps > 1 and joint_mode != "shifted":  # otherwise no box comes twice
                 features[box] = computed
             return computed

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 
 from patchvsr.config import UpscaleConfig
@@ -61,6 +62,7 @@ def load_pipeline(config: UpscaleConfig) -> PatchVSRPipeline:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"device {device!r} cannot be used: {reason}") from None
     dtype = getattr(torch, config.dtype or "bfloat16")
+    disable_progress_bar()  # events say what happens; diffusers' own bar of two parts says nothing
     pipeline = PatchVSRPipeline.from_pretrained(config.model, torch_dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
@@ -92,6 +94,7 @@ def upscale(
             overwrite=config.overwrite,
             start_s=config.start_s,
             end_s=config.end_s,
+            skip_streams=config.skip_streams,
         ) as writer:
             skipped = tuple(str(stream) for stream in getattr(writer, "skipped_streams", ()))
             num_frames = _expected_frames(info, config)

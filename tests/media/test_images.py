@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import make_video, picture
+from clips import make_video, picture
 
 from patchvsr.errors import InputError, OutputError
 from patchvsr.media import Frame, open_reader, open_writer, probe

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from conftest import irregular_pts, make_video
+from clips import irregular_pts, make_video
 
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import open_reader, probe

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import irregular_pts, make_video, packets, picture, video_times
+from clips import irregular_pts, make_video, packets, picture, video_times
 
 from patchvsr.errors import OutputError, SettingsError
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer, probe
@@ -23,9 +23,7 @@ FAST = {"h264": {"preset": "ultrafast"}, "hevc": {"preset": "ultrafast"}, "av1":
 
 def copy(source: Path, target: Path, *, codec: str = "h264", **settings) -> Path:
     """Decode and encode a whole file at its own size."""
-    keywords = {
-        k: settings.pop(k) for k in ("start_s", "end_s", "overwrite", "skip_streams") if k in settings
-    }
+    keywords = {k: settings.pop(k) for k in ("start_s", "end_s", "overwrite", "skip_streams") if k in settings}
     chosen = EncodeSettings(codec, options={**FAST.get(codec, {}), **settings.pop("options", {})}, **settings)
     selection = {k: v for k, v in keywords.items() if k in ("start_s", "end_s")}
     with open_reader(source, **selection) as reader:
@@ -73,9 +71,7 @@ def test_mp4_lasts_as_long_as_its_frames(tmp_path, preset):
         open_writer(out, source=info, width=64, height=64, settings=settings) as writer,
     ):
         for frame in reader:
-            writer.write(
-                Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base)
-            )
+            writer.write(Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base))
     with av.open(str(out)) as container:
         assert Fraction(container.duration, av.time_base) == Fraction(477, 1000)
 
@@ -190,9 +186,7 @@ def test_ffv1_is_lossless(tmp_path, dtype, codec):
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le" if deep else "yuv420p", count=2)
     info = probe(source)
     noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (4, 33, 47, 3)).astype(dtype)
-    with open_writer(
-        tmp_path / "out.mkv", source=info, width=47, height=33, settings=EncodeSettings(codec)
-    ) as writer:
+    with open_writer(tmp_path / "out.mkv", source=info, width=47, height=33, settings=EncodeSettings(codec)) as writer:
         for i, rgb in enumerate(noise):
             writer.write(Frame(rgb, i * 40, 40, info.time_base))
     got = [f.rgb for f in open_reader(tmp_path / "out.mkv")]
@@ -337,9 +331,7 @@ def test_unknown_container_and_impossible_size(clip, tmp_path):
     with pytest.raises(OutputError, match=r"use \.mkv"):
         open_writer(tmp_path / "out.xyz", source=probe(clip), width=64, height=64)
     with pytest.raises(SettingsError, match="too small"):
-        open_writer(
-            tmp_path / "o.mkv", source=probe(clip), width=48, height=48, settings=EncodeSettings("hevc")
-        )
+        open_writer(tmp_path / "o.mkv", source=probe(clip), width=48, height=48, settings=EncodeSettings("hevc"))
 
 
 def test_frames_out_of_order_or_of_another_size_are_bugs(clip, tmp_path):

@@ -36,7 +36,7 @@ def trained(base: WanTransformer3DModel | None = None, *, rank: int = 2) -> Patc
 
 @torch.no_grad()
 def velocity(model: PatchVSRTransformer3DModel) -> Tensor:
-    features = model.encode_conditions(toy.conditions())
+    features = model.encode_conditions(toy.conditions().to("cpu", model.dtype))
     return model(toy.noisy_latents().to(model.dtype), toy.timesteps(), features=features).sample
 
 

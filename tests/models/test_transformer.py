@@ -228,7 +228,7 @@ def test_bfloat16_base_keeps_its_float32_layers() -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(exact.state_dict()[name])
-        features = model.encode_conditions(toy.conditions())
+        features = model.encode_conditions(toy.conditions().to("cpu", torch.bfloat16))
         rough = model(toy.noisy_latents().bfloat16(), toy.timesteps(), features=features).sample
     expected = velocity(exact, toy.conditions())
     assert rough.dtype == torch.bfloat16

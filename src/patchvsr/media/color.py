@@ -115,9 +115,7 @@ class ColorConverter:
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
         if is_rgb(frame.format):
-            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[
-                ..., [2, 0, 1]
-            ]
+            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[..., [2, 0, 1]]
             return _rescale(rgb, depth, 16)
         planes = _planes(self._reformat(frame, f"yuv444p{depth}le", self._yuv_range))
         return self._matrix_to_rgb(planes, depth)
@@ -140,9 +138,7 @@ class ColorConverter:
         key = (frame.format.name, frame.width, frame.height)
         if self._siting is None or self._siting[0] != key:
             graph = Graph()
-            source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=_TICK
-            )
+            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
             graph.link_nodes(source, graph.add("setparams", "chroma_location=left"), graph.add("buffersink"))
             graph.configure()
             self._siting = (key, graph)
@@ -191,11 +187,7 @@ class ColorConverter:
 def _levels(depth: int, color_range: int) -> tuple[np.float32, ...]:
     """(luma gain, luma zero, chroma gain, chroma zero) of H.273 for this depth and range."""
     step, peak = 2 ** (depth - 8), 2**depth - 1
-    levels = (
-        (peak, 0, peak, 128 * step)
-        if color_range == FULL
-        else (219 * step, 16 * step, 224 * step, 128 * step)
-    )
+    levels = (peak, 0, peak, 128 * step) if color_range == FULL else (219 * step, 16 * step, 224 * step, 128 * step)
     return tuple(np.float32(v) for v in levels)
 
 
@@ -228,9 +220,7 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     dtype = np.dtype(np.uint8 if bit_depth(frame.format) == 8 else np.uint16)
     views = []
     for plane in frame.planes:
-        lines = np.frombuffer(memoryview(plane), dtype).reshape(
-            plane.height, plane.line_size // dtype.itemsize
-        )
+        lines = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
         views.append(lines[:, : plane.width])
     return views
 

@@ -102,9 +102,7 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, heig
     crf = profile.crf if settings.crf is None else settings.crf
     if crf is not None:
         if profile.crf is None and codec.name in _PROFILES:
-            raise SettingsError(
-                f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out"
-            )
+            raise SettingsError(f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out")
         options.setdefault("crf", f"{crf:g}")
     return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
 
@@ -150,9 +148,7 @@ def _find_codec(name: str) -> av.Codec:
             continue
         if codec.type == "video":
             return codec
-    raise SettingsError(
-        f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg"
-    )
+    raise SettingsError(f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg")
 
 
 def _choose_pix_fmt(
@@ -163,9 +159,7 @@ def _choose_pix_fmt(
     deep = source.bit_depth > 8
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
-            raise SettingsError(
-                f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}"
-            )
+            raise SettingsError(f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}")
         _check_even(wanted, width, height, codec.name, profile)
         return wanted
     choices = profile.pix_fmts
@@ -183,18 +177,12 @@ def _cuts(pix_fmt: str, width: int, height: int) -> bool:
     layout = av.VideoFormat(pix_fmt)
     if is_rgb(layout):
         return False
-    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (
-        layout.chroma_height(2) == 1 and height % 2 == 1
-    )
+    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (layout.chroma_height(2) == 1 and height % 2 == 1)
 
 
 def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: _Profile) -> None:
     if _cuts(pix_fmt, width, height):
-        advice = (
-            f"use pix_fmt {profile.odd_pix_fmts[0]}"
-            if profile.odd_pix_fmts
-            else "use codec h264, hevc or ffv1"
-        )
+        advice = f"use pix_fmt {profile.odd_pix_fmts[0]}" if profile.odd_pix_fmts else "use codec h264, hevc or ffv1"
         raise SettingsError(f"{width}x{height} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")
 
 

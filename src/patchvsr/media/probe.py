@@ -90,8 +90,7 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
     color = stored.resolved(frame.height)
     if color.matrix != RGB and color.matrix not in MATRICES:
         raise InputError(
-            f"{path}: color matrix {color.matrix} (H.273) is not supported; "
-            f"convert it to BT.709 or BT.2020 first"
+            f"{path}: color matrix {color.matrix} (H.273) is not supported; convert it to BT.709 or BT.2020 first"
         )
     depth = bit_depth(frame.format)
     if depth > 16:

@@ -58,11 +58,7 @@ class Clock:
     def _stored(self, frame: av.VideoFrame) -> int | None:
         if self._in_order:
             return heappop(self._packet_times) if self._packet_times else None
-        if (
-            frame.pts is None
-            and frame.dts is not None
-            and (self.last_pts is None or frame.dts > self.last_pts)
-        ):
+        if frame.pts is None and frame.dts is not None and (self.last_pts is None or frame.dts > self.last_pts):
             return frame.dts
         return frame.pts
 

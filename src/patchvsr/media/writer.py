@@ -55,9 +55,7 @@ def open_writer(
     """
     check_range(start_s, end_s)
     if images.means_sequence(path):
-        return images.ImageWriter(
-            path, width=width, height=height, bit_depth=source.bit_depth, overwrite=overwrite
-        )
+        return images.ImageWriter(path, width=width, height=height, bit_depth=source.bit_depth, overwrite=overwrite)
     _check_target(Path(path), source, overwrite)
     encoder = choose_encoder(settings or EncodeSettings(), source, width, height)
     first, last = range_pts(source, start_s, end_s)
@@ -190,11 +188,7 @@ class VideoWriter:
                 f"{self._path}: {container.format.name} cannot hold {encoder.name} video; use .mkv"
             ) from err
         square = source.sample_aspect_ratio in (None, 0, 1)
-        if (
-            container.format.name in ("matroska", "webm")
-            and encoder.name in _NO_ASPECT_IN_MATROSKA
-            and not square
-        ):
+        if container.format.name in ("matroska", "webm") and encoder.name in _NO_ASPECT_IN_MATROSKA and not square:
             raise OutputError(
                 f"{self._path}: the pixel shape {source.sample_aspect_ratio} cannot be kept with "
                 f"{encoder.name} in Matroska; use codec h264 or hevc"
@@ -212,9 +206,7 @@ class VideoWriter:
         if frame.rgb.shape != (height, width, 3):
             raise ValueError(f"frame is {frame.rgb.shape}, the writer was opened for {(height, width, 3)}")
         if frame.time_base != self._source.time_base:
-            raise ValueError(
-                f"frame has time base {frame.time_base}, the source has {self._source.time_base}"
-            )
+            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._source.time_base}")
         if self._last_pts is not None and frame.pts - self._shift <= self._last_pts:
             raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
 

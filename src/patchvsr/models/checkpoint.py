@@ -73,9 +73,7 @@ def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTra
     folder = Path(folder)
     config, tensors = _read(folder)
     try:
-        model = PatchVSRTransformer3DModel.from_base(
-            base, **{name: config[name] for name in ADAPTER_SETTINGS}
-        )
+        model = PatchVSRTransformer3DModel.from_base(base, **{name: config[name] for name in ADAPTER_SETTINGS})
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder} does not fit the base: {error}") from None
     expected = model.adapter_state_dict()

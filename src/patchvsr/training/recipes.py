@@ -42,11 +42,11 @@ def mini_codec() -> Recipe:
 
 
 def mini_base() -> Recipe:
-    return Recipe(stage="base", name="mini_base", steps=400, batch_size=8, num_frames=9, size=256, learning_rate=6e-4)
+    return Recipe(stage="base", name="mini_base", steps=260, batch_size=8, num_frames=9, size=256, learning_rate=6e-4)
 
 
 def mini_adapter() -> Recipe:
-    return Recipe(stage="adapter", name="mini_adapter", steps=800, batch_size=6, num_frames=9, size=256)
+    return Recipe(stage="adapter", name="mini_adapter", steps=600, batch_size=6, num_frames=9, size=256)
 
 
 def mini_distill() -> Recipe:

@@ -1,0 +1,125 @@
+"""The command as a user runs it: exit codes, one clear line, JSON events."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+from clips import make_video
+
+from patchvsr.cli import plan_outputs
+from patchvsr.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy.pipeline(num_inference_steps=1).save_pretrained(folder)
+    return folder
+
+
+def patchvsr(*words) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "patchvsr.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_upscale_reports_events_as_json(tmp_path, model):
+    source = make_video(tmp_path / "in put ä.mkv", count=5, audio=True)
+    done = patchvsr("upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["started", "progress", "finished"]
+    assert events[-1]["frames"] == 5
+    assert (tmp_path / "out.mkv").is_file()
+
+
+def test_several_inputs_go_into_a_folder(tmp_path, model):
+    sources = [make_video(tmp_path / f"{name}.mp4", count=2) for name in "ab"]
+    done = patchvsr("upscale", *sources, "-o", tmp_path / "out", "-s", 2, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.mkv", "b.mkv"]
+
+
+BAD = {
+    "missing": (["nope.mp4"], "no such file"),
+    "not a video": (["text.mp4"], "text.mp4"),
+    "empty": (["empty.mp4"], "empty.mp4"),
+    "no video stream": (["sound.m4a"], "video"),
+    "truncated": (["cut.mp4"], "cut.mp4"),
+    "output exists": (["good.mp4", "-o", "exists.mkv"], "exists"),
+    "unknown model": (["good.mp4", "--model", "unknown"], "unknown model"),
+    "scale": (["good.mp4", "--scale", "0"], "scale"),
+    "smaller": (["good.mp4", "--size", "32x32"], "smaller"),
+    "codec": (["good.mp4", "--codec", "h266"], "h266"),
+    "option": (["good.mp4", "-e", "nonsense"], "KEY=VALUE"),
+    "device": (["good.mp4", "--device", "abacus"], "abacus"),
+    "usage": (["good.mp4", "--no-such-option"], "No such option"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_inputs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    good = make_video(folder / "good.mp4", count=40)
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (folder / "exists.mkv").write_text("precious")
+    make_sound(folder / "sound.m4a")
+    return folder
+
+
+def make_sound(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gives_one_clear_line(bad_inputs, model, monkeypatch, name):
+    monkeypatch.chdir(bad_inputs)
+    words, message = BAD[name]
+    before = {file: file.read_bytes() for file in bad_inputs.iterdir()}
+    output = [] if "-o" in words else ["-o", "out.mkv"]
+    chosen = [] if "--model" in words else ["--model", model]
+    done = patchvsr("upscale", *words, *output, *chosen)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if name != "usage":  # the parser adds its own usage lines
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert {file: file.read_bytes() for file in bad_inputs.iterdir()} == before
+
+
+def test_info_of_a_file_and_of_a_model(tmp_path, model):
+    clip = make_video(tmp_path / "clip.mkv", count=3, audio=True)
+    about_clip, about_model = patchvsr("info", clip), patchvsr("info", model)
+    assert about_clip.returncode == about_model.returncode == 0
+    assert "(audio, aac, deu)" in about_clip.stdout
+    assert "PatchVSRTransformer3DModel" in about_model.stdout
+
+
+def test_no_command_shows_help():
+    assert "upscale" in patchvsr().stderr
+
+
+def test_where_outputs_go(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "out").mkdir()
+    a, b, frames, out = Path("x/a.mp4"), Path("y/a.mov"), tmp_path / "frames", tmp_path / "out"
+    assert plan_outputs([a], Path("b.mp4")) == [(a, Path("b.mp4"))]
+    assert plan_outputs([a], out) == [(a, out / "a.mkv")]
+    assert plan_outputs([frames], out / "new") == [(frames, out / "new")]
+    assert plan_outputs([a, frames], out) == [(a, out / "a.mkv"), (frames, out / "frames")]
+    with pytest.raises(SettingsError, match="both become"):
+        plan_outputs([a, b], out)
+    with pytest.raises(SettingsError, match="one file"):
+        plan_outputs([a, b], Path("out.mkv"))
