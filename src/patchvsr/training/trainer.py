@@ -40,7 +40,8 @@ class TrainEvent:
 def train(recipe: Recipe, stage: Stage, source: ClipSource, *, minutes: float | None = None) -> Iterator[TrainEvent]:
     """Trains `stage.modules` in place, ending with their averaged weights; yields an event per log line.
 
-    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss or gradient that is not finite.
+    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss or a gradient that is
+    not finite.
     """
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
     folder = Path(recipe.output) / recipe.name
