@@ -300,6 +300,19 @@ def test_a_gradient_that_is_not_a_number_stops_before_the_weights_are_lost(
     assert all(parameter.isfinite().all() for parameter in stage.codec.parameters())
 
 
+def test_learning_rate_warms_up_and_falls(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
+    """Adam's first step moves weights by the learning rate, so the file tells which rate was used."""
+    chosen = recipe("codec", tmp_path, warmup_steps=10, learning_rate=1e-2)
+    stage = build_stage(chosen)
+    before = weights(stage)
+    list(train(chosen, stage, source, minutes=0))
+    after = load_file(tmp_path / "mini_codec" / "checkpoint" / "weights.safetensors")
+    moved = max((after[name] - before[name]).abs().max().item() for name in after)
+    assert moved == pytest.approx(1e-3, rel=0.01)
+    rates = [event.learning_rate for event in runs["codec"][2]]  # without warm-up
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(0.02 * 4e-4)
+
+
 def test_log_has_a_line_per_event(runs: dict[str, Any]) -> None:
     log = (runs["output"] / "mini_codec" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in log] == [asdict(event) for event in runs["codec"][2]]
