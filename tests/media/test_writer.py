@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +24,7 @@ FAST = {"h264": {"preset": "ultrafast"}, "hevc": {"preset": "ultrafast"}, "av1":
 
 def copy(source: Path, target: Path, *, codec: str = "h264", **settings) -> Path:
     """Decode and encode a whole file at its own size."""
-    keywords = {
-        k: settings.pop(k) for k in ("start_s", "end_s", "overwrite", "skip_streams") if k in settings
-    }
+    keywords = {k: settings.pop(k) for k in ("start_s", "end_s", "overwrite", "skip_streams") if k in settings}
     chosen = EncodeSettings(codec, options={**FAST.get(codec, {}), **settings.pop("options", {})}, **settings)
     selection = {k: v for k, v in keywords.items() if k in ("start_s", "end_s")}
     with open_reader(source, **selection) as reader:
@@ -73,11 +72,62 @@ def test_mp4_lasts_as_long_as_its_frames(tmp_path, preset):
         open_writer(out, source=info, width=64, height=64, settings=settings) as writer,
     ):
         for frame in reader:
-            writer.write(
-                Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base)
-            )
+            writer.write(Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base))
     with av.open(str(out)) as container:
         assert Fraction(container.duration, av.time_base) == Fraction(477, 1000)
+
+
+def write_gaps(path: Path, durations: list[int], base: Fraction = Fraction(1, 1000), **options: str) -> Path:
+    """Frames that follow each other after the given ticks, with the default encoder, that is with B-frames."""
+    source = make_video(path.with_name("source.mkv"), count=2)
+    info = replace(probe(source), time_base=base)
+    settings = EncodeSettings(options=options)
+    with open_writer(path, source=info, width=64, height=64, settings=settings) as writer:
+        for index, duration in enumerate(durations):
+            writer.write(Frame(picture(index), sum(durations[:index]), duration, base))
+    return path
+
+
+def test_mp4_is_not_cut_short_when_the_last_frame_is_decoded_last(tmp_path):
+    durations = [200, 200, 40, 40, 40, 40, 40, 40, 40]
+    with av.open(str(write_gaps(tmp_path / "out.mp4", durations))) as container:
+        times = [p.pts for p in container.demux(video=0) if p.size]
+        assert times != sorted(times) and times[-1] == max(times)
+        assert Fraction(container.duration, av.time_base) == Fraction(sum(durations), 1000)
+
+
+@pytest.mark.parametrize("count", [7, 19, 20, 31])
+def test_last_duration_is_exact_on_a_clock_without_milliseconds(tmp_path, count):
+    base = Fraction(1001, 30000)
+    out = write_gaps(tmp_path / "out.mp4", [1] * count, base)
+    assert [f.duration * f.time_base for f in open_reader(out)] == [base] * count
+
+
+@pytest.mark.parametrize("last", [5, 77, 5000])
+@pytest.mark.parametrize("b_frames", [True, False])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_every_duration_survives(tmp_path, suffix, b_frames, last):
+    pts = irregular_pts(20)
+    durations = [b - a for a, b in pairwise(pts)] + [last]
+    out = write_gaps(tmp_path / f"out{suffix}", durations, **({} if b_frames else {"bf": "0"}))
+
+    def ms(ticks: int, base: Fraction) -> Fraction:
+        return ticks * base * 1000
+
+    with open_reader(out) as reader:
+        frames = list(reader)
+    assert [ms(f.pts, f.time_base) for f in frames] == pts
+    assert [ms(f.duration, f.time_base) for f in frames] == durations
+    with av.open(str(out)) as container:
+        decoded = [ms(f.duration, f.time_base) for f in container.decode(video=0)]
+    with av.open(str(out)) as container:
+        muxed = [p for p in container.demux(video=0) if p.size]
+    assert b_frames == ([p.pts for p in muxed] != sorted(p.pts for p in muxed))
+    if suffix == ".mkv" or not b_frames:
+        assert decoded == durations
+    else:  # MP4 has no durations, see VideoWriter: what a decoder reports are the steps between decoding times
+        assert [p.duration for p in muxed[:-1]] == [b.dts - a.dts for a, b in pairwise(muxed)]
+        assert sum(decoded) == sum(durations) and decoded != durations
 
 
 def test_video_need_not_be_the_first_stream(tmp_path):
@@ -190,9 +240,7 @@ def test_ffv1_is_lossless(tmp_path, dtype, codec):
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le" if deep else "yuv420p", count=2)
     info = probe(source)
     noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (4, 33, 47, 3)).astype(dtype)
-    with open_writer(
-        tmp_path / "out.mkv", source=info, width=47, height=33, settings=EncodeSettings(codec)
-    ) as writer:
+    with open_writer(tmp_path / "out.mkv", source=info, width=47, height=33, settings=EncodeSettings(codec)) as writer:
         for i, rgb in enumerate(noise):
             writer.write(Frame(rgb, i * 40, 40, info.time_base))
     got = [f.rgb for f in open_reader(tmp_path / "out.mkv")]
@@ -337,9 +385,7 @@ def test_unknown_container_and_impossible_size(clip, tmp_path):
     with pytest.raises(OutputError, match=r"use \.mkv"):
         open_writer(tmp_path / "out.xyz", source=probe(clip), width=64, height=64)
     with pytest.raises(SettingsError, match="too small"):
-        open_writer(
-            tmp_path / "o.mkv", source=probe(clip), width=48, height=48, settings=EncodeSettings("hevc")
-        )
+        open_writer(tmp_path / "o.mkv", source=probe(clip), width=48, height=48, settings=EncodeSettings("hevc"))
 
 
 def test_frames_out_of_order_or_of_another_size_are_bugs(clip, tmp_path):

@@ -18,7 +18,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.filter import Graph
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 # H.273 code points, as PyAV reports them.
 RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
@@ -37,14 +37,10 @@ MATRICES = {
 # Frames are converted one by one, so their times mean nothing here.
 _TICK = Fraction(1, 1000)
 
-# The first choice is the chroma filter; the rest makes swscale exact and independent of the CPU.
-_SWS_FLAGS = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
+# Bicubic is the chroma filter; the rest makes swscale exact and independent of the CPU. These are the numbers
+# of libswscale (swscale.h) because PyAV has names for all of them only from 18 on.
+_BICUBIC, _ACCURATE_RND, _BITEXACT, _FULL_CHR_H_INT, _FULL_CHR_H_INP = 0x4, 0x40000, 0x80000, 0x2000, 0x4000
+_SWS_FLAGS = _BICUBIC | _ACCURATE_RND | _BITEXACT | _FULL_CHR_H_INT | _FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
@@ -115,9 +111,7 @@ class ColorConverter:
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
         if is_rgb(frame.format):
-            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[
-                ..., [2, 0, 1]
-            ]
+            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[..., [2, 0, 1]]
             return _rescale(rgb, depth, 16)
         planes = _planes(self._reformat(frame, f"yuv444p{depth}le", self._yuv_range))
         return self._matrix_to_rgb(planes, depth)
@@ -140,9 +134,7 @@ class ColorConverter:
         key = (frame.format.name, frame.width, frame.height)
         if self._siting is None or self._siting[0] != key:
             graph = Graph()
-            source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=_TICK
-            )
+            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
             graph.link_nodes(source, graph.add("setparams", "chroma_location=left"), graph.add("buffersink"))
             graph.configure()
             self._siting = (key, graph)
@@ -152,6 +144,10 @@ class ColorConverter:
 
     def _reformat(self, frame: av.VideoFrame, pix_fmt: str, dst_range: int) -> av.VideoFrame:
         """Change layout and chroma resolution; change the matrix only between YUV and RGB."""
+        # PyAV 17 has no number for the matrix of BT.2020 and goes by the tag of the frame, and it refuses frames
+        # with reserved transfer curves or primaries. PyAV 18 needs none of this; the pixels are the same.
+        frame.colorspace = self.tags.for_yuv().matrix
+        frame.color_trc = frame.color_primaries = UNSPECIFIED
         return self._reformatter.reformat(
             frame,
             format=pix_fmt,
@@ -191,11 +187,7 @@ class ColorConverter:
 def _levels(depth: int, color_range: int) -> tuple[np.float32, ...]:
     """(luma gain, luma zero, chroma gain, chroma zero) of H.273 for this depth and range."""
     step, peak = 2 ** (depth - 8), 2**depth - 1
-    levels = (
-        (peak, 0, peak, 128 * step)
-        if color_range == FULL
-        else (219 * step, 16 * step, 224 * step, 128 * step)
-    )
+    levels = (peak, 0, peak, 128 * step) if color_range == FULL else (219 * step, 16 * step, 224 * step, 128 * step)
     return tuple(np.float32(v) for v in levels)
 
 
@@ -228,9 +220,7 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
     dtype = np.dtype(np.uint8 if bit_depth(frame.format) == 8 else np.uint16)
     views = []
     for plane in frame.planes:
-        lines = np.frombuffer(memoryview(plane), dtype).reshape(
-            plane.height, plane.line_size // dtype.itemsize
-        )
+        lines = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
         views.append(lines[:, : plane.width])
     return views
 

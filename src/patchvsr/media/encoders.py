@@ -49,6 +49,10 @@ class _Profile:
     their parallelism, and with it slices and look-ahead, by the machine. x265 also writes the CPU's
     features into the stream unless `info=0`. x265 4.x overruns its memory below 56 pixels of width (the
     process dies), hence `min_side_px`; SVT-AV1 refuses what is smaller than its blocks.
+
+    One gap is left: on CPUs with AVX-512, 8-bit x264 with its macroblock tree (presets from veryfast on) gives
+    bytes that vary from run to run unless the width is a multiple of 128. The option x264-params=asm=avx2 cures
+    it (measured, x264 in PyAV 17.1 and 18.1), but is no default: other CPUs do not have AVX2.
     """
 
     crf: int | None = None
@@ -102,9 +106,7 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, heig
     crf = profile.crf if settings.crf is None else settings.crf
     if crf is not None:
         if profile.crf is None and codec.name in _PROFILES:
-            raise SettingsError(
-                f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out"
-            )
+            raise SettingsError(f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out")
         options.setdefault("crf", f"{crf:g}")
     return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
 
@@ -150,9 +152,7 @@ def _find_codec(name: str) -> av.Codec:
             continue
         if codec.type == "video":
             return codec
-    raise SettingsError(
-        f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg"
-    )
+    raise SettingsError(f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg")
 
 
 def _choose_pix_fmt(
@@ -163,9 +163,7 @@ def _choose_pix_fmt(
     deep = source.bit_depth > 8
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
-            raise SettingsError(
-                f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}"
-            )
+            raise SettingsError(f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}")
         _check_even(wanted, width, height, codec.name, profile)
         return wanted
     choices = profile.pix_fmts
@@ -183,23 +181,20 @@ def _cuts(pix_fmt: str, width: int, height: int) -> bool:
     layout = av.VideoFormat(pix_fmt)
     if is_rgb(layout):
         return False
-    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (
-        layout.chroma_height(2) == 1 and height % 2 == 1
-    )
+    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (layout.chroma_height(2) == 1 and height % 2 == 1)
 
 
 def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: _Profile) -> None:
     if _cuts(pix_fmt, width, height):
-        advice = (
-            f"use pix_fmt {profile.odd_pix_fmts[0]}"
-            if profile.odd_pix_fmts
-            else "use codec h264, hevc or ffv1"
-        )
+        advice = f"use pix_fmt {profile.odd_pix_fmts[0]}" if profile.odd_pix_fmts else "use codec h264, hevc or ffv1"
         raise SettingsError(f"{width}x{height} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")
 
 
 def _unknown_option(stream: VideoStream, key: str) -> str:
-    known = stream.codec_context.supported_options
+    name = stream.codec_context.name
+    known = getattr(stream.codec_context, "supported_options", None)
+    if known is None:  # PyAV has it from 18 on
+        return f"option {key!r} is not known to {name}; `ffmpeg -h encoder={name}` lists what it has"
     names = [o.name for o in (*known.private, *known.generic)]
     near = get_close_matches(key, names, n=3, cutoff=0.5) or [o.name for o in known.private][:12]
-    return f"option {key!r} is not known to {stream.codec_context.name}; it has {', '.join(near)}"
+    return f"option {key!r} is not known to {name}; it has {', '.join(near)}"

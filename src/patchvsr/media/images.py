@@ -50,9 +50,7 @@ def list_images(path: str | Path) -> list[Path]:
     names = (f for f in folder.iterdir() if f.name[0] != "." and f.is_file())
     files = sorted((f for f in names if matches.fullmatch(f.name)), key=_natural)
     if not files:
-        raise InputError(
-            f"{path}: no PNG image found; give a folder with PNGs or a pattern such as in/%06d.png"
-        )
+        raise InputError(f"{path}: no PNG image found; give a folder with PNGs or a pattern such as in/%06d.png")
     return files
 
 
@@ -150,9 +148,7 @@ class ImageWriter:
         self._path, self._overwrite = Path(path), overwrite
         self._existing = self._find_existing()
         if self._existing and not overwrite:
-            raise OutputError(
-                f"{path}: already holds {len(self._existing)} images; use --overwrite or another name"
-            )
+            raise OutputError(f"{path}: already holds {len(self._existing)} images; use --overwrite or another name")
         self._pix_fmt = "rgb24" if bit_depth <= 8 else "rgb48be"
         self._converter = ColorConverter(ColorTags(matrix=RGB, range=FULL))
         self._temporary = publish.temporary_folder(self._folder, self._pattern)

@@ -55,9 +55,7 @@ def open_writer(
     """
     check_range(start_s, end_s)
     if images.means_sequence(path):
-        return images.ImageWriter(
-            path, width=width, height=height, bit_depth=source.bit_depth, overwrite=overwrite
-        )
+        return images.ImageWriter(path, width=width, height=height, bit_depth=source.bit_depth, overwrite=overwrite)
     _check_target(Path(path), source, overwrite)
     encoder = choose_encoder(settings or EncodeSettings(), source, width, height)
     first, last = range_pts(source, start_s, end_s)
@@ -77,6 +75,12 @@ class VideoWriter:
 
     Times: the muxed times equal the given ones, exactly in MP4 and MOV; Matroska counts in milliseconds,
     so there each time is rounded to the nearest one (and all streams move together if one starts below 0).
+
+    Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times;
+    with B-frames and a variable rate these are not the durations of the frames they stand beside, and what a
+    decoder reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until
+    the next time, and the last one until the end of the track, which the header holds to a millisecond;
+    `open_reader` goes by that.
     """
 
     def __init__(
@@ -190,11 +194,7 @@ class VideoWriter:
                 f"{self._path}: {container.format.name} cannot hold {encoder.name} video; use .mkv"
             ) from err
         square = source.sample_aspect_ratio in (None, 0, 1)
-        if (
-            container.format.name in ("matroska", "webm")
-            and encoder.name in _NO_ASPECT_IN_MATROSKA
-            and not square
-        ):
+        if container.format.name in ("matroska", "webm") and encoder.name in _NO_ASPECT_IN_MATROSKA and not square:
             raise OutputError(
                 f"{self._path}: the pixel shape {source.sample_aspect_ratio} cannot be kept with "
                 f"{encoder.name} in Matroska; use codec h264 or hevc"
@@ -212,9 +212,7 @@ class VideoWriter:
         if frame.rgb.shape != (height, width, 3):
             raise ValueError(f"frame is {frame.rgb.shape}, the writer was opened for {(height, width, 3)}")
         if frame.time_base != self._source.time_base:
-            raise ValueError(
-                f"frame has time base {frame.time_base}, the source has {self._source.time_base}"
-            )
+            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._source.time_base}")
         if self._last_pts is not None and frame.pts - self._shift <= self._last_pts:
             raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
 
@@ -228,7 +226,9 @@ class VideoWriter:
         if duration is not None:
             packet.duration = duration
         if last and self._last_duration is not None and self._container.format.name in ("mp4", "mov"):
-            packet.duration = self._length_left(packet.dts, self._last_duration)
+            left = self._length_left(packet.dts, self._last_duration)
+            # The edit list ends with this packet if it is the last one shown: it must not be cut short.
+            packet.duration = max(left, self._last_duration) if packet.pts == self._last_pts else left
         self._container.mux(packet)
         self._encoded += 1
 
