@@ -49,6 +49,10 @@ class _Profile:
     their parallelism, and with it slices and look-ahead, by the machine. x265 also writes the CPU's
     features into the stream unless `info=0`. x265 4.x overruns its memory below 56 pixels of width (the
     process dies), hence `min_side_px`; SVT-AV1 refuses what is smaller than its blocks.
+
+    One gap is left: on CPUs with AVX-512, 8-bit x264 with its macroblock tree (presets from veryfast on) gives
+    bytes that vary from run to run unless the width is a multiple of 128. The option x264-params=asm=avx2 cures
+    it (measured, x264 in PyAV 17.1 and 18.1), but is no default: other CPUs do not have AVX2.
     """
 
     crf: int | None = None
@@ -187,7 +191,10 @@ def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: _Pro
 
 
 def _unknown_option(stream: VideoStream, key: str) -> str:
-    known = stream.codec_context.supported_options
+    name = stream.codec_context.name
+    known = getattr(stream.codec_context, "supported_options", None)
+    if known is None:  # PyAV has it from 18 on
+        return f"option {key!r} is not known to {name}; `ffmpeg -h encoder={name}` lists what it has"
     names = [o.name for o in (*known.private, *known.generic)]
     near = get_close_matches(key, names, n=3, cutoff=0.5) or [o.name for o in known.private][:12]
-    return f"option {key!r} is not known to {stream.codec_context.name}; it has {', '.join(near)}"
+    return f"option {key!r} is not known to {name}; it has {', '.join(near)}"

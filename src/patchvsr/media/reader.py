@@ -21,7 +21,7 @@ from patchvsr.media.color import ColorConverter
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import open_container, probe
-from patchvsr.media.timing import Clock, EndCheck, has_pts
+from patchvsr.media.timing import Clock, EndCheck, has_pts, last_duration
 
 # Seek a little early: some containers index decoding times, which lie before presentation times.
 _SEEK_MARGIN_S = 1
@@ -104,7 +104,7 @@ class VideoReader:
             if frame.is_corrupt:
                 raise self._broken(count, pts, "is damaged")
             # What containers say about durations is often a nominal value; the next frame's time is not.
-            duration = (following[1] - pts) if following else (frame.duration or None)
+            duration = (following[1] - pts) if following else last_duration(self._stream(), self.info, frame, pts)
             yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base)
             count += 1
         if not count:

@@ -75,6 +75,12 @@ class VideoWriter:
 
     Times: the muxed times equal the given ones, exactly in MP4 and MOV; Matroska counts in milliseconds,
     so there each time is rounded to the nearest one (and all streams move together if one starts below 0).
+
+    Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times;
+    with B-frames and a variable rate these are not the durations of the frames they stand beside, and what a
+    decoder reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until
+    the next time, and the last one until the end of the track, which the header holds to a millisecond;
+    `open_reader` goes by that.
     """
 
     def __init__(
@@ -220,7 +226,9 @@ class VideoWriter:
         if duration is not None:
             packet.duration = duration
         if last and self._last_duration is not None and self._container.format.name in ("mp4", "mov"):
-            packet.duration = self._length_left(packet.dts, self._last_duration)
+            left = self._length_left(packet.dts, self._last_duration)
+            # The edit list ends with this packet if it is the last one shown: it must not be cut short.
+            packet.duration = max(left, self._last_duration) if packet.pts == self._last_pts else left
         self._container.mux(packet)
         self._encoded += 1
 
