@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import av
 from av.container import OutputContainer
@@ -17,7 +16,7 @@ from patchvsr.errors import OutputError
 from patchvsr.media import images, publish
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.encoders import Encoder, EncodeSettings, choose_encoder, nominal_rate, open_encoder
-from patchvsr.media.frames import Frame
+from patchvsr.media.frames import Frame, FrameWriter
 from patchvsr.media.info import StreamInfo, VideoInfo
 from patchvsr.media.reader import check_range, range_pts
 from patchvsr.media.streams import StreamCopier
@@ -70,7 +69,7 @@ def open_writer(
     )
 
 
-class VideoWriter:
+class VideoWriter(FrameWriter):
     """A video being written; see `open_writer`.
 
     Times: the muxed times equal the given ones, exactly in MP4 and MOV; Matroska counts in milliseconds,
@@ -127,20 +126,9 @@ class VideoWriter:
             raise
 
     @property
-    def skipped_streams(self) -> tuple[StreamInfo, ...]:
+    def skipped_streams(self) -> tuple[StreamInfo, ...]:  # type: ignore[override]
         """Streams of the source that are not in the output."""
         return tuple(self._copier.skipped) if self._copier else ()
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OutputError when it cannot be written.
