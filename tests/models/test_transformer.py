@@ -235,6 +235,13 @@ def test_bfloat16_base_keeps_its_float32_layers() -> None:
     assert (rough.float() - expected).norm() < 0.03 * expected.norm()
 
 
+def test_places_and_scales_stay_in_float32() -> None:
+    conditions = toy.conditions().to("cpu", torch.bfloat16)
+    types = {name: value.dtype for name, value in vars(conditions).items()}
+    assert types.pop("patch_latents") == types.pop("global_latents") == torch.bfloat16
+    assert set(types.values()) == {torch.float32}
+
+
 def test_refusals() -> None:
     model = toy.transformer()
     with pytest.raises(ValueError, match="no multiple of the token"):

@@ -152,7 +152,7 @@ def _camera_move(array: np.ndarray, generator: Generator, num_frames: int, heigh
 
 
 def _to_clip(frames: np.ndarray) -> Tensor:  # (F, H, W, 3) uint8 -> (F, 3, H, W) float
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(255)
+    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def _uniform(generator: Generator) -> float:

@@ -14,6 +14,7 @@ from patchvsr.models.mini_autoencoder import MiniAutoencoder
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.training.objectives import AdapterStage, BaseStage, CodecStage, DistillStage, Stage
 from patchvsr.training.recipes import Recipe
+from patchvsr.training.trainer import shapes
 
 
 def build_stage(recipe: Recipe) -> Stage:
@@ -50,7 +51,7 @@ def load_adapted(run: Path, transformer: PatchVSRTransformer3DModel, recipe: Rec
 
 
 def load_average(run: Path, modules: dict[str, nn.Module]) -> None:
-    """Loads the averaged weights of a run's last checkpoint into modules named as they were in training."""
+    """Loads the averaged weights of a run's last checkpoint into modules named and frozen as they were in training."""
     file = run / "checkpoint" / "average.safetensors"
     if not file.exists():
         raise SettingsError(f"{file} is missing: train that stage first (patchvsr train {run.name})")
@@ -58,9 +59,10 @@ def load_average(run: Path, modules: dict[str, nn.Module]) -> None:
     for module_name, module in modules.items():
         prefix = f"{module_name}."
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        _, unexpected = module.load_state_dict(own, strict=False)
-        if unexpected or not own:
-            raise SettingsError(f"{file} holds another architecture: {unexpected[:3]}")
+        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        if shapes(own) != shapes(trained):
+            raise SettingsError(f"{file} holds another architecture: train that stage again")
+        module.load_state_dict(own, strict=False)
 
 
 def trained_modules(recipe: Recipe) -> tuple[MiniAutoencoder, PatchVSRTransformer3DModel]:

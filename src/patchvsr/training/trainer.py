@@ -10,7 +10,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class TrainEvent:
 def train(recipe: Recipe, stage: Stage, source: ClipSource, *, minutes: float | None = None) -> Iterator[TrainEvent]:
     """Trains `stage.modules` in place, ending with their averaged weights; yields an event per log line.
 
-    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss that is not finite.
+    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss or a gradient that is
+    not finite.
     """
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
     folder = Path(recipe.output) / recipe.name
@@ -65,6 +66,8 @@ def train(recipe: Recipe, stage: Stage, source: ClipSource, *, minutes: float | 
             # 2. step
             total.backward()
             norm = nn.utils.clip_grad_norm_(state.parameters, recipe.max_grad_norm)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(f"{recipe.name} step {state.step}: gradient norm is {norm.item()}")
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
@@ -159,7 +162,7 @@ class TrainingState:
         if state["data"] != self.data_digest:
             raise SettingsError(f"{checkpoint} was trained on other data: choose another output folder")
         weights = load_file(checkpoint / "weights.safetensors")
-        if weights.keys() != self.named.keys():
+        if shapes(weights) != shapes(self.named):
             raise SettingsError(f"{checkpoint} holds another architecture: choose another output folder")
         average, optimizer = (
             load_file(checkpoint / "average.safetensors"),
@@ -180,6 +183,11 @@ class TrainingState:
             for name, parameter in self.named.items()
             for key, value in self.optimizer.state[parameter].items()
         }
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """What an architecture looks like from outside."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 class _StopSignal:

@@ -1,0 +1,305 @@
+"""All four stages at toy size, one after the other as in a real run, and what the trainer promises."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from patchvsr.errors import OutputError, SettingsError
+from patchvsr.models import mini
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.export import export
+from patchvsr.training.objectives import Stage
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.stages import build_stage, trained_modules
+from patchvsr.training.trainer import train
+
+STAGES = ("codec", "base", "adapter", "distill")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def toy_size() -> Any:
+    """`build_stage` with the real classes at toy size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mini, "new_codec", toy.codec)
+        patch.setattr(mini, "new_base", lambda codec: toy.base())
+        patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
+        yield
+
+
+def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
+    toy_settings = dict(
+        steps=4, batch_size=2, num_frames=5, size=toy.PATCH_PX, canvas_size=2 * toy.PATCH_PX, lora_rank=2,
+        warmup_steps=0, weight_decay=0.0, checkpoint_every=1, log_every=1,
+    )  # fmt: skip
+    return Recipe(stage=stage, name=f"mini_{stage}", output=str(output), **(toy_settings | settings))
+
+
+def parts(stage: Stage) -> dict[str, nn.Module]:
+    """All that a stage holds, trained or not."""
+    held = {name: value for name, value in vars(stage).items() if isinstance(value, nn.Module)}
+    return held | {"prompt": nn.ParameterList([stage.prompt])} if "prompt" in vars(stage) else held
+
+
+def weights(stage: Stage) -> dict[str, Tensor]:
+    return {
+        f"{part}.{name}": value.clone()
+        for part, module in parts(stage).items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The folder of a whole training, and per stage its weights before and after, and its events."""
+    output = tmp_path_factory.mktemp("runs")
+    result: dict[str, Any] = {"output": output}
+    for name in STAGES:
+        stage = build_stage(recipe(name, output))
+        before = weights(stage)
+        events = list(train(recipe(name, output), stage, source))
+        result[name] = (before, weights(stage), events)
+    return result
+
+
+# --- what a stage trains ------------------------------------------------------------------------------------
+
+
+def trained(stage: str, names: Iterable[str]) -> set[str]:
+    """Those of a stage's weights that it is there to train."""
+    if stage == "codec":
+        return {name for name in names if name.startswith("codec.")}
+    if stage == "base":
+        return {name for name in names if name.startswith(("base.", "prompt."))}
+    if stage == "adapter":
+        adapter = {f"transformer.{name}" for name in toy.transformer().adapter_state_dict()}
+        return {name for name in names if ".lora_" in name or name in adapter} - {"transformer.prompt_embeds"}
+    return {name for name in names if name.startswith(("codec.decoder.", "transformer."))} - {
+        "transformer.prompt_embeds"
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_changes_exactly_what_it_trains(runs: dict[str, Any], stage: str) -> None:
+    before, after, events = runs[stage]
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == trained(stage, before)
+    assert [event.step for event in events] == [1, 2, 3, 4]
+    assert all(math.isfinite(value) for event in events for value in (*event.losses.values(), event.gradient_norm))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ends_with_the_averaged_weights(runs: dict[str, Any], stage: str) -> None:
+    checkpoint = runs["output"] / f"mini_{stage}" / "checkpoint"
+    average, last = (load_file(checkpoint / f"{kind}.safetensors") for kind in ("average", "weights"))
+    _, after, _ = runs[stage]
+    assert average.keys() == last.keys() == trained(stage, after)
+    assert all(torch.equal(average[name], after[name]) for name in average)
+    assert not same(average, last)
+
+
+@pytest.mark.parametrize(("stage", "before_it"), [("base", "codec"), ("adapter", "base"), ("distill", "adapter")])
+def test_stands_on_the_stage_before(runs: dict[str, Any], stage: str, before_it: str) -> None:
+    started, _, _ = runs[stage]
+    _, ended, _ = runs[before_it]
+    encoder = [name for name in started if name.startswith("codec.encoder")]
+    assert encoder and all(torch.equal(started[name], runs["codec"][1][name]) for name in encoder)
+    if stage == "adapter":
+        for name, value in ended.items():
+            if name.startswith("base."):
+                own = name.replace("base.", "transformer.", 1)
+                lora = own.replace(".weight", ".base_layer.weight").replace(".bias", ".base_layer.bias")
+                assert torch.equal(started[own if own in started else lora], value)
+        assert torch.equal(started["transformer.prompt_embeds"], ended["prompt.0"])
+
+
+def test_distillation_starts_with_lora_folded_into_the_base(runs: dict[str, Any]) -> None:
+    adapter = build_stage(recipe("adapter", runs["output"]))
+    adapter.transformer.load_state_dict(
+        {name.removeprefix("transformer."): value for name, value in runs["adapter"][1].items() if "codec" not in name}
+    )
+    distill = build_stage(recipe("distill", runs["output"]))
+    assert not [name for name in distill.transformer.state_dict() if "lora" in name or "base_layer" in name]
+    with torch.no_grad():
+        outputs = [
+            stage.transformer(
+                toy.noisy_latents(), toy.timesteps(), features=stage.transformer.encode_conditions(toy.conditions())
+            ).sample
+            for stage in (adapter, distill)
+        ]
+    torch.testing.assert_close(*outputs)
+
+
+def test_refuses_unknown_stages_and_missing_predecessors(runs: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="unknown stage 'tune': choose codec, base, adapter or distill"):
+        build_stage(recipe("tune", runs["output"]))
+    for stage in STAGES[1:]:
+        with pytest.raises(SettingsError, match=r"mini_codec\S* is missing: train that stage first"):
+            build_stage(recipe(stage, tmp_path))
+    with pytest.raises(SettingsError, match="only the last stage can be exported"):
+        trained_modules(recipe("codec", tmp_path))
+
+
+def test_export_is_the_last_stage_in_bfloat16(runs: dict[str, Any], tmp_path: Path) -> None:
+    chosen = recipe("distill", runs["output"])
+    export(chosen, tmp_path / "model")
+    pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model", torch_dtype=torch.bfloat16)
+    for part in ("transformer", "codec"):
+        for name, value in getattr(pipeline, part).state_dict().items():
+            assert torch.equal(value.bfloat16(), runs["distill"][1][f"{part}.{name}"].bfloat16()), name
+    with pytest.raises(OutputError, match="exists"):
+        export(chosen, tmp_path / "model")
+
+
+# --- stop and resume ----------------------------------------------------------------------------------------
+
+
+def stop_by_time(chosen: Recipe, source: ClipSource) -> None:
+    list(train(chosen, build_stage(chosen), source, minutes=0))
+
+
+def stop_by_kill(chosen: Recipe, source: ClipSource) -> None:
+    """In the third step, after the checkpoint of the second."""
+    for event in train(chosen, build_stage(chosen), source):
+        if event.step == 3:
+            break
+
+
+def stop_by_signal(chosen: Recipe, source: ClipSource) -> None:
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    steps = []
+    for event in train(replace(chosen, checkpoint_every=100), build_stage(chosen), source):
+        steps.append(event.step)
+        if event.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert steps == [1, 2, 3]  # the step after the signal is finished and saved
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def stop_while_saving(chosen: Recipe, source: ClipSource) -> None:
+    """Killed between the two renames: the new checkpoint is not there yet, the old one no more."""
+    stop_by_kill(chosen, source)
+    folder = Path(chosen.output) / chosen.name
+    shutil.rmtree(folder / "checkpoint")
+    (folder / "checkpoint.partial").mkdir()
+    (folder / "checkpoint.partial" / "state.json").write_text('{"step": 3')
+
+
+@pytest.mark.parametrize(
+    ("stop", "resumes_at"), [(stop_by_time, 2), (stop_by_kill, 3), (stop_by_signal, 4), (stop_while_saving, 2)]
+)
+def test_resumed_equals_uninterrupted(
+    stop: Callable[[Recipe, ClipSource], None],
+    resumes_at: int,
+    runs: dict[str, Any],
+    source: ClipSource,
+    tmp_path: Path,
+) -> None:
+    chosen = recipe("codec", tmp_path)
+    stop(chosen, source)
+    stage = build_stage(chosen)
+    assert [event.step for event in train(chosen, stage, source)] == list(range(resumes_at, 5))
+    assert same(weights(stage), runs["codec"][1])
+    for file in ("weights", "average", "optimizer"):
+        resumed, whole = (
+            load_file(output / "mini_codec" / "checkpoint" / f"{file}.safetensors")
+            for output in (tmp_path, runs["output"])
+        )
+        assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("stage_name", STAGES[1:])
+def test_every_stage_resumes(stage_name: str, runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
+    for done in STAGES[: STAGES.index(stage_name)]:
+        (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
+    chosen = recipe(stage_name, tmp_path)
+    stop_by_kill(chosen, source)
+    stage = build_stage(chosen)
+    assert [event.step for event in train(chosen, stage, source)] == [3, 4]
+    assert same(weights(stage), runs[stage_name][1])
+
+
+def test_a_finished_run_is_loaded_and_not_trained(runs: dict[str, Any], source: ClipSource) -> None:
+    chosen = recipe("codec", runs["output"])
+    stage = build_stage(chosen)
+    assert list(train(chosen, stage, source)) == []
+    assert same(weights(stage), runs["codec"][1])
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+
+def copied(runs: dict[str, Any], output: Path) -> Path:
+    shutil.copytree(runs["output"] / "mini_codec", output / "mini_codec")
+    return output
+
+
+def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("codec", copied(runs, tmp_path))
+    other = ClipSource(Path(source._arrays[0].filename).parent)
+    other.digest = "other"
+    with pytest.raises(SettingsError, match="other data"):
+        next(train(chosen, build_stage(chosen), other))
+
+
+@pytest.mark.parametrize("sizes", [dict(num_decoder_blocks=3), dict(decoder_channels=12)])
+def test_refuses_another_architecture(
+    sizes: dict[str, int],
+    runs: dict[str, Any],
+    source: ClipSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = recipe("codec", copied(runs, tmp_path))
+    monkeypatch.setattr(mini, "new_codec", lambda: toy.codec(**sizes))
+    with pytest.raises(SettingsError, match="another architecture"):
+        next(train(chosen, build_stage(chosen), source))
+    with pytest.raises(SettingsError, match="another architecture"):
+        build_stage(recipe("base", tmp_path))
+
+
+def test_a_loss_that_is_not_a_number_names_stage_and_step(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path
+) -> None:
+    chosen = recipe("codec", copied(runs, tmp_path), steps=6)
+    stage = build_stage(chosen)
+    steps = train(chosen, stage, source)
+    assert next(steps).step == 5
+    with torch.no_grad():
+        stage.codec.decoder.head.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_codec step 5: loss is nan"):
+        next(steps)
+
+
+def test_a_gradient_that_is_not_a_number_stops_before_the_weights_are_lost(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path
+) -> None:
+    chosen = recipe("codec", copied(runs, tmp_path), steps=6)
+    stage = build_stage(chosen)
+    stage.codec.decoder.head.bias.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_codec step 4: gradient norm is nan"):
+        next(train(chosen, stage, source))
+    assert all(parameter.isfinite().all() for parameter in stage.codec.parameters())
+
+
+def test_log_has_a_line_per_event(runs: dict[str, Any]) -> None:
+    log = (runs["output"] / "mini_codec" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in log] == [asdict(event) for event in runs["codec"][2]]
