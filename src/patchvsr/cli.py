@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from patchvsr.pipeline import PatchVSRPipeline
 
 app = typer.Typer(
-    help="Video super-resolution to any size, patch by patch.", no_args_is_help=True, add_completion=False,
-    rich_markup_mode=None, pretty_exceptions_enable=False,
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 console = Console(stderr=True, highlight=False)
 
@@ -42,6 +41,23 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from patchvsr import __version__
+
+        Console(highlight=False).print(f"patchvsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Video super-resolution to any size, patch by patch."""
+
+
 @app.command("upscale")
 def upscale_command(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of PNG images.")],
@@ -51,7 +67,7 @@ def upscale_command(
     ],
     scale: Annotated[float | None, typer.Option("-s", "--scale", help="Factor; 4 if no size is given.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.")] = None,
-    allow_smaller: Annotated[bool, typer.Option(help="Allow an output smaller than the input.")] = False,
+    allow_smaller: Annotated[bool, typer.Option("--allow-smaller", help="Allow an output smaller than the input.")] = False,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps; 0 is a fast preview.", show_default="the model's")
     ] = None,

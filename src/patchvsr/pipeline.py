@@ -18,12 +18,13 @@ from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
-from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
-from patchvsr.patches.grid import Box, WeightedBox, padded_length, tiling
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.patches.grid import WeightedBox, padded_length, tiling
 from patchvsr.sampling.conditions import ClipConditions, resize_bicubic
 from patchvsr.sampling.joint import denoise
 from patchvsr.sampling.noise import noise_frames
 from patchvsr.sampling.schedule import make_scheduler
+from patchvsr.sampling.velocity import PatchVelocity
 
 # Noise for augmentation and noise to denoise must not be the same numbers.
 AUGMENTATION_SEED_OFFSET = 1 << 32
@@ -114,7 +115,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             generator, seed: source of the noise; seed 0 if neither is given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
             branch_scale: strength of the patch branch.
-            batch_size: patches per model call; the result depends on it by rounding only.
+            batch_size: patches per model call; on a CPU the result does not depend on it, elsewhere by rounding only.
             tile_px: largest side of a codec tile, halo aside; bounds memory.
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
@@ -222,30 +223,20 @@ class PatchVSRPipeline(DiffusionPipeline):
         known_latents: Tensor | None,
         callback: Callable[..., dict[str, Any] | None] | None,
     ) -> Tensor:
-        transformer, factor = self.transformer, self.codec.temporal_factor
-        device, dtype = self._execution_device, transformer.dtype
+        factor, token = self.codec.temporal_factor, self.transformer.config.patch_size
+        channels = self.codec.latent_channels
         _, latent_frames, height, width = conditions.canvas_latents.shape
         patch_cells = self.config.patch_px // self.codec.spatial_factor
         patch = (min(latent_frames, (self.config.patch_frames - 1) // factor + 1), patch_cells, patch_cells)
-        features: dict[Box, PatchFeatures] = {}
-
-        def features_of(box: Box) -> PatchFeatures:
-            if box in features:
-                return features[box]
-            computed = transformer.encode_conditions(conditions.of_patches([box]).to(device, dtype))
-            if steps > 1 and joint_mode != "shifted":  # otherwise no box comes twice
-                features[box] = computed
-            return computed
-
-        def velocity(patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
-            timesteps = torch.full((len(boxes),), timestep, device=device)
-            steering = PatchFeatures.cat([features_of(box) for box in boxes])
-            return transformer(
-                patches.to(device, dtype), timesteps, features=steering, branch_scale=branch_scale
-            ).sample.float()
+        velocity = PatchVelocity(
+            self.transformer,
+            conditions,
+            device=self._execution_device,
+            branch_scale=branch_scale,
+            reuse_features=steps > 1 and joint_mode != "shifted",  # otherwise no box comes twice
+        )
 
         def tilings(step: int) -> tuple[WeightedBox, ...]:
-            token = transformer.config.patch_size
             return tiling((latent_frames, height, width), patch, joint_mode, multiple=token, step=step)
 
         scheduler = make_scheduler(steps)
@@ -256,7 +247,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
             return (answer or {}).get("latents")
 
-        noise = noise_frames(seed, first_frame // factor, latent_frames, (self.codec.latent_channels, height, width))
+        noise = noise_frames(seed, first_frame // factor, latent_frames, (channels, height, width))
         return denoise(velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step)
 
 

@@ -96,7 +96,7 @@ def upscale(
             end_s=config.end_s,
             skip_streams=config.skip_streams,
         ) as writer:
-            skipped = tuple(str(stream) for stream in getattr(writer, "skipped_streams", ()))
+            skipped = tuple(str(stream) for stream in writer.skipped_streams)
             num_frames = _expected_frames(info, config)
             yield Started(str(input_path), str(output_path), (info.width, info.height), size, num_frames, skipped)
             pipeline = pipeline or load_pipeline(config)

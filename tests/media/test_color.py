@@ -59,3 +59,16 @@ def test_gray_and_narrow_rgb():
     white = np.full((8, 8, 3), 65535, np.uint16)
     for pix_fmt in ("gray10le", "gbrp10le", "gbrp12le", "p010le"):
         assert (converter.to_rgb(converter.from_rgb(white, pix_fmt)) == 65535).all(), pix_fmt
+
+
+@pytest.mark.parametrize("matrix", [1, 9])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+def test_tags_of_a_frame_do_not_change_its_pixels(matrix, pix_fmt):
+    """Reserved code points included; the matrix is the converter's, whatever the frame says."""
+    converter = ColorConverter(ColorTags(matrix=matrix, range=1))
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    expected = converter.to_rgb(converter.from_rgb(noise, pix_fmt))
+    for colorspace, primaries, transfer in [(2, 2, 2), (1, 1, 1), (9, 9, 16), (3, 3, 3), (0, 0, 0), (14, 22, 18)]:
+        frame = converter.from_rgb(noise, pix_fmt)
+        frame.colorspace, frame.color_primaries, frame.color_trc = colorspace, primaries, transfer
+        assert np.array_equal(converter.to_rgb(frame), expected), (colorspace, primaries, transfer)

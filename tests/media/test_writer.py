@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -74,6 +75,60 @@ def test_mp4_lasts_as_long_as_its_frames(tmp_path, preset):
             writer.write(Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base))
     with av.open(str(out)) as container:
         assert Fraction(container.duration, av.time_base) == Fraction(477, 1000)
+
+
+def write_gaps(path: Path, durations: list[int], base: Fraction = Fraction(1, 1000), **options: str) -> Path:
+    """Frames that follow each other after the given ticks, with the default encoder, that is with B-frames."""
+    source = make_video(path.with_name("source.mkv"), count=2)
+    info = replace(probe(source), time_base=base)
+    settings = EncodeSettings(options=options)
+    with open_writer(path, source=info, width=64, height=64, settings=settings) as writer:
+        for index, duration in enumerate(durations):
+            writer.write(Frame(picture(index), sum(durations[:index]), duration, base))
+    return path
+
+
+def test_mp4_is_not_cut_short_when_the_last_frame_is_decoded_last(tmp_path):
+    durations = [200, 200, 40, 40, 40, 40, 40, 40, 40]
+    options = {"x264-params": "no-mbtree=0"}  # with the tree, the encoder decides on the order that this is about
+    with av.open(str(write_gaps(tmp_path / "out.mp4", durations, **options))) as container:
+        times = [p.pts for p in container.demux(video=0) if p.size]
+        assert times != sorted(times) and times[-1] == max(times)
+        assert Fraction(container.duration, av.time_base) == Fraction(sum(durations), 1000)
+
+
+@pytest.mark.parametrize("count", [7, 19, 20, 31])
+def test_last_duration_is_exact_on_a_clock_without_milliseconds(tmp_path, count):
+    base = Fraction(1001, 30000)
+    out = write_gaps(tmp_path / "out.mp4", [1] * count, base)
+    assert [f.duration * f.time_base for f in open_reader(out)] == [base] * count
+
+
+@pytest.mark.parametrize("last", [5, 77, 5000])
+@pytest.mark.parametrize("b_frames", [True, False])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_every_duration_survives(tmp_path, suffix, b_frames, last):
+    pts = irregular_pts(20)
+    durations = [b - a for a, b in pairwise(pts)] + [last]
+    out = write_gaps(tmp_path / f"out{suffix}", durations, **({} if b_frames else {"bf": "0"}))
+
+    def ms(ticks: int, base: Fraction) -> Fraction:
+        return ticks * base * 1000
+
+    with open_reader(out) as reader:
+        frames = list(reader)
+    assert [ms(f.pts, f.time_base) for f in frames] == pts
+    assert [ms(f.duration, f.time_base) for f in frames] == durations
+    with av.open(str(out)) as container:
+        decoded = [ms(f.duration, f.time_base) for f in container.decode(video=0)]
+    with av.open(str(out)) as container:
+        muxed = [p for p in container.demux(video=0) if p.size]
+    assert b_frames == ([p.pts for p in muxed] != sorted(p.pts for p in muxed))
+    if suffix == ".mkv" or not b_frames:
+        assert decoded == durations
+    else:  # MP4 has no durations, see VideoWriter: what a decoder reports are the steps between decoding times
+        assert [p.duration for p in muxed[:-1]] == [b.dts - a.dts for a, b in pairwise(muxed)]
+        assert sum(decoded) == sum(durations) and decoded != durations
 
 
 def test_video_need_not_be_the_first_stream(tmp_path):

@@ -18,7 +18,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.filter import Graph
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 # H.273 code points, as PyAV reports them.
 RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
@@ -37,14 +37,10 @@ MATRICES = {
 # Frames are converted one by one, so their times mean nothing here.
 _TICK = Fraction(1, 1000)
 
-# The first choice is the chroma filter; the rest makes swscale exact and independent of the CPU.
-_SWS_FLAGS = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
+# Bicubic is the chroma filter; the rest makes swscale exact and independent of the CPU. These are the numbers
+# of libswscale (swscale.h) because PyAV has names for all of them only from 18 on.
+_BICUBIC, _ACCURATE_RND, _BITEXACT, _FULL_CHR_H_INT, _FULL_CHR_H_INP = 0x4, 0x40000, 0x80000, 0x2000, 0x4000
+_SWS_FLAGS = _BICUBIC | _ACCURATE_RND | _BITEXACT | _FULL_CHR_H_INT | _FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
@@ -148,6 +144,10 @@ class ColorConverter:
 
     def _reformat(self, frame: av.VideoFrame, pix_fmt: str, dst_range: int) -> av.VideoFrame:
         """Change layout and chroma resolution; change the matrix only between YUV and RGB."""
+        # PyAV 17 has no number for the matrix of BT.2020 and goes by the tag of the frame, and it refuses frames
+        # with reserved transfer curves or primaries. PyAV 18 needs none of this; the pixels are the same.
+        frame.colorspace = self.tags.for_yuv().matrix
+        frame.color_trc = frame.color_primaries = UNSPECIFIED
         return self._reformatter.reformat(
             frame,
             format=pix_fmt,

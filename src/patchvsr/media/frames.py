@@ -1,11 +1,19 @@
-"""One decoded frame, with the time it belongs to."""
+"""One decoded frame with the time it belongs to, and what readers and writers of frames have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
+
+from patchvsr.media.info import StreamInfo, VideoInfo
+
+Context = TypeVar("Context")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,3 +35,52 @@ class Frame:
     def time_s(self) -> Fraction:
         """Presentation time in seconds, exact."""
         return self.pts * self.time_base
+
+
+class FrameReader(ABC, Iterator[Frame]):
+    """Frames of `info`'s video, decoded as they are asked for; a context manager."""
+
+    info: VideoInfo
+    _frames: Generator[Frame]
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def __enter__(self: Context) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Iterating afterwards yields nothing."""
+        self._frames.close()
+
+
+class FrameWriter(ABC):
+    """Takes frames in order; a context manager that finishes the output, or removes it after an exception."""
+
+    frames_written: int = 0
+    skipped_streams: tuple[StreamInfo, ...] = ()
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def abort(self) -> None: ...
+
+    def __enter__(self: Context) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()

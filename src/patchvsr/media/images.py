@@ -7,11 +7,10 @@ Grey and palette images become RGB; transparency is dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from patchvsr.errors import InputError, OutputError
 from patchvsr.media import publish
 from patchvsr.media.color import FULL, RGB, UNSPECIFIED, ColorConverter, ColorTags, bit_depth, is_rgb
-from patchvsr.media.frames import Frame
+from patchvsr.media.frames import Frame, FrameReader, FrameWriter
 from patchvsr.media.info import StreamInfo, VideoInfo
 
 NOMINAL_RATE = 24
@@ -83,7 +82,7 @@ def probe_images(path: str | Path) -> VideoInfo:
     )
 
 
-class ImageReader:
+class ImageReader(FrameReader):
     """Frames of a sequence; the counterpart of `reader.VideoReader`."""
 
     def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
@@ -97,24 +96,6 @@ class ImageReader:
             )
         self._converter = ColorConverter(self.info.color)
         self._frames = self._read()
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
-    def __next__(self) -> Frame:
-        return next(self._frames)
-
-    def __enter__(self) -> ImageReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Iterating afterwards yields nothing."""
-        self._frames.close()
 
     def _read(self) -> Generator[Frame]:
         for index, file in self._files:
@@ -132,7 +113,7 @@ class ImageReader:
             )
 
 
-class ImageWriter:
+class ImageWriter(FrameWriter):
     """Writes a sequence; the counterpart of `writer.VideoWriter`.
 
     Images are collected in a hidden folder and moved to their names by `close`. 8 or 16 bits as
@@ -152,17 +133,6 @@ class ImageWriter:
         self._pix_fmt = "rgb24" if bit_depth <= 8 else "rgb48be"
         self._converter = ColorConverter(ColorTags(matrix=RGB, range=FULL))
         self._temporary = publish.temporary_folder(self._folder, self._pattern)
-
-    def __enter__(self) -> ImageWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
     def write(self, frame: Frame) -> None:
         """Write one image; raises OutputError (disk full) and ValueError (frame of another size)."""

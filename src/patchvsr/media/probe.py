@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from patchvsr.errors import InputError
 from patchvsr.media import images
-from patchvsr.media.color import MATRICES, RGB, ColorTags, bit_depth, is_rgb
+from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, is_rgb
 from patchvsr.media.info import StreamInfo, VideoInfo
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
@@ -123,10 +123,8 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
 def _color_tags(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
     if is_rgb(frame.format):
         return ColorTags(int(frame.color_primaries), int(frame.color_trc), RGB, int(frame.color_range))
-    if frame.format.name.startswith("yuvj"):  # an old name for full range
-        stored_range = 2
-    else:
-        stored_range = int(frame.color_range) or int(stream.color_range)
+    full = frame.format.name.startswith("yuvj")  # an old name for full range
+    stored_range = FULL if full else int(frame.color_range) or int(stream.color_range)
     return ColorTags(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), stored_range)
 
 

@@ -7,7 +7,6 @@ from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import av
@@ -18,10 +17,10 @@ from av.video.stream import VideoStream
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import images
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.frames import Frame
+from patchvsr.media.frames import Frame, FrameReader
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import open_container, probe
-from patchvsr.media.timing import Clock, EndCheck, has_pts
+from patchvsr.media.timing import Clock, EndCheck, has_pts, last_duration
 
 # Seek a little early: some containers index decoding times, which lie before presentation times.
 _SEEK_MARGIN_S = 1
@@ -63,7 +62,7 @@ def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tu
     return ticks(start_s), ticks(end_s)
 
 
-class VideoReader:
+class VideoReader(FrameReader):
     """Frames of a media file; see `open_reader`. Holds two decoded frames at a time."""
 
     def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
@@ -74,23 +73,9 @@ class VideoReader:
         self._container: InputContainer = open_container(path)
         self._frames = self._read()
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
-    def __next__(self) -> Frame:
-        return next(self._frames)
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Release the file; iterating afterwards yields nothing."""
-        self._frames.close()
+        super().close()
         self._container.close()
 
     def _read(self) -> Generator[Frame]:
@@ -104,7 +89,7 @@ class VideoReader:
             if frame.is_corrupt:
                 raise self._broken(count, pts, "is damaged")
             # What containers say about durations is often a nominal value; the next frame's time is not.
-            duration = (following[1] - pts) if following else (frame.duration or None)
+            duration = (following[1] - pts) if following else last_duration(self._stream(), self.info, frame, pts)
             yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base)
             count += 1
         if not count:

@@ -8,12 +8,15 @@ from heapq import heappop, heappush
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from patchvsr.errors import InputError
 from patchvsr.media.info import VideoInfo
 
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name for MP4, MOV and their kin
+
 # Containers that write the duration of their streams into a header, so that a missing end shows.
-_HEADER_DURATION = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+_HEADER_DURATION = {"matroska,webm", _MP4}
 
 # AVI stores decoding order only; what FFmpeg reports as presentation time is wrong with B-frames.
 _NO_PTS = {"avi"}
@@ -22,6 +25,21 @@ _NO_PTS = {"avi"}
 def has_pts(info: VideoInfo) -> bool:
     """Whether the container stores presentation times."""
     return info.container not in _NO_PTS
+
+
+def last_duration(stream: VideoStream, info: VideoInfo, frame: av.VideoFrame, pts: int) -> int | None:
+    """How long the last frame of a video lasts, in ticks, if the file says so.
+
+    MP4 and MOV store the steps between decoding times; with B-frames the last frame shown is not the last one
+    decoded, and the step stored with it need not be its duration. There the end of the track decides; but it is
+    known only to a millisecond, the usual clock of the header, so a step that agrees with it is taken as it is.
+    """
+    step = frame.duration or None
+    if info.container != _MP4 or not stream.codec_context.has_b_frames or not stream.duration:
+        return step
+    left = (stream.start_time or 0) + stream.duration - pts
+    agrees = step is not None and abs(left - step) * info.time_base < Fraction(1, 1000)
+    return step if agrees or left <= 0 else left
 
 
 class Clock:

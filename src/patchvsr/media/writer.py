@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import av
 from av.container import OutputContainer
@@ -17,7 +16,7 @@ from patchvsr.errors import OutputError
 from patchvsr.media import images, publish
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.encoders import Encoder, EncodeSettings, choose_encoder, nominal_rate, open_encoder
-from patchvsr.media.frames import Frame
+from patchvsr.media.frames import Frame, FrameWriter
 from patchvsr.media.info import StreamInfo, VideoInfo
 from patchvsr.media.reader import check_range, range_pts
 from patchvsr.media.streams import StreamCopier
@@ -70,11 +69,17 @@ def open_writer(
     )
 
 
-class VideoWriter:
+class VideoWriter(FrameWriter):
     """A video being written; see `open_writer`.
 
     Times: the muxed times equal the given ones, exactly in MP4 and MOV; Matroska counts in milliseconds,
     so there each time is rounded to the nearest one (and all streams move together if one starts below 0).
+
+    Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times;
+    with B-frames and a variable rate these are not the durations of the frames they stand beside, and what a
+    decoder reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until
+    the next time, and the last one until the end of the track, which the header holds to a millisecond;
+    `open_reader` goes by that.
     """
 
     def __init__(
@@ -121,20 +126,9 @@ class VideoWriter:
             raise
 
     @property
-    def skipped_streams(self) -> tuple[StreamInfo, ...]:
+    def skipped_streams(self) -> tuple[StreamInfo, ...]:  # type: ignore[override]
         """Streams of the source that are not in the output."""
         return tuple(self._copier.skipped) if self._copier else ()
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OutputError when it cannot be written.
@@ -220,7 +214,9 @@ class VideoWriter:
         if duration is not None:
             packet.duration = duration
         if last and self._last_duration is not None and self._container.format.name in ("mp4", "mov"):
-            packet.duration = self._length_left(packet.dts, self._last_duration)
+            left = self._length_left(packet.dts, self._last_duration)
+            # The edit list ends with this packet if it is the last one shown: it must not be cut short.
+            packet.duration = max(left, self._last_duration) if packet.pts == self._last_pts else left
         self._container.mux(packet)
         self._encoded += 1
 
