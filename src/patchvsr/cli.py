@@ -67,7 +67,9 @@ def upscale_command(
     ],
     scale: Annotated[float | None, typer.Option("-s", "--scale", help="Factor; 4 if no size is given.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.")] = None,
-    allow_smaller: Annotated[bool, typer.Option("--allow-smaller", help="Allow an output smaller than the input.")] = False,
+    allow_smaller: Annotated[
+        bool, typer.Option("--allow-smaller", help="Allow an output smaller than the input.")
+    ] = False,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps; 0 is a fast preview.", show_default="the model's")
     ] = None,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from patchvsr import __version__
 from patchvsr.errors import OutputError
@@ -26,12 +28,21 @@ def export(recipe: Recipe, output: Path, *, validation: Path | None = None) -> N
     if output.exists():
         raise OutputError(f"{output} exists: choose another folder")
     codec, transformer = trained_modules(recipe)
-    pipeline = PatchVSRPipeline(transformer.to(torch.bfloat16), codec.to(torch.bfloat16))
+    _halve(transformer, keep=transformer._keep_in_fp32_modules)
+    _halve(codec)
+    pipeline = PatchVSRPipeline(transformer, codec)
     temporary = output.with_name(f".{output.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary, max_shard_size=MAX_SHARD_SIZE)
     (temporary / "provenance.json").write_text(json.dumps(_provenance(recipe, validation), indent=1) + "\n")
     temporary.rename(output)
+
+
+def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:
+    """To bfloat16, except the few layers that diffusers holds in float32 (norms, time embedding)."""
+    for name, parameter in module.named_parameters():
+        if not any(part in keep for part in name.split(".")):
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _provenance(last: Recipe, validation: Path | None) -> dict[str, object]:
