@@ -136,8 +136,9 @@ class AdapterStage:
 class DistillStage(AdapterStage):
     """Few steps: at the noise levels of 1 to 4 steps the estimate of the clean latents must already decode well.
 
-    Losses are in pixels; the decoder learns the estimates' smoothness along with the transformer. Some clips decode
-    from dropped latents, to keep the feed-forward preview.
+    Losses are in pixels; the decoder learns the estimates' smoothness along with the transformer. The transformer works
+    on whole patches, the decoder on crops of them, because it costs as much as the transformer. One crop in three
+    decodes from dropped latents, to keep the feed-forward preview.
     """
 
     def __init__(self, recipe: Recipe, codec: MiniAutoencoder, transformer: PatchVSRTransformer3DModel):
@@ -151,13 +152,32 @@ class DistillStage(AdapterStage):
         sigma = levels[torch.randint(len(levels), (count,), generator=generator)].view(-1, 1, 1, 1, 1)
         noisy, velocity, target = self._predict(batch, sigma, generator)
         estimate = noisy - sigma * velocity.float()
-        keep = (torch.rand(count, 1, 1, 1, 1, generator=generator) > 0.25).float()
-        output = self.codec.decode(estimate * keep, batch["canvas"])
+        crops = [self._crop(estimate, batch, generator) for _ in range(3)]
+        latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
+        keep = torch.ones(len(latents), 1, 1, 1, 1)
+        keep[-count:] = 0
+        output = self.codec.decode(latents * keep, canvas)
         return {
-            "pixel": charbonnier(output, batch["hq"]),
-            "spectral": recipe.spectral_weight * spectral(output, batch["hq"]),
+            "pixel": charbonnier(output, hq),
+            "spectral": recipe.spectral_weight * spectral(output, hq),
             "velocity": 0.02 * F.mse_loss(velocity.float(), target),
         }
+
+    def _crop(self, latents: Tensor, batch: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The same random part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
+        factor, time_factor = self.codec.spatial_factor, self.codec.temporal_factor
+        available = torch.tensor(latents.shape[2:])
+        side = self.recipe.decode_size // factor
+        wanted = torch.tensor([(self.recipe.decode_frames - 1) // time_factor + 1, side, side])
+        size = torch.minimum(available, wanted)
+        t, y, x = (int(torch.randint(int(n), (), generator=generator)) for n in available - size + 1)
+        frames, height, width = size.tolist()
+        cells = (..., slice(t, t + frames), slice(y, y + height), slice(x, x + width))
+        # The last frame of a cell stands where a first frame, alone in its cell, would stand.
+        first, last = time_factor * t, time_factor * (t + frames - 1) + 1
+        rows, columns = slice(y * factor, (y + height) * factor), slice(x * factor, (x + width) * factor)
+        pixels = (..., slice(first, last), rows, columns)
+        return latents[cells], batch["canvas"][pixels], batch["hq"][pixels]
 
 
 def draw_sigma(count: int, generator: Generator) -> Tensor:

@@ -31,6 +31,8 @@ class Recipe:
     canvas_size: int = 384  # adapter, distill: side of the canvas that patches of `size` are cut from
     max_noise_timestep: float = 300.0  # adapter, distill: noise augmentation is drawn from 0 to this
     lora_rank: int = 16
+    decode_size: int = 192  # distill: pixels and frames of the crops that are decoded
+    decode_frames: int = 9
     checkpoint_every: int = 250
     log_every: int = 20
     seed: int = 0
@@ -50,13 +52,15 @@ def mini_adapter() -> Recipe:
 
 
 def mini_distill() -> Recipe:
+    """At the size and length of patches when upscaling, after shorter stages on smaller ones."""
     return Recipe(
         stage="distill",
         name="mini_distill",
-        steps=700,
-        batch_size=4,
-        num_frames=5,
-        size=256,
+        steps=400,
+        batch_size=1,
+        num_frames=17,
+        size=512,
+        canvas_size=576,
         learning_rate=2e-4,
     )
 
