@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -303,7 +303,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
 
 def _fail(message: str) -> None:
     # The same line shape as usage errors, whatever the message was wrapped for.
-    console.print(f"patchvsr: {' '.join(message.split())}", markup=False)
+    console.print(f"patchvsr: {' '.join(message.split())}")
     sys.exit(USER_ERROR)
 
 
