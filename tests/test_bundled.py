@@ -9,6 +9,7 @@ from skimage import data
 from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce
 from patchvsr.evaluation.metrics import VideoMetrics
 from patchvsr.models.registry import BUNDLED
+from patchvsr.models.tiles import decode_tiled
 from patchvsr.pipeline import PatchVSRPipeline
 
 FOLDER = BUNDLED["mini"]
@@ -56,3 +57,14 @@ def test_better_than_bicubic(pipeline, steps):
         metrics.update(restored, photo)
         scores.append(metrics.result()["psnr_y"])
     assert scores[1] > scores[0] + 0.5
+
+
+def test_tiles_equal_the_whole(pipeline):
+    """With the trained weights in bfloat16, as they are used."""
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[:, None, :256, :384] / 127.5 - 1
+    canvas = photo.expand(-1, 5, -1, -1)
+    with torch.no_grad():
+        latents = pipeline.codec.encode(canvas[None])[0].float()
+        whole, tiled = (decode_tiled(pipeline.codec, latents, canvas, tile_px) for tile_px in (512, 96))
+    assert (whole - canvas).abs().max() > 10 / 127.5  # the decoder does work here
+    assert (whole - tiled).abs().max() <= 1 / 127.5
