@@ -46,7 +46,7 @@ class UpscaleConfig:
     batch_size: int = 1
     tile_px: int = 1280
     chunk_frames: int = 17
-    overlap_frames: int = 5
+    overlap_frames: int = 1
     start_s: float | None = None
     end_s: float | None = None
     codec: str = "libx264"
