@@ -18,7 +18,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def pipeline():
-    pipe = PatchVSRPipeline.from_pretrained("mini", torch_dtype=torch.bfloat16)
+    pipe = PatchVSRPipeline.from_pretrained("mini", dtype=torch.bfloat16)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

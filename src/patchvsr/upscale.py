@@ -63,7 +63,7 @@ def load_pipeline(config: UpscaleConfig) -> PatchVSRPipeline:
         raise SettingsError(f"device {device!r} cannot be used: {reason}") from None
     dtype = getattr(torch, config.dtype or "bfloat16")
     disable_progress_bar()  # events say what happens; diffusers' own bar of two parts says nothing
-    pipeline = PatchVSRPipeline.from_pretrained(config.model, torch_dtype=dtype)
+    pipeline = PatchVSRPipeline.from_pretrained(config.model, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

@@ -72,7 +72,7 @@ def test_incomplete_folder_is_one_clear_line(tmp_path: Path) -> None:
 def test_bfloat16(tmp_path: Path) -> None:
     pipeline, video = toy.pipeline(), toy.video(5, 20, 24)
     pipeline.save_pretrained(tmp_path)
-    loaded = PatchVSRPipeline.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    loaded = PatchVSRPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert loaded.transformer.dtype == loaded.codec.dtype == torch.bfloat16
     assert loaded.transformer.blocks[0].norm2.weight.dtype == torch.float32  # as diffusers keeps it for Wan
     frames = loaded(video).frames

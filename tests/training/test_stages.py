@@ -161,7 +161,7 @@ def test_refuses_unknown_stages_and_missing_predecessors(runs: dict[str, Any], t
 def test_export_is_the_last_stage_in_bfloat16(runs: dict[str, Any], tmp_path: Path) -> None:
     chosen = recipe("distill", runs["output"])
     export(chosen, tmp_path / "model")
-    pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model", torch_dtype=torch.bfloat16)
+    pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
     for part in ("transformer", "codec"):
         for name, value in getattr(pipeline, part).state_dict().items():
             assert torch.equal(value.bfloat16(), runs["distill"][1][f"{part}.{name}"].bfloat16()), name
