@@ -280,6 +280,7 @@ def recipes_command() -> None:
 def export_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The last stage trained.")] = "mini_distill",
+    steps: Annotated[int, typer.Option(help="The model's own default.")] = 1,
     validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
 ) -> None:
@@ -287,7 +288,7 @@ def export_command(
     from patchvsr.training.export import export
     from patchvsr.training.recipes import resolve
 
-    export(resolve(recipe, _pairs(overrides, "--set")), output, validation=validation)
+    export(resolve(recipe, _pairs(overrides, "--set")), output, num_inference_steps=steps, validation=validation)
     console.print(f"wrote {output}")
 
 

@@ -20,17 +20,18 @@ from patchvsr.training.trainer import STATE
 MAX_SHARD_SIZE = "15MB"  # hosts of source code refuse large files
 
 
-def export(recipe: Recipe, output: Path, *, validation: Path | None = None) -> None:
+def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, validation: Path | None = None) -> None:
     """Writes bfloat16 safetensors and `provenance.json`; raises OutputError where `output` exists already.
 
-    `validation` is a `quality.json` of benchmarks/quality.py, whose mean scores go into the provenance.
+    `num_inference_steps` becomes the model's default: the number that does best. `validation` is a `quality.json` of
+    benchmarks/quality.py, whose mean scores go into the provenance.
     """
     if output.exists():
         raise OutputError(f"{output} exists: choose another folder")
     codec, transformer = trained_modules(recipe)
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     _halve(codec)
-    pipeline = PatchVSRPipeline(transformer, codec)
+    pipeline = PatchVSRPipeline(transformer, codec, num_inference_steps=num_inference_steps)
     temporary = output.with_name(f".{output.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary, max_shard_size=MAX_SHARD_SIZE)
