@@ -15,6 +15,7 @@ import torch
 from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 
+from patchvsr.allocator import keep_freed_memory
 from patchvsr.config import UpscaleConfig
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import Frame, VideoInfo, open_reader, open_writer
@@ -55,6 +56,7 @@ Event = Started | Progress | Finished
 def load_pipeline(config: UpscaleConfig) -> PatchVSRPipeline:
     """The model that `config` names, on its device in its dtype, ready for `upscale`."""
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
+from patchvsr.allocator import keep_freed_memory
 from patchvsr.errors import SettingsError
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.objectives import Stage
@@ -43,6 +44,7 @@ def train(recipe: Recipe, stage: Stage, source: ClipSource, *, minutes: float | 
     `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss or a gradient that is
     not finite.
     """
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
     folder = Path(recipe.output) / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
