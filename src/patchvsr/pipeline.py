@@ -178,11 +178,12 @@ class PatchVSRPipeline(DiffusionPipeline):
         cell = self.codec.spatial_factor
         token = self.transformer.config.patch_size[1] * cell
         padded = [padded_length(side, self.config.patch_px, token) for side in (height, width)]
-        canvas = resize_bicubic(lq, (height, width)).mul_(2).sub_(1)
         margins = (0, padded[1] - width, 0, padded[0] - height)
-        if any(margins):
-            canvas = torch.nn.functional.pad(canvas, margins, mode="replicate")
-        return canvas.transpose(0, 1)
+        canvas = torch.empty(3, lq.shape[0], *padded)
+        for index in range(lq.shape[0]):  # frame by frame: a canvas of 4K should not be held twice
+            frame = resize_bicubic(lq[index : index + 1], (height, width)).mul_(2).sub_(1)
+            canvas[:, index] = torch.nn.functional.pad(frame, margins, mode="replicate")[0]
+        return canvas
 
     def _latent_shape(self, canvas: Tensor) -> tuple[int, int, int, int]:
         _, num_frames, height, width = canvas.shape
@@ -194,7 +195,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         self, canvas: Tensor, noise_timestep: float, scale: float, seed: int, first_frame: int
     ) -> ClipConditions:
         patch_px = self.config.patch_px
-        view = resize_bicubic(canvas.transpose(0, 1).add(1).div_(2), (patch_px, patch_px)).mul_(2).sub_(1)
+        view = torch.cat([_shrink(canvas[:, i : i + 1], patch_px) for i in range(canvas.shape[1])], dim=1)
         canvas_latents = encode_condition_tiled(self.codec, canvas, patch_px)
         channels, _, height, width = canvas_latents.shape
         first_latent = first_frame // self.codec.temporal_factor
@@ -205,7 +206,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             noise = torch.zeros(()).expand(canvas_latents.shape)
         return ClipConditions(
             canvas_latents=canvas_latents,
-            global_latents=encode_condition_tiled(self.codec, view.transpose(0, 1), patch_px),
+            global_latents=encode_condition_tiled(self.codec, view, patch_px),
             noise=noise,
             noise_timestep=noise_timestep,
             scale=scale,
@@ -281,6 +282,11 @@ def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -
     if not 0 < scale < float("inf"):
         raise SettingsError(f"scale is {scale}: it must be greater than 0")
     return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
+
+
+def _shrink(frame: Tensor, side: int) -> Tensor:
+    """One frame (3, 1, H, W) in [-1, 1] of the canvas at the size of the global view."""
+    return resize_bicubic(frame.transpose(0, 1).add(1).div_(2), (side, side)).mul_(2).sub_(1).transpose(0, 1)
 
 
 def _seed(generator: Generator | None, seed: int | None) -> int:

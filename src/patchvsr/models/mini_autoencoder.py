@@ -49,10 +49,13 @@ class CausalTemporalMix(nn.Module):
             self.mix.weight.mul_(0.1)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w)
-        clips = x.unflatten(0, (-1, num_frames))
-        padded = torch.cat([clips[:, :1], clips[:, :1], clips], dim=1)
-        stacked = torch.cat([padded[:, 2:], padded[:, 1:-1], padded[:, :-2]], dim=2).flatten(0, 1)
-        return x + self.mix(stacked)
+        # Frame by frame: three times all frames, side by side in the channels, would be the decoder's peak of memory.
+        mixed = []
+        for index, current in enumerate(x.split(1)):
+            first = index - index % num_frames
+            back = [x[max(first, index - step)].unsqueeze(0) for step in (1, 2)]
+            mixed.append(current + self.mix(torch.cat([current, *back], dim=1)))
+        return torch.cat(mixed)
 
 
 class Encoder(nn.Module):
