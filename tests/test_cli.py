@@ -1,6 +1,7 @@
 """The command as a user runs it: exit codes, one clear line, JSON events."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_several_inputs_go_into_a_folder(tmp_path, model):
     done = patchvsr("upscale", *sources, "-o", tmp_path / "out", "-s", 2, "--model", model)
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.mkv", "b.mkv"]
+
+
+def test_interrupt_leaves_no_output(tmp_path, model):
+    source = make_video(tmp_path / "in.mkv", count=400)
+    words = ["upscale", source, "-o", tmp_path / "out" / "out.mkv", "-s", 2, "--model", model, "--json"]
+    command = [sys.executable, "-m", "patchvsr.cli", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "started" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 BAD = {

@@ -36,9 +36,6 @@ def main() -> None:
         app(standalone_mode=True)
     except PatchVSRError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        console.print("interrupted: no unfinished output was left")
-        sys.exit(INTERRUPTED)
 
 
 def _show_version(wanted: bool) -> None:
@@ -115,8 +112,12 @@ def upscale_command(
     from patchvsr.upscale import load_pipeline
 
     pipeline = load_pipeline(config)
-    for source, target in jobs:
-        _run_one(source, target, config, pipeline, as_json)
+    try:
+        for source, target in jobs:
+            _run_one(source, target, config, pipeline, as_json)
+    except KeyboardInterrupt:
+        console.print("interrupted: no unfinished output was left")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def plan_outputs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
@@ -167,8 +168,8 @@ def _show(events: Iterable[Any]) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), FramesColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task, finished = None, None
         for event in events:
             if isinstance(event, Started):
                 width, height = event.output_size
@@ -178,10 +179,12 @@ def _show(events: Iterable[Any]) -> None:
                     console.print(f"not copied: {stream}")
                 task = bar.add_task("restoring", total=event.num_frames)
             elif isinstance(event, Finished):
-                rate = event.frames / event.seconds
-                console.print(f"{event.output}: {event.frames} frames in, {event.frames} out, {rate:.2f} frames/s")
+                finished = event
             elif task is not None:
                 bar.update(task, completed=event.frames)
+    if finished is not None:  # after the bar is gone, or it would leave an empty line
+        rate = finished.frames / finished.seconds
+        console.print(f"{finished.output}: {finished.frames} frames in, {finished.frames} out, {rate:.2f} frames/s")
 
 
 class FramesColumn(ProgressColumn):
