@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn import functional
 
 from patchvsr.errors import InputError, OutputError
 from patchvsr.evaluation.lossless import LosslessWriter, read_frames, to_array
+from patchvsr.sampling.conditions import resize_bicubic
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ def bicubic_enlarge(frames: Tensor, scale: int) -> Tensor:
 
 
 def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    # antialias also picks the kernel: a = -0.5 with it, -0.75 without.
-    resized = functional.interpolate(frames, size=size, mode="bicubic", antialias=True)
-    return (resized.clamp(0, 1) * 255).round() / 255
+    return resize_bicubic(frames, size).mul(255).round() / 255
 
 
 def write_lq(hq_path: Path, lq_path: Path, scale: int, *, max_frames: int | None = None) -> LqFile:

@@ -16,6 +16,7 @@ from patchvsr.patches.grid import Box
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """(F, 3, h, w) in [0, 1] -> (F, 3, H, W), antialiased bicubic: the canvas of training and of upscaling alike."""
+    # antialias also picks the kernel: a = -0.5 with it, -0.75 without.
     return F.interpolate(frames, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
 
 
