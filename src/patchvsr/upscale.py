@@ -106,10 +106,12 @@ def upscale(
             for chunk in _chunks(reader, config.chunk_frames, config.overlap_frames):
                 for frame in _restore(pipeline, chunk, size, config):
                     writer.write(frame)
-                frames_read += len(chunk.frames) - chunk.shared
+                frames_read = chunk.first_frame + len(chunk.frames)
                 yield Progress(writer.frames_written)
-        if writer.frames_written != frames_read:
-            raise InputError(f"{frames_read} frames were read but {writer.frames_written} written: please report this")
+            if writer.frames_written != frames_read:  # in here, so that the output does not appear
+                raise InputError(
+                    f"{frames_read} frames were read but {writer.frames_written} written: please report this"
+                )
     yield Finished(str(output_path), writer.frames_written, time.monotonic() - started_at)
 
 

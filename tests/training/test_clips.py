@@ -60,7 +60,7 @@ def test_pack_continues_where_it_was_stopped(footage: Path, tmp_path: Path) -> N
 
 
 def test_digest_is_of_the_footage_and_not_of_its_place(source: ClipSource, footage: Path, tmp_path: Path) -> None:
-    pack(footage, tmp_path, name_prefix="other__")
+    pack(footage, tmp_path)
     assert ClipSource(tmp_path).digest == source.digest
     pack(footage / "more", tmp_path)
     assert ClipSource(tmp_path).digest != source.digest

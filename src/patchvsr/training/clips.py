@@ -40,7 +40,7 @@ class PackedFile:
     width: int
 
 
-def pack(data: Path, packed: Path, *, name_prefix: str = "") -> int:
+def pack(data: Path, packed: Path) -> int:
     """Decodes every video and photo below `data` into `packed`; returns how many files were skipped as unreadable.
 
     Running it again packs only what is new, so that an interrupted pack is continued by the same command.
@@ -48,7 +48,7 @@ def pack(data: Path, packed: Path, *, name_prefix: str = "") -> int:
     packed.mkdir(parents=True, exist_ok=True)
     skipped, entries = 0, []
     for source in _media_files(data):
-        name = f"{name_prefix}{source.relative_to(data).as_posix().replace('/', '__')}.npy"
+        name = source.relative_to(data).as_posix().replace("/", "__") + ".npy"
         try:
             if not (packed / name).exists():
                 _decode_to(source, packed / name)
