@@ -247,27 +247,36 @@ def pack_command(data: Path, packed: Path) -> None:
 
 @app.command("train")
 def train_command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Run again to continue; see `patchvsr recipes`.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A name of `patchvsr recipes`, or a recipe.json. Run again to go on.")
+    ],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
 ) -> None:
-    """Train one stage of the bundled model, or continue where it stopped."""
-    from patchvsr.training.clips import ClipSource, pack
+    """Train one stage, or continue where it stopped."""
     from patchvsr.training.recipes import resolve
-    from patchvsr.training.stages import build_stage
-    from patchvsr.training.trainer import train
+    from patchvsr.training.run import run_recipe
+
+    for event in run_recipe(resolve(recipe, _pairs(overrides, "--set")), minutes=minutes):
+        console.print(event)
+
+
+@app.command("cache")
+def cache_command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
+    count: Annotated[int, typer.Option(help="Samples to encode.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
+) -> None:
+    """Encode training samples once, for bases with a slow autoencoder; run again to go on."""
+    from patchvsr.training.recipes import resolve
+    from patchvsr.training.run import cache_recipe
 
     chosen = resolve(recipe, _pairs(overrides, "--set"))
-    stage = build_stage(chosen)
-    if not (Path(chosen.packed) / "index.json").exists():
-        console.print(f"packing {chosen.data} into {chosen.packed}")
-        pack(Path(chosen.data), Path(chosen.packed))
-    for event in train(chosen, stage, ClipSource(Path(chosen.packed)), minutes=minutes):
-        losses = "  ".join(f"{name} {value:.5f}" for name, value in event.losses.items())
-        left = (chosen.steps - event.step) * event.seconds_per_step / 60
-        console.print(
-            f"step {event.step}/{chosen.steps}  {losses}  {event.seconds_per_step:.2f} s/step  {left:.0f} min left"
-        )
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("encoding", total=count)
+        for done in cache_recipe(chosen, count):
+            bar.update(task, completed=done)
+    console.print(f"{chosen.cache}: {count} samples")
 
 
 @app.command("recipes")
