@@ -235,14 +235,21 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
 
 @app.command("pack")
-def pack_command(data: Path, packed: Path) -> None:
-    """Decode a folder of footage and photos once, for training."""
-    from patchvsr.training.clips import pack
+def pack_command(
+    data: Annotated[Path, typer.Argument(help="A folder of videos and photos, or a .jsonl list of them.")],
+    packed: Annotated[Path, typer.Argument(help="Where to; a folder packed before is added to.")],
+    max_side: Annotated[int | None, typer.Option(min=1, help="Shrink larger pictures: pixels, shorter side.")] = None,
+) -> None:
+    """Decode footage and photos once, for training; run again to continue."""
+    from patchvsr.training.packing import pack
 
-    if not data.is_dir():
-        raise InputError(f"{data} is not a folder: give a folder of videos and photos")
-    skipped = pack(data, packed)
-    console.print(f"packed into {packed}; {skipped} unreadable files skipped")
+    report = pack(data, packed, max_side=max_side)
+    console.print(
+        f"packed into {packed}: {report.files} files, {report.shots} shots, {report.frames} frames; "
+        f"{len(report.skipped)} files skipped, {report.too_short} shots too short"
+    )
+    for name in report.skipped:
+        console.print(f"skipped: {name}")
 
 
 @app.command("train")
