@@ -199,10 +199,10 @@ class FramesColumn(ProgressColumn):
 @app.command("info")
 def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -> None:
     """Show what is known about a media file or a model."""
-    from patchvsr.models.registry import BUNDLED
+    from patchvsr.models.registry import BUNDLED, is_model
 
     folder = BUNDLED.get(target, Path(target))
-    rows = _model_rows(folder) if (folder / "model_index.json").is_file() else _media_rows(target)
+    rows = _model_rows(folder) if is_model(folder) else _media_rows(target)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
         table.add_row(name, str(value))
@@ -223,11 +223,17 @@ def _media_rows(path: str) -> list[tuple[str, Any]]:
 
 
 def _model_rows(folder: Path) -> list[tuple[str, Any]]:
-    index = json.loads((folder / "model_index.json").read_text())
-    rows = [(name, value) for name, value in index.items() if not name.startswith("_") and not isinstance(value, list)]
-    for part in ("transformer", "codec"):
-        size = sum(file.stat().st_size for file in (folder / part).glob("*.safetensors"))
-        rows.append((part, f"{index[part][1]}, {size / 2**20:.1f} MiB"))
+    from patchvsr.models.registry import ADAPTER_CONFIG, PIPELINE_INDEX, is_adapter
+
+    settings = json.loads((folder / (ADAPTER_CONFIG if is_adapter(folder) else PIPELINE_INDEX)).read_text())
+    settings.update(settings.pop("pipeline", {}))
+    rows = [(name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)]
+    # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
+    for name, part in {"adapter": folder, "transformer": folder / "transformer", "codec": folder / "codec"}.items():
+        size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
+        if size:
+            class_name = json.loads((part / "config.json").read_text())["_class_name"]
+            rows.append((name, f"{class_name}, {size / 2**20:.1f} MiB"))
     provenance = folder / "provenance.json"
     if provenance.is_file():
         rows += list(json.loads(provenance.read_text()).items())
