@@ -15,7 +15,7 @@ from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import resize_bicubic
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import degrade
+from patchvsr.training.degradation import degrade, draw_scale
 from patchvsr.training.recipes import Recipe
 
 
@@ -47,7 +47,8 @@ def hq_and_canvas(source: ClipSource, generator: Generator, recipe: Recipe) -> t
     pairs = []
     for _ in range(recipe.batch_size):
         clip = source.window(generator, recipe.num_frames, recipe.size, recipe.size)
-        canvas, _ = degrade(clip, generator, recipe.degradation)
+        scale = draw_scale(generator, recipe.degradation)
+        canvas = resize_bicubic(degrade(clip, scale, generator, recipe.degradation), (recipe.size, recipe.size))
         pairs.append((clip, canvas))
     hq, lq = (torch.stack(clips).transpose(1, 2) * 2 - 1 for clips in zip(*pairs, strict=True))
     return hq, lq
@@ -193,7 +194,8 @@ def patch_batch(source: ClipSource, generator: Generator, recipe: Recipe) -> dic
     side, cell = recipe.canvas_size, 16
     for _ in range(recipe.batch_size):
         clip = source.window(generator, recipe.num_frames, side, side)
-        canvas, scale = degrade(clip, generator, recipe.degradation)
+        scale = draw_scale(generator, recipe.degradation)
+        canvas = resize_bicubic(degrade(clip, scale, generator, recipe.degradation), (side, side))
         top, left = (2 * torch.randint((side - recipe.size) // (2 * cell) + 1, (2,), generator=generator)).tolist()
         cells = recipe.size // cell
         box = Box(0, 1, top, top + cells, left, left + cells)
