@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from patchvsr.errors import InputError, OutputError, PatchVSRError, SettingsError
+from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
     from patchvsr.config import UpscaleConfig
@@ -227,7 +227,9 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
     settings = json.loads((folder / (ADAPTER_CONFIG if is_adapter(folder) else PIPELINE_INDEX)).read_text())
     settings.update(settings.pop("pipeline", {}))
-    rows = [(name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)]
+    rows = [
+        (name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)
+    ]
     # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
     for name, part in {"adapter": folder, "transformer": folder / "transformer", "codec": folder / "codec"}.items():
         size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
@@ -261,7 +263,8 @@ def pack_command(
 @app.command("train")
 def train_command(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A name of `patchvsr recipes`, or a recipe.json. Run again to go on.")
+        str,
+        typer.Argument(metavar="RECIPE", help="A name (see `patchvsr recipes`) or a recipe.json. Run again to go on."),
     ],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable  # diffusers checks a pipeline's parts against their annotations
 class Codec(Protocol):
     """Pixels in [-1, 1] to latents and back. Frames come as 4k+1, sides as multiples of `spatial_factor`."""
 
-    spatial_factor: int
     temporal_factor: int
+    decoder: nn.Module  # what the last stage of training tunes
+
+    @property
+    def spatial_factor(self) -> int: ...
 
     @property
     def latent_channels(self) -> int: ...

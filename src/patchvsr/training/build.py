@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from safetensors.torch import load_file
 from torch import nn
 
 from patchvsr.errors import SettingsError
 from patchvsr.models import mini
-from patchvsr.models.bases import encode_prompt, load_base
+from patchvsr.models.bases import fixed_prompt, load_base, new_transformer
 from patchvsr.models.codec import Codec
-from patchvsr.models.registry import load_model
+from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
@@ -34,8 +36,8 @@ def build_stage(recipe: Recipe) -> Stage:
     else:
         stage = _from_runs(recipe)
     if recipe.gradient_checkpointing:
-        for module in stage.children():
-            if hasattr(module, "enable_gradient_checkpointing"):
+        for module in stage.modules():
+            if isinstance(module, WanTransformer3DModel):
                 module.enable_gradient_checkpointing()
     if recipe.compile:
         _compile_blocks(stage)
@@ -58,7 +60,7 @@ def _from_runs(recipe: Recipe) -> Stage:
 
 def _from_model(recipe: Recipe) -> Stage:
     """Goes on from a finished model, with the parts that this training has already improved in their place."""
-    pipeline = load_model(recipe.init, dtype=torch.float32)
+    pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     codec, transformer = pipeline.codec, pipeline.transformer
     codec_stage = CodecStage(recipe, codec)
     if recipe.stage == "codec":
@@ -91,13 +93,11 @@ def _on_open_base(recipe: Recipe) -> Stage:
     """An adapter, or more, on a Wan base: the base in bfloat16, what is trained in float32."""
     if recipe.stage == "codec":
         raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
-    base, codec = load_base(recipe.base, dtype=torch.bfloat16)
-    prompt = encode_prompt(recipe.base)
+    prompt = fixed_prompt(recipe.base, Path(recipe.output) / "prompt.safetensors")
     if recipe.stage == "base":
+        base, codec = load_base(recipe.base, dtype=torch.bfloat16)
         return BaseStage(recipe, codec, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
-    transformer = PatchVSRTransformer3DModel.from_base(
-        base, prompt_embeds=prompt, condition_channels=codec.condition_channels
-    )
+    transformer, codec = new_transformer(recipe.base, prompt, dtype=torch.bfloat16)
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
     for parameter in transformer.parameters():
         if parameter.requires_grad:

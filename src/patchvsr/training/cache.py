@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 from patchvsr.errors import InputError, SettingsError
+from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import MakeSample, Sample, Samples, generator_of
 from patchvsr.training.stages import AdapterStage, BaseStage, Stage
@@ -31,7 +32,7 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
 
     Raises SettingsError for a stage that needs pixels, or a folder that holds samples of another recipe.
     """
-    if type(stage) not in (AdapterStage, BaseStage):
+    if not isinstance(stage, (AdapterStage, BaseStage)) or isinstance(stage, DistillStage):
         raise SettingsError(f"stage {recipe.stage} needs pixels: only adapter and base can be cached")
     if len(recipe.size_choices) > 1:
         raise SettingsError(f"sizes={recipe.sizes}: a cache holds patches of one size, choose one")
@@ -45,7 +46,7 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
         if not file.exists():
             sample = samples[divmod(number, recipe.batch_size)]
             encoded = stage.encode({name: value.unsqueeze(0).to(stage.device) for name, value in sample.items()})
-            kept = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
+            kept: Sample = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
             kept |= {name: value[0].to(torch.bfloat16).cpu().contiguous() for name, value in encoded.items()}
             partial = file.with_suffix(".partial")
             save_file(kept, partial)

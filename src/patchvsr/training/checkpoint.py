@@ -87,7 +87,8 @@ class TrainingState:
         state = read_state(folder)
         if state["data"] != self.data_digest:
             raise SettingsError(f"{folder} was trained on other data: choose another output folder")
-        weights, average, moments = (load_file(folder / f"{n}.safetensors") for n in ("weights", "average", "optimizer"))
+        files = ("weights", "average", "optimizer")
+        weights, average, moments = (load_file(folder / f"{name}.safetensors") for name in files)
         if shapes(weights) != shapes(self.trained | self.buffers):
             raise SettingsError(f"{folder} holds another architecture: choose another output folder")
         for name, parameter in self.trained.items():

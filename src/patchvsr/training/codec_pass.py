@@ -48,7 +48,9 @@ def parse_codecs(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in _CODECS:
-            raise SettingsError(f"codecs {text!r}: {name!r} is not known; use {', '.join(_CODECS)}, with commas between")
+            raise SettingsError(
+                f"codecs {text!r}: {name!r} is not known; use {', '.join(_CODECS)}, with commas between"
+            )
     return names
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.codec import Codec
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.recipes import Recipe
@@ -34,9 +34,8 @@ class DistillStage(AdapterStage):
     """
 
     few_steps = True
-    codec: MiniAutoencoder
 
-    def __init__(self, recipe: Recipe, codec: MiniAutoencoder, transformer: PatchVSRTransformer3DModel):
+    def __init__(self, recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel):
         super().__init__(recipe, codec, transformer)
         codec.decoder.requires_grad_(True)
         self.teacher = self.score_of_student = self.adversary = None
@@ -85,9 +84,7 @@ class DistillStage(AdapterStage):
         cut, canvas, hq = (torch.stack(part) for part in zip(*parts, strict=True))
         return cut, canvas, hq
 
-    def _consistency(
-        self, noisy: Tensor, estimate: Tensor, batch: Batch, features: PatchFeatures
-    ) -> dict[str, Tensor]:
+    def _consistency(self, noisy: Tensor, estimate: Tensor, batch: Batch, features: PatchFeatures) -> dict[str, Tensor]:
         assert self.teacher is not None
         sigma, later = batch["sigma"], batch["second_sigma"] * batch["sigma"]
         with torch.no_grad():

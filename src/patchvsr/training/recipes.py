@@ -93,7 +93,7 @@ class Recipe:
         if self.stage not in STAGES:
             raise SettingsError(f"unknown stage {self.stage!r}: choose one of {', '.join(STAGES)}")
         if not self.name.endswith(f"_{self.stage}"):
-            raise SettingsError(f"name is {self.name!r}: it must end with _{self.stage}, so that stages find each other")
+            raise SettingsError(f"name is {self.name!r}: it must end with _{self.stage}, for stages to find each other")
         if self.num_frames % 4 != 1 or self.decode_frames % 4 != 1:
             raise SettingsError(f"{self.name}: num_frames and decode_frames must be 4k+1, such as 5, 9 or 17")
         sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}

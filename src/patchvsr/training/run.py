@@ -10,12 +10,12 @@ from patchvsr.errors import SettingsError
 from patchvsr.training.build import build_stage
 from patchvsr.training.cache import CachedSamples, write_cache
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.packing import INDEX, pack
+from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
+from patchvsr.training.shards import INDEX
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
-from patchvsr.training.validation import Validator
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ def run_recipe(recipe: Recipe, *, minutes: float | None = None) -> Iterator[Trai
     stage = build_stage(recipe)
     validator = None
     if recipe.validation:
+        from patchvsr.training.validation import Validator  # its packages are an extra
+
         validator = Validator(recipe, clip_source(Path(recipe.validation), Path(recipe.validation_packed)))
     if recipe.cache:
         cached = CachedSamples(stage.make_sample, Path(recipe.cache), recipe)

@@ -163,10 +163,11 @@ class AdapterStage(Stage):
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
         pipeline, size = self.pipeline(), (hq.shape[-1], hq.shape[-2])
-        return {
-            f"steps {steps}": pipeline(lq, size=size, num_inference_steps=steps, seed=0).frames
-            for steps in self.recipe.validation_step_choices
-        }
+        restored = {}
+        for steps in self.recipe.validation_step_choices:
+            frames, _ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
+            restored[f"steps {steps}"] = frames
+        return restored
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
         return patch_lines((height, width), max(self.recipe.size_choices), self.codec.spatial_factor)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -25,7 +26,9 @@ from patchvsr.training.logs import RunLog
 from patchvsr.training.recipes import Recipe, save_recipe
 from patchvsr.training.samples import Sample, batches
 from patchvsr.training.stages import Stage
-from patchvsr.training.validation import Scores, Validator
+
+if TYPE_CHECKING:  # its packages are an extra
+    from patchvsr.training.validation import Validator
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ValidationEvent:
     """Scores of the averaged weights by method."""
 
     step: int
-    validation: Scores
+    validation: dict[str, dict[str, float]]
 
 
 def train(
@@ -77,11 +80,11 @@ def train(
     if accelerator.is_main_process:
         save_recipe(recipe, run / "recipe.json")
     loader = iter(batches(samples, recipe, state.step, accelerator.process_index, accelerator.num_processes))
-    log = RunLog(run, first_step=state.step) if accelerator.is_main_process else None
+    log_lines = RunLog(run, step=state.step) if accelerator.is_main_process else nullcontext()
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
     clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)
 
-    with _StopSignal() as stop:
+    with _StopSignal() as stop, log_lines as log:
         while state.step < recipe.steps:
             # 1. gradients
             rate = learning_rate(recipe, state.step)
