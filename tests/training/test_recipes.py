@@ -1,38 +1,67 @@
-"""Recipes by name, with fields replaced from the command line."""
+"""Recipes by name or file, with fields replaced from the command line."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from patchvsr.errors import SettingsError
-from patchvsr.training.recipes import RECIPES, Recipe, resolve
+from patchvsr.training.recipes import RECIPES, Recipe, load_recipe, resolve, save_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_fit_the_models_they_train(name: str) -> None:
+def test_recipes_make_sense(name: str) -> None:
     recipe = resolve(name)
-    assert recipe.name == name == f"mini_{recipe.stage}"
-    assert recipe.num_frames % 4 == 1
-    assert recipe.size % 32 == recipe.canvas_size % 32 == 0  # a token is two latent cells of 16 pixels
-    assert recipe.stage not in ("adapter", "distill") or recipe.canvas_size >= recipe.size
+    assert recipe.name == name == recipe.run.name
+    assert recipe.run_of("base").name == name.replace(recipe.stage, "base")
+    assert recipe.stage == "codec" or recipe.canvas_min >= max(recipe.size_choices)
 
 
 def test_overrides_take_the_type_of_their_field() -> None:
-    recipe = resolve("mini_codec", {"steps": "7", "learning_rate": "1e-3", "output": "runs/other"})
-    assert (recipe.steps, recipe.learning_rate, recipe.output) == (7, 1e-3, "runs/other")
+    overrides = {"steps": "7", "learning_rate": "1e-3", "output": "runs/other", "train_encoder": "false"}
+    recipe = resolve("mini_codec", overrides | {"degradation.clean_share": "0.25"})
+    assert (recipe.steps, recipe.learning_rate, recipe.output, recipe.train_encoder) == (7, 1e-3, "runs/other", False)
+    assert recipe.degradation.clean_share == 0.25 and recipe.degradation.strength == 1.0
     assert resolve("mini_codec", {}) == resolve("mini_codec") == RECIPES["mini_codec"]()
-    assert isinstance(recipe, Recipe)
+
+
+def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
+    recipe = resolve("wan22_adapter", {"degradation.strength": "0.5"})
+    save_recipe(recipe, tmp_path / "recipe.json")
+    assert load_recipe(tmp_path / "recipe.json") == recipe
+    assert resolve(str(tmp_path / "recipe.json"), {"steps": "3"}).steps == 3
+    (tmp_path / "none.json").write_text('{"steps": 3}')
+    with pytest.raises(SettingsError, match=r"none\.json holds no recipe"):
+        resolve(str(tmp_path / "none.json"))
 
 
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("maxi", {}, "unknown recipe 'maxi': choose one of mini_codec"),
+        ("maxi", {}, r"unknown recipe 'maxi': give a recipe\.json, or one of mini_codec"),
         ("mini_codec", {"step": "7"}, "unknown recipe field 'step': choose one of stage, name"),
         ("mini_codec", {"degradation": "7"}, "unknown recipe field 'degradation'"),
-        ("mini_codec", {"steps": "many"}, "steps=many: a int is needed"),
+        ("mini_codec", {"degradation.size": "7"}, "unknown recipe field 'size'"),
+        ("mini_codec", {"size_choices": "7"}, "unknown recipe field 'size_choices'"),
+        ("mini_codec", {"steps": "many"}, "steps=many: a value of type int is needed"),
+        ("mini_codec", {"compile": "7"}, "compile=7: a value of type bool is needed"),
+        ("mini_codec", {"sizes": "64;128"}, "sizes=64;128: whole numbers with commas are needed"),
+        ("mini_codec", {"sizes": "100"}, "must be multiples of 32 pixels"),
+        ("mini_codec", {"num_frames": "8"}, r"must be 4k\+1"),
+        ("mini_codec", {"stage": "tune"}, "unknown stage 'tune': choose one of codec, base, adapter, distill"),
+        ("mini_codec", {"name": "mine"}, "name is 'mine': it must end with _codec"),
+        ("mini_adapter", {"canvas_min": "128"}, "canvas_min is 128: it must hold every patch size"),
+        ("mini_adapter", {"canvas_max": "128"}, "canvas_max is smaller than canvas_min"),
+        ("mini_adapter", {"precision": "fp16"}, "precision is 'fp16': choose bf16 or fp32"),
+        ("mini_distill", {"objective": "magic"}, "objective is 'magic': choose one of pixel"),
+        ("mini_distill", {"steps": "0"}, "steps must be at least 1"),
     ],
 )
 def test_refusals(name: str, overrides: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         resolve(name, overrides)
+
+
+def test_recipes_are_plain_values() -> None:
+    assert isinstance(hash(RECIPES["mini_codec"]()), int) and isinstance(RECIPES["mini_codec"](), Recipe)
