@@ -21,7 +21,7 @@ from patchvsr.evaluation.degrade import bicubic_enlarge
 from patchvsr.evaluation.lossless import LosslessWriter, read_frames
 from patchvsr.evaluation.seams import SeamMeter
 from patchvsr.evaluation.synthetic import flat_gradient, load_photo
-from patchvsr.patches.grid import padded_length, tiling
+from patchvsr.patches.grid import patch_lines
 
 MODES = ("auxiliary", "overlap", "shifted", "independent")
 COLUMNS = ("patch lines, worst", "other lines, worst", "ratio of means")
@@ -29,7 +29,7 @@ CLIPS = ("flat gradient", "photo", "texture")
 LQ_SIZE, SCALE = (180, 320), 4
 
 # The bundled model: patches of 512x512 pixels, latents of 16x16 pixels, tokens of 2x2 latents.
-PATCH, CELL_PX, TOKEN = 32, 16, 2
+PATCH, CELL_PX = 32, 16
 
 
 def clips(frames: int) -> Iterator[tuple[str, Iterator[Tensor]]]:
@@ -56,16 +56,12 @@ def fast_pan(photo: Tensor, frames: int) -> Iterator[Tensor]:
         yield endless.roll((-index, -index), dims=(-2, -1))[:, : LQ_SIZE[0], : LQ_SIZE[1]]
 
 
-def patch_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
+def all_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
     """Rows and columns, in pixels, where a patch of any step starts or ends inside the output frame."""
-    height, width = (length * SCALE for length in LQ_SIZE)
-    canvas = [padded_length(-(-length // CELL_PX), PATCH, TOKEN) for length in (height, width)]
-    rows, columns = set(), set()
-    for step in range(max(steps, 1)):
-        for weighted in tiling((1, *canvas), (1, PATCH, PATCH), mode, step=step):
-            rows |= {weighted.box.y0 * CELL_PX, weighted.box.y1 * CELL_PX}
-            columns |= {weighted.box.x0 * CELL_PX, weighted.box.x1 * CELL_PX}
-    return sorted(y for y in rows if 0 < y < height), sorted(x for x in columns if 0 < x < width)
+    size = (LQ_SIZE[0] * SCALE, LQ_SIZE[1] * SCALE)
+    per_step = [patch_lines(size, PATCH * CELL_PX, CELL_PX, mode, step=step) for step in range(max(steps, 1))]
+    rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
+    return rows, columns
 
 
 def control_lines(lines: tuple[list[int], list[int]]) -> tuple[list[int], list[int]]:
@@ -114,7 +110,7 @@ def main() -> None:
 
 def row(source: Path, mode: str, steps: int) -> str:
     """Upscale `source`; the scores of the result and, for comparison, of the bicubic canvas."""
-    lines = patch_lines(mode, steps)
+    lines = all_lines(mode, steps)
     target = source.with_name(f"{source.stem} {mode} {steps}.mkv")
     upscale_file(source, target, steps=steps, joint_mode=mode)
     canvas = (bicubic_enlarge(frame[None], SCALE)[0] for frame, _ in read_frames(source))

@@ -199,10 +199,10 @@ class FramesColumn(ProgressColumn):
 @app.command("info")
 def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -> None:
     """Show what is known about a media file or a model."""
-    from patchvsr.models.registry import BUNDLED
+    from patchvsr.models.registry import BUNDLED, is_model
 
     folder = BUNDLED.get(target, Path(target))
-    rows = _model_rows(folder) if (folder / "model_index.json").is_file() else _media_rows(target)
+    rows = _model_rows(folder) if is_model(folder) else _media_rows(target)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
         table.add_row(name, str(value))
@@ -223,11 +223,17 @@ def _media_rows(path: str) -> list[tuple[str, Any]]:
 
 
 def _model_rows(folder: Path) -> list[tuple[str, Any]]:
-    index = json.loads((folder / "model_index.json").read_text())
-    rows = [(name, value) for name, value in index.items() if not name.startswith("_") and not isinstance(value, list)]
-    for part in ("transformer", "codec"):
-        size = sum(file.stat().st_size for file in (folder / part).glob("*.safetensors"))
-        rows.append((part, f"{index[part][1]}, {size / 2**20:.1f} MiB"))
+    from patchvsr.models.registry import ADAPTER_CONFIG, PIPELINE_INDEX, is_adapter
+
+    settings = json.loads((folder / (ADAPTER_CONFIG if is_adapter(folder) else PIPELINE_INDEX)).read_text())
+    settings.update(settings.pop("pipeline", {}))
+    rows = [(name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)]
+    # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
+    for name, part in {"adapter": folder, "transformer": folder / "transformer", "codec": folder / "codec"}.items():
+        size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
+        if size:
+            class_name = json.loads((part / "config.json").read_text())["_class_name"]
+            rows.append((name, f"{class_name}, {size / 2**20:.1f} MiB"))
     provenance = folder / "provenance.json"
     if provenance.is_file():
         rows += list(json.loads(provenance.read_text()).items())
@@ -235,39 +241,55 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
 
 @app.command("pack")
-def pack_command(data: Path, packed: Path) -> None:
-    """Decode a folder of footage and photos once, for training."""
-    from patchvsr.training.clips import pack
+def pack_command(
+    data: Annotated[Path, typer.Argument(help="A folder of videos and photos, or a .jsonl list of them.")],
+    packed: Annotated[Path, typer.Argument(help="Where to; a folder packed before is added to.")],
+    max_side: Annotated[int | None, typer.Option(min=1, help="Shrink larger pictures: pixels, shorter side.")] = None,
+) -> None:
+    """Decode footage and photos once, for training; run again to continue."""
+    from patchvsr.training.packing import pack
 
-    if not data.is_dir():
-        raise InputError(f"{data} is not a folder: give a folder of videos and photos")
-    skipped = pack(data, packed)
-    console.print(f"packed into {packed}; {skipped} unreadable files skipped")
+    report = pack(data, packed, max_side=max_side)
+    console.print(
+        f"packed into {packed}: {report.files} files, {report.shots} shots, {report.frames} frames; "
+        f"{len(report.skipped)} files skipped, {report.too_short} shots too short"
+    )
+    for name in report.skipped:
+        console.print(f"skipped: {name}")
 
 
 @app.command("train")
 def train_command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Run again to continue; see `patchvsr recipes`.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A name of `patchvsr recipes`, or a recipe.json. Run again to go on.")
+    ],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
 ) -> None:
-    """Train one stage of the bundled model, or continue where it stopped."""
-    from patchvsr.training.clips import ClipSource, pack
+    """Train one stage, or continue where it stopped."""
     from patchvsr.training.recipes import resolve
-    from patchvsr.training.stages import build_stage
-    from patchvsr.training.trainer import train
+    from patchvsr.training.run import run_recipe
+
+    for event in run_recipe(resolve(recipe, _pairs(overrides, "--set")), minutes=minutes):
+        console.print(event)
+
+
+@app.command("cache")
+def cache_command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
+    count: Annotated[int, typer.Option(help="Samples to encode.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
+) -> None:
+    """Encode training samples once, for bases with a slow autoencoder; run again to go on."""
+    from patchvsr.training.recipes import resolve
+    from patchvsr.training.run import cache_recipe
 
     chosen = resolve(recipe, _pairs(overrides, "--set"))
-    stage = build_stage(chosen)
-    if not (Path(chosen.packed) / "index.json").exists():
-        console.print(f"packing {chosen.data} into {chosen.packed}")
-        pack(Path(chosen.data), Path(chosen.packed))
-    for event in train(chosen, stage, ClipSource(Path(chosen.packed)), minutes=minutes):
-        losses = "  ".join(f"{name} {value:.5f}" for name, value in event.losses.items())
-        left = (chosen.steps - event.step) * event.seconds_per_step / 60
-        console.print(
-            f"step {event.step}/{chosen.steps}  {losses}  {event.seconds_per_step:.2f} s/step  {left:.0f} min left"
-        )
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("encoding", total=count)
+        for done in cache_recipe(chosen, count):
+            bar.update(task, completed=done)
+    console.print(f"{chosen.cache}: {count} samples")
 
 
 @app.command("recipes")

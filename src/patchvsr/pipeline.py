@@ -14,9 +14,11 @@ from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
 from patchvsr.errors import ModelError, SettingsError
+from patchvsr.models.bases import load_base
+from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
-from patchvsr.models.registry import resolve_model
+from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.patches.grid import WeightedBox, padded_length, tiling
@@ -29,6 +31,7 @@ from patchvsr.sampling.velocity import PatchVelocity
 # Noise for augmentation and noise to denoise must not be the same numbers.
 AUGMENTATION_SEED_OFFSET = 1 << 32
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
 
 
 @dataclass
@@ -74,14 +77,41 @@ class PatchVSRPipeline(DiffusionPipeline):
     def from_pretrained(cls, name_or_path: str | Path = "mini", **kwargs: Any) -> PatchVSRPipeline:
         """Loads a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only.
 
-        Raises ModelError where there is no such model, it is incomplete, or the Hub cannot be reached.
+        An adapter is loaded around its base, see `from_adapter`. Raises ModelError where there is no such model, it is
+        incomplete, or it is neither cached nor to be downloaded.
         """
+        folder = Path(resolve_model(name_or_path))
+        hub_options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
+        if not folder.is_dir():
+            folder = download(folder.as_posix(), MODEL_FILES, **hub_options)
+        if is_adapter(folder):
+            return cls.from_adapter(folder, **kwargs)
         kwargs.setdefault("use_safetensors", True)
         try:
-            return super().from_pretrained(resolve_model(name_or_path), **kwargs)
+            return super().from_pretrained(folder, **kwargs)
         except OSError as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
+
+    @classmethod
+    def from_adapter(
+        cls, folder: str | Path, *, base: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> PatchVSRPipeline:
+        """Loads an adapter's folder around the base that it names, or around `base`: a name, Hub name or folder.
+
+        Raises ModelError for a folder that is incomplete, or a base that is missing or does not fit.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        base = base or config.get("base")
+        if base is None:
+            raise ModelError(f"{folder} names no base: give base=")
+        own_codec = folder / "codec"
+        model, codec = load_base(base, dtype=dtype, codec_folder=own_codec if own_codec.is_dir() else None)
+        try:
+            return cls(load_adapter(model, folder), codec, **config.get("pipeline", {}))
+        except TypeError as error:
+            raise ModelError(f"{folder} was made for another version of patchvsr: {error}") from None
 
     @torch.no_grad()
     def __call__(

@@ -57,7 +57,7 @@ def test_comes_back_bit_for_bit(tmp_path: Path, rank: int, new_base: Callable[[]
 
 def test_holds_the_adapter_and_nothing_of_the_base(tmp_path: Path) -> None:
     model = trained()
-    save_adapter(model, tmp_path / "adapter", base_name="owner/base")
+    save_adapter(model, tmp_path / "adapter", base_name="owner/base", pipeline={"patch_px": 64})
     assert {file.name for file in tmp_path.rglob("*")} == {
         "adapter",
         "config.json",
@@ -74,6 +74,7 @@ def test_holds_the_adapter_and_nothing_of_the_base(tmp_path: Path) -> None:
         "num_branch_blocks": 2,
         "branch_input": "condition",
         "prompt_length": toy.PROMPT_LENGTH,
+        "pipeline": {"patch_px": 64},
     }
 
 

@@ -7,9 +7,9 @@ import torch
 import toy
 
 from patchvsr.patches.grid import Box
-from patchvsr.sampling.conditions import ClipConditions
+from patchvsr.sampling.conditions import ClipConditions, resize_bicubic
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import degrade
+from patchvsr.training.degradation import degrade, draw_scale
 from patchvsr.training.objectives import (
     AdapterStage,
     charbonnier,
@@ -30,7 +30,8 @@ RECIPE = Recipe(
 def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> None:
     codec, generator = toy.codec(), toy.seeded(seed)
     clip = source.window(generator, 5, SIDE, SIDE)  # the first draws of the batch below
-    canvas, scale = degrade(clip, generator, RECIPE.degradation)
+    scale = draw_scale(generator, RECIPE.degradation)
+    canvas = resize_bicubic(degrade(clip, scale, generator, RECIPE.degradation), (SIDE, SIDE))
     batch = patch_batch(source, toy.seeded(seed), RECIPE)
 
     y0, x0, y1, x1 = (int(side * SIDE) for side in batch["box"][0])

@@ -1,6 +1,6 @@
 """An adapter as a folder of its own: what was trained, without the base, which users have already.
 
-config.json                         the adapter's settings, and the base's name
+config.json                         the adapter's settings, the base's name, and the pipeline's settings
 adapter.safetensors                 the adapter's tensors; sharded, with an index, where they are large
 pytorch_lora_weights.safetensors    LoRA of the base's blocks, if any, as diffusers and peft write it
 """
@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from patchvsr.errors import ModelError
+from patchvsr.models.registry import ADAPTER_CONFIG
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
-CONFIG = "config.json"
 ADAPTER_SETTINGS = ("condition_channels", "num_branch_blocks", "branch_input", "prompt_length")
 MAX_SHARD_SIZE = "15MB"
 
@@ -32,11 +32,13 @@ def save_adapter(
     folder: str | Path,
     *,
     base_name: str | None = None,
+    pipeline: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes adapter and LoRA into a new folder, which appears whole or not at all.
 
-    `base_name` tells users which base to load. Raises ModelError where the folder exists, unless `overwrite`.
+    `base_name` tells which base to load, `pipeline` the settings to build `PatchVSRPipeline` with. Raises ModelError
+    where the folder exists, unless `overwrite`.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
@@ -47,8 +49,8 @@ def save_adapter(
 
     has_lora = bool(getattr(model, "peft_config", None))
     config = {"_class_name": type(model).__name__, "base": base_name, "lora": has_lora}
-    config |= {name: model.config[name] for name in ADAPTER_SETTINGS}
-    (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    config |= {name: model.config[name] for name in ADAPTER_SETTINGS} | {"pipeline": pipeline or {}}
+    (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     save_torch_state_dict(
         model.adapter_state_dict(),
         partial,
@@ -71,7 +73,7 @@ def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTra
     Raises ModelError for a folder that is missing or incomplete, or was made for another base.
     """
     folder = Path(folder)
-    config, tensors = _read(folder)
+    config, tensors = read_config(folder), _read_tensors(folder)
     try:
         model = PatchVSRTransformer3DModel.from_base(base, **{name: config[name] for name in ADAPTER_SETTINGS})
     except (TypeError, ValueError) as error:
@@ -96,13 +98,21 @@ def _load_lora(model: PatchVSRTransformer3DModel, folder: Path) -> None:
         raise ModelError(f"{folder} holds no usable {LORA}: {reason}") from None
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `save_adapter` wrote beside the tensors; raises ModelError where that is not complete."""
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / ADAPTER_CONFIG).read_text())
         missing = {"lora", *ADAPTER_SETTINGS} - set(config)
-        tensors = [load_file(file) for file in sorted(folder.glob("adapter*.safetensors"))]
-    except (OSError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ModelError(f"{folder} holds no adapter: {error}") from None
     if missing:
-        raise ModelError(f"{folder} holds no adapter: {CONFIG} lacks {', '.join(sorted(missing))}")
-    return config, {name: tensor for shard in tensors for name, tensor in shard.items()}
+        raise ModelError(f"{folder} holds no adapter: {ADAPTER_CONFIG} lacks {', '.join(sorted(missing))}")
+    return config
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    try:
+        shards = [load_file(file) for file in sorted(folder.glob("adapter*.safetensors"))]
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder} holds no adapter: {error}") from None
+    return {name: tensor for shard in shards for name, tensor in shard.items()}

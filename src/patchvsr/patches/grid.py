@@ -107,3 +107,15 @@ def padded_length(length: int, patch: int, multiple: int = 1) -> int:
     if length < 1 or multiple < 1 or patch < 1 or patch % multiple:
         raise SettingsError(f"cannot pad length {length} to patches of {patch} with tokens of {multiple}")
     return max(patch, -(-length // multiple) * multiple)
+
+
+def patch_lines(
+    size: tuple[int, int], patch_px: int, cell_px: int, mode: str = "auxiliary", *, token: int = 2, step: int = 0
+) -> tuple[list[int], list[int]]:
+    """Rows and columns, in pixels, where a patch starts or ends inside a frame of `size` (height, width)."""
+    patch = patch_px // cell_px
+    height, width = (padded_length(-(-length // cell_px), patch, token) for length in size)
+    boxes = [weighted.box for weighted in tiling((1, height, width), (1, patch, patch), mode, step=step)]
+    rows = {y * cell_px for box in boxes for y in (box.y0, box.y1)}
+    columns = {x * cell_px for box in boxes for x in (box.x0, box.x1)}
+    return sorted(y for y in rows if 0 < y < size[0]), sorted(x for x in columns if 0 < x < size[1])

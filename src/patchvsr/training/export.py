@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from patchvsr import __version__
-from patchvsr.errors import OutputError
+from patchvsr.errors import ModelError, OutputError
+from patchvsr.models.bases import MINI, Base, find_base
+from patchvsr.models.checkpoint import save_adapter
+from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.training.model_card import model_card
 from patchvsr.training.recipes import RECIPES, Recipe
 from patchvsr.training.stages import trained_modules
 from patchvsr.training.trainer import STATE
@@ -21,22 +26,82 @@ MAX_SHARD_SIZE = "15MB"  # hosts of source code refuse large files
 
 
 def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, validation: Path | None = None) -> None:
-    """Writes bfloat16 safetensors and `provenance.json`; raises OutputError where `output` exists already.
+    """Writes what the recipe's stage trained, see `write_model`; raises OutputError where `output` exists already.
 
     `num_inference_steps` becomes the model's default: the number that does best. `validation` is a `quality.json` of
     benchmarks/quality.py, whose mean scores go into the provenance.
     """
-    if output.exists():
-        raise OutputError(f"{output} exists: choose another folder")
+    _check_new(output)
     codec, transformer = trained_modules(recipe)
+    write_model(
+        transformer,
+        codec,
+        output,
+        base=MINI.name,
+        provenance=_provenance(recipe, validation),
+        num_inference_steps=num_inference_steps,
+    )
+
+
+def write_model(
+    transformer: PatchVSRTransformer3DModel,
+    codec: nn.Module,
+    folder: Path,
+    *,
+    base: str,
+    provenance: Mapping[str, Any],
+    num_inference_steps: int = 1,
+    **settings: Any,
+) -> None:
+    """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
+
+    A mini becomes a whole pipeline, LoRA folded into its weights. On any other base, named as users will find it, only
+    what they lack is written: adapter, LoRA, and the codec where its parameters are trainable. Weights are written in
+    bfloat16, and the modules given are left so. `settings` go to `PatchVSRPipeline`. Raises OutputError where the
+    folder exists, and ModelError where weights of the base were trained, which an adapter does not hold.
+    """
+    folder = Path(folder)
+    _check_new(folder)
+    known = find_base(base)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    settings = {"patch_px": known.patch_px, "patch_frames": known.patch_frames} | settings
+    settings["num_inference_steps"] = num_inference_steps
+    write = _write_pipeline if known is MINI else _write_adapter
+    write(transformer, codec, partial, known, settings)
+    card = model_card(folder.name, known, provenance, num_inference_steps=num_inference_steps)
+    (partial / "README.md").write_text(card)
+    (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    partial.rename(folder)
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise OutputError(f"{folder} exists: choose another folder")
+
+
+def _write_pipeline(
+    transformer: PatchVSRTransformer3DModel, codec: nn.Module, folder: Path, _: Base, settings: dict[str, Any]
+) -> None:
+    if getattr(transformer, "peft_config", None):
+        transformer.fuse_lora()
+        transformer.unload_lora()
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     _halve(codec)
-    pipeline = PatchVSRPipeline(transformer, codec, num_inference_steps=num_inference_steps)
-    temporary = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.save_pretrained(temporary, max_shard_size=MAX_SHARD_SIZE)
-    (temporary / "provenance.json").write_text(json.dumps(_provenance(recipe, validation), indent=1) + "\n")
-    temporary.rename(output)
+    PatchVSRPipeline(transformer, codec, **settings).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+
+
+def _write_adapter(
+    transformer: PatchVSRTransformer3DModel, codec: Any, folder: Path, base: Base, settings: dict[str, Any]
+) -> None:
+    for name, parameter in transformer.named_parameters():
+        if parameter.requires_grad and ".lora_" not in name and not ADAPTER_KEYS.fullmatch(name):
+            raise ModelError(f"the base's own {name} was trained: an adapter cannot hold it, train LoRA instead")
+    _halve(transformer, keep=transformer._keep_in_fp32_modules)
+    save_adapter(transformer, folder, base_name=base.repository or base.name, pipeline=settings)
+    if any(parameter.requires_grad for parameter in codec.parameters()):
+        _halve(codec)
+        codec.save_pretrained(folder / "codec")
 
 
 def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:

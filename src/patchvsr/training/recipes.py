@@ -2,85 +2,294 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from patchvsr.errors import SettingsError
 from patchvsr.training.degradation import Degradation
 
+STAGES = ("codec", "base", "adapter", "distill")
+OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training stage. Sizes in pixels and frames; `num_frames` is 4k+1."""
+    """One training stage. Sides in pixels, lengths in frames (4k+1); lists are texts with commas."""
 
-    stage: str
+    # what is trained, on what
+    stage: str  # codec, base, adapter, distill
     name: str
-    data: str = "../shared/data/train"
+    base: str = "mini"  # a name of models/bases.py, or a folder of a diffusers Wan model
+    init: str = ""  # start from this model (bundled name or folder) instead of the stages before
+    data: str = "data/train"  # folder, or JSONL of videos and photos
     packed: str = "runs/packed"
     output: str = "runs/mini"
-    steps: int = 1000
-    batch_size: int = 4
+    cache: str = ""  # adapter: folder of latents written by `patchvsr cache`; "" encodes as it goes
+    seed: int = 0
+    # samples
     num_frames: int = 5
-    size: int = 192
+    sizes: str = "192"  # sides of square patches; every step draws one
+    canvas_min: int = 256  # sides of the canvas that a patch is cut from; height and width are drawn apart
+    canvas_max: int = 384
+    photo_share: float = 0.6
+    workers: int = 2
+    degradation: Degradation = field(default_factory=Degradation)
+    # optimisation
+    steps: int = 1000
+    batch_size: int = 4  # per device
+    accumulate: int = 1
     learning_rate: float = 4e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     ema_decay: float = 0.999
+    precision: str = "bf16"  # bf16 or fp32
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    # objectives
     spectral_weight: float = 0.1
-    canvas_size: int = 384  # adapter, distill: side of the canvas that patches of `size` are cut from
-    max_noise_timestep: float = 300.0  # adapter, distill: noise augmentation is drawn from 0 to this
+    adversarial_weight: float = 0.0  # codec; distill with objective "adversarial"
+    train_encoder: bool = True  # codec; off keeps the latent space, and with it a trained transformer
+    min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
+    max_noise_timestep: float = 300.0
+    clean_condition_share: float = 0.5  # patches without noise augmentation
     lora_rank: int = 16
+    objective: str = "pixel"  # distill: pixel, or pixel and consistency, distribution or adversarial
     decode_size: int = 192  # distill: pixels and frames of the crops that are decoded
     decode_frames: int = 9
-    checkpoint_every: int = 250
+    # watching and keeping
     log_every: int = 20
-    seed: int = 0
-    degradation: Degradation = field(default_factory=Degradation)
+    checkpoint_every: int = 250
+    keep_checkpoints: int = 2
+    validation: str = ""  # folder of clips; "" for none
+    validation_packed: str = "runs/packed_validation"
+    validation_every: int = 500
+    validation_frames: int = 5
+    validation_side: int = 512  # centre crop; 0 for whole frames
+    validation_steps: str = "1,4"
+    validation_vmaf: bool = False
+
+    def run_of(self, stage: str) -> Path:
+        """Folder of another stage of the same training, such as runs/mini/mini_base."""
+        return Path(self.output) / f"{self.name.removesuffix(self.stage)}{stage}"
+
+    @property
+    def run(self) -> Path:
+        return Path(self.output) / self.name
+
+    @property
+    def size_choices(self) -> tuple[int, ...]:
+        return _whole_numbers("sizes", self.sizes)
+
+    @property
+    def validation_step_choices(self) -> tuple[int, ...]:
+        return _whole_numbers("validation_steps", self.validation_steps)
+
+    def check(self) -> Recipe:
+        """Itself, if its values make sense together; raises SettingsError otherwise."""
+        if self.stage not in STAGES:
+            raise SettingsError(f"unknown stage {self.stage!r}: choose one of {', '.join(STAGES)}")
+        if not self.name.endswith(f"_{self.stage}"):
+            raise SettingsError(f"name is {self.name!r}: it must end with _{self.stage}, so that stages find each other")
+        if self.num_frames % 4 != 1 or self.decode_frames % 4 != 1:
+            raise SettingsError(f"{self.name}: num_frames and decode_frames must be 4k+1, such as 5, 9 or 17")
+        sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}
+        if any(side % 32 or side <= 0 for side in sides):
+            raise SettingsError(f"{self.name}: sizes, canvas and decode_size must be multiples of 32 pixels")
+        if self.stage != "codec" and max(self.size_choices) > self.canvas_min:
+            raise SettingsError(f"{self.name}: canvas_min is {self.canvas_min}: it must hold every patch size")
+        if self.canvas_max < self.canvas_min:
+            raise SettingsError(f"{self.name}: canvas_max is smaller than canvas_min")
+        if self.precision not in ("bf16", "fp32"):
+            raise SettingsError(f"{self.name}: precision is {self.precision!r}: choose bf16 or fp32")
+        if self.objective not in OBJECTIVES:
+            raise SettingsError(f"{self.name}: objective is {self.objective!r}: choose one of {', '.join(OBJECTIVES)}")
+        for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "log_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{self.name}: {name} must be at least 1")
+        return self
+
+
+# --- the bundled model on two CPU cores ---------------------------------------------------------------------
 
 
 def mini_codec() -> Recipe:
-    return Recipe(stage="codec", name="mini_codec", steps=1500, batch_size=4, num_frames=5, size=192)
+    return Recipe(stage="codec", name="mini_codec", steps=1500, batch_size=4, num_frames=5, sizes="192")
 
 
 def mini_base() -> Recipe:
-    return Recipe(stage="base", name="mini_base", steps=260, batch_size=8, num_frames=9, size=256, learning_rate=6e-4)
+    return Recipe(
+        stage="base", name="mini_base", steps=260, batch_size=8, num_frames=9, sizes="256", learning_rate=6e-4
+    )
 
 
 def mini_adapter() -> Recipe:
-    return Recipe(stage="adapter", name="mini_adapter", steps=600, batch_size=6, num_frames=9, size=256)
+    return Recipe(stage="adapter", name="mini_adapter", steps=600, batch_size=6, num_frames=9, sizes="256")
 
 
 def mini_distill() -> Recipe:
     """At the size and length of patches when upscaling, after shorter stages on smaller ones."""
     return Recipe(
-        stage="distill",
-        name="mini_distill",
-        steps=400,
-        batch_size=1,
-        num_frames=17,
-        size=512,
-        canvas_size=576,
-        learning_rate=2e-4,
+        stage="distill", name="mini_distill", steps=400, batch_size=1, num_frames=17, sizes="512",
+        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4",
+    )  # fmt: skip
+
+
+# --- the bundled model on one GPU ---------------------------------------------------------------------------
+
+
+def _on_gpu(recipe: Recipe, **settings: Any) -> Recipe:
+    return replace(
+        recipe, name=recipe.name.replace("mini_", "mini_gpu_"), output="runs/mini_gpu", workers=14, compile=True,
+        ema_decay=0.9995, warmup_steps=200, **settings,
+    )  # fmt: skip
+
+
+def mini_gpu_codec() -> Recipe:
+    return _on_gpu(mini_codec(), steps=10_000, batch_size=64)
+
+
+def mini_gpu_base() -> Recipe:
+    return _on_gpu(mini_base(), steps=4_000, batch_size=64, num_frames=17, canvas_min=512, canvas_max=704)
+
+
+def mini_gpu_adapter() -> Recipe:
+    return _on_gpu(
+        mini_adapter(), steps=6_000, batch_size=32, num_frames=17, sizes="256,512", canvas_min=512, canvas_max=704
     )
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (mini_codec, mini_base, mini_adapter, mini_distill)}
+def mini_gpu_distill() -> Recipe:
+    return _on_gpu(mini_distill(), steps=3_000, batch_size=16, canvas_max=704)
 
 
-def resolve(name: str, overrides: dict[str, str] | None = None) -> Recipe:
-    """A recipe by name with fields replaced from text. Raises SettingsError for an unknown name, field or value."""
-    if name not in RECIPES:
-        raise SettingsError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name]()
-    for field_name, text in (overrides or {}).items():
-        current = getattr(recipe, field_name, None)
-        if not isinstance(current, (int, float, str)):
-            known = ", ".join(f.name for f in fields(recipe) if f.name != "degradation")
-            raise SettingsError(f"unknown recipe field {field_name!r}: choose one of {known}")
-        try:
-            values: dict[str, Any] = {field_name: type(current)(text)}
-        except ValueError:
-            raise SettingsError(f"{field_name}={text}: a {type(current).__name__} is needed") from None
-        recipe = replace(recipe, **values)
-    return recipe
+# --- adapters for open bases --------------------------------------------------------------------------------
+
+
+def wan21_adapter() -> Recipe:
+    """Wan2.1-T2V-1.3B, one GPU; memory and time are computed in docs/train.md."""
+    return _for_wan("wan2.1-1.3b", name="wan21_adapter", batch_size=2, accumulate=8)
+
+
+def wan22_adapter() -> Recipe:
+    """Wan2.2-TI2V-5B, one GPU of 80 GB, or several with FSDP2 (`accelerate launch`)."""
+    return _for_wan("wan2.2-5b", name="wan22_adapter", batch_size=1, accumulate=16)
+
+
+def _for_wan(base: str, **settings: Any) -> Recipe:
+    return Recipe(
+        stage="adapter", base=base, output="runs/wan", steps=10_000, num_frames=17, sizes="512",
+        canvas_min=512, canvas_max=1024, learning_rate=1e-4, warmup_steps=500, ema_decay=0.9995,
+        gradient_checkpointing=True, lora_rank=32, min_noise_timestep=200.0, clean_condition_share=0.0,
+        workers=8, validation_every=1000, validation_steps="20", **settings,
+    )  # fmt: skip
+
+
+# --- every stage in seconds, to see that the stack works ----------------------------------------------------
+
+
+def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
+    common: dict[str, Any] = dict(
+        output="runs/smoke", packed="runs/smoke/packed", data="runs/smoke/data", num_frames=5, sizes="64",
+        canvas_min=64, canvas_max=128, warmup_steps=5, ema_decay=0.95, log_every=5, decode_size=64, decode_frames=5,
+        degradation=Degradation(clean_share=1.0),
+    )  # fmt: skip
+    return replace(recipe, name=recipe.name.replace("mini_", "smoke_"), **(common | settings))
+
+
+def smoke_codec() -> Recipe:
+    return _smoke(mini_codec(), steps=120, batch_size=8, learning_rate=2e-3)
+
+
+def smoke_base() -> Recipe:
+    return _smoke(mini_base(), steps=60, batch_size=8, learning_rate=1e-3)
+
+
+def smoke_adapter() -> Recipe:
+    return _smoke(mini_adapter(), steps=60, batch_size=8, learning_rate=1e-3)
+
+
+def smoke_distill() -> Recipe:
+    return _smoke(mini_distill(), steps=30, batch_size=4)
+
+
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (
+        mini_codec, mini_base, mini_adapter, mini_distill,
+        mini_gpu_codec, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
+        wan21_adapter, wan22_adapter,
+        smoke_codec, smoke_base, smoke_adapter, smoke_distill,
+    )
+}  # fmt: skip
+
+
+# --- by name or file, with overrides ------------------------------------------------------------------------
+
+
+def resolve(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """A recipe by name, or from a `recipe.json` that a run saved, with fields replaced from text.
+
+    Nested fields take a dot: `degradation.clean_share=0.2`. Raises SettingsError for an unknown name, field or value.
+    """
+    if name in RECIPES:
+        recipe = RECIPES[name]()
+    elif name.endswith(".json"):
+        recipe = load_recipe(Path(name))
+    else:
+        raise SettingsError(f"unknown recipe {name!r}: give a recipe.json, or one of {', '.join(RECIPES)}")
+    for path, text in (overrides or {}).items():
+        recipe = _replaced(recipe, path, text)
+    return recipe.check()
+
+
+def load_recipe(file: Path) -> Recipe:
+    """The recipe that `save_recipe` wrote. Raises SettingsError for a file that is none."""
+    try:
+        values = json.loads(file.read_text())
+        return Recipe(**(values | {"degradation": Degradation(**values["degradation"])}))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SettingsError(f"{file} holds no recipe: {error}") from None
+
+
+def save_recipe(recipe: Recipe, file: Path) -> None:
+    """The resolved recipe, beside the checkpoints made with it."""
+    file.write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+
+
+def _replaced(owner: Any, path: str, text: str) -> Any:
+    name, _, rest = path.partition(".")
+    known = {f.name for f in fields(owner)}
+    current = getattr(owner, name, None)
+    if name not in known or is_dataclass(current) != bool(rest):
+        raise SettingsError(f"unknown recipe field {path!r}: choose one of {', '.join(_paths(owner))}")
+    if rest:
+        return replace(owner, **{name: _replaced(current, rest, text)})
+    return replace(owner, **{name: _parsed(path, type(current), text)})
+
+
+def _parsed(path: str, kind: type, text: str) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        raise SettingsError(f"{path}={text}: a value of type {kind.__name__} is needed") from None
+
+
+def _paths(owner: Any) -> list[str]:
+    paths = []
+    for f in fields(owner):
+        value = getattr(owner, f.name)
+        paths += [f"{f.name}.{inner}" for inner in _paths(value)] if is_dataclass(value) else [f.name]
+    return paths
+
+
+def _whole_numbers(field_name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"{field_name}={text}: whole numbers with commas are needed") from None

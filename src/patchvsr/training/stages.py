@@ -1,74 +1,198 @@
-"""Builds a stage of the bundled model from its recipe, on the weights of the stages before it."""
+"""The stages of training: what each one trains, and its losses. The trainer knows only this interface."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file
-from torch import nn
+import torch.nn.functional as F
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch import Tensor, nn
 
-from patchvsr.errors import SettingsError
-from patchvsr.models import mini
+from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder
-from patchvsr.models.transformer import PatchVSRTransformer3DModel
-from patchvsr.training.objectives import AdapterStage, BaseStage, CodecStage, DistillStage, Stage
+from patchvsr.models.tiles import decode_tiled
+from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
+from patchvsr.patches.grid import patch_lines
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.training.adversary import Adversary
+from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.trainer import shapes
+from patchvsr.training.samples import CodecSample, FrameSample, Geometry, MakeSample, PatchSample
+
+Batch = dict[str, Tensor]
 
 
-def build_stage(recipe: Recipe) -> Stage:
-    """Raises SettingsError for an unknown stage, or one whose predecessor has not been trained yet."""
-    torch.manual_seed(recipe.seed)
-    runs = Path(recipe.output)
-    codec = mini.new_codec()
-    if recipe.stage == "codec":
-        return CodecStage(recipe, codec)
-    load_average(runs / "mini_codec", {"codec": codec})
-    base, prompt = mini.new_base(codec), mini.new_prompt()
-    if recipe.stage == "base":
-        return BaseStage(recipe, codec, base, prompt)
-    load_average(runs / "mini_base", {"base": base, "prompt": nn.ParameterList([prompt])})
-    transformer = mini.add_adapter(base, codec, prompt.detach())
-    if recipe.stage == "adapter":
-        transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-        return AdapterStage(recipe, codec, transformer)
-    if recipe.stage == "distill":
-        load_adapted(runs / "mini_adapter", transformer, recipe)
-        return DistillStage(recipe, codec, transformer)
-    raise SettingsError(f"unknown stage {recipe.stage!r}: choose codec, base, adapter or distill")
+class Stage(nn.Module):
+    """One stage. Parameters that require gradients are trained, and nothing else is.
+
+    `forward` is a function of the batch alone: everything random lies in the samples.
+    """
+
+    make_sample: MakeSample
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.recipe = recipe
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses; their sum is minimised."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+        """For validation: a clip (F, 3, h, w) in [0, 1] and its original, to restored clips by method."""
+        return {}
+
+    def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
+        """Rows and columns at which patches end inside a restored frame, to look for seams at."""
+        return [], []
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
 
-def load_adapted(run: Path, transformer: PatchVSRTransformer3DModel, recipe: Recipe) -> None:
-    """Loads adapter and LoRA, folds LoRA into the base's weights and leaves everything trainable."""
-    transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-    load_average(run, {"transformer": transformer})
-    if recipe.lora_rank:
-        transformer.fuse_lora()
-        transformer.unload_lora()
-    transformer.requires_grad_(True)
-    transformer.prompt_embeds.requires_grad_(False)
+class CodecStage(Stage):
+    """Autoencoder with a reference: latents must carry what the canvas lacks, and the decoder must do without.
+
+    Half of the clips decode from dropped latents (zero), the others from latents with noise, which keeps the
+    latent space smooth for the transformer. An adversary, where the recipe gives it a weight, asks for sharpness.
+    """
+
+    def __init__(self, recipe: Recipe, codec: MiniAutoencoder):
+        super().__init__(recipe)
+        self.codec = codec
+        codec.encoder.requires_grad_(recipe.train_encoder)
+        self.adversary = Adversary() if recipe.adversarial_weight else None
+        self.make_sample = CodecSample(recipe, Geometry.of(codec))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        hq, canvas = batch["hq"].float(), batch["canvas"].float()
+        latents = self.codec.encode(hq)
+        latents = (latents + 0.2 * batch["noise"].to(latents)) * per_clip(batch["keep"])
+        output = self.codec.decode(latents, canvas)
+        return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+        canvas, original = (
+            resize_bicubic(clip, (hq.shape[-2], hq.shape[-1])).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq)
+        )
+        latents = self.codec.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
+        cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
+        return {
+            name: decode_tiled(self.codec, cell, canvas, 512).transpose(0, 1).add(1).div(2).clamp(0, 1)
+            for name, cell in cells.items()
+        }
 
 
-def load_average(run: Path, modules: dict[str, nn.Module]) -> None:
-    """Loads the averaged weights of a run's last checkpoint into modules named and frozen as they were in training."""
-    file = run / "checkpoint" / "average.safetensors"
-    if not file.exists():
-        raise SettingsError(f"{file} is missing: train that stage first (patchvsr train {run.name})")
-    weights = load_file(file)
-    for module_name, module in modules.items():
-        prefix = f"{module_name}."
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-        if shapes(own) != shapes(trained):
-            raise SettingsError(f"{file} holds another architecture: train that stage again")
-        module.load_state_dict(own, strict=False)
+class BaseStage(Stage):
+    """The "pre-trained model": rectified flow on whole frames, v = eps - z_0, with a learned fixed prompt."""
+
+    def __init__(self, recipe: Recipe, codec: Codec, base: WanTransformer3DModel, prompt: Tensor):
+        super().__init__(recipe)
+        self.codec, self.base, self.prompt = frozen(codec), base, nn.ParameterList([prompt])
+        self.make_sample = FrameSample(recipe, Geometry.of(codec))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        latents = batch["latents"] if "latents" in batch else self.encode(batch)["latents"]
+        noisy, target = add_noise(latents, batch)
+        prompt = self.prompt[0].expand(len(latents), -1, -1)
+        velocity = self.base(noisy, 1000 * batch["sigma"], prompt).sample
+        return {"velocity": F.mse_loss(velocity.float(), target)}
+
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> Batch:
+        return {"latents": self.codec.encode(batch["hq"].float()).float()}
 
 
-def trained_modules(recipe: Recipe) -> tuple[MiniAutoencoder, PatchVSRTransformer3DModel]:
-    """Codec and transformer after the last stage (`distill`), for export."""
-    stage = build_stage(recipe)
-    if not isinstance(stage, DistillStage):
-        raise SettingsError(f"{recipe.name} is not a distill recipe: only the last stage can be exported")
-    load_average(Path(recipe.output) / recipe.name, stage.modules)
-    return stage.codec, stage.transformer
+class AdapterStage(Stage):
+    """Dual-branch adapter and LoRA on patches, by rectified flow (paper, sections 3.2 and 3.3)."""
+
+    few_steps = False
+
+    def __init__(self, recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel):
+        super().__init__(recipe)
+        self.codec, self.transformer = frozen(codec), transformer
+        self.make_sample = PatchSample(recipe, Geometry.of(codec), few_steps=self.few_steps)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        batch = self.with_latents(batch)
+        noisy, target = add_noise(batch["latents"], batch)
+        velocity = self.transformer(noisy, 1000 * batch["sigma"], features=self.features(batch)).sample
+        return {"velocity": F.mse_loss(velocity.float(), target)}
+
+    def with_latents(self, batch: Batch) -> Batch:
+        """Encodes what does not come from a cache of latents."""
+        return batch if "latents" in batch else batch | self.encode(batch)
+
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> Batch:
+        """Pixels to latents, once per sample: what `patchvsr cache` stores."""
+        return {
+            "latents": self.codec.encode(batch["hq"].float()).float(),
+            "patch_latents": self.codec.encode_condition(batch["canvas"].float()).float(),
+            "global_latents": self.codec.encode_condition(batch["global"].float()).float(),
+        }
+
+    def conditions(self, batch: Batch) -> PatchConditions:
+        """What upscaling would tell the model of these patches, with noise augmentation."""
+        sigma = per_clip(batch["noise_timestep"] / 1000)
+        return PatchConditions(
+            patch_latents=(1 - sigma) * batch["patch_latents"] + sigma * batch["condition_noise"],
+            global_latents=batch["global_latents"],
+            location_mask=batch["mask"],
+            scale=batch["scale"],
+            crop_box=batch["box"],
+            noise_timestep=batch["noise_timestep"],
+        )
+
+    def features(self, batch: Batch) -> PatchFeatures:
+        return self.transformer.encode_conditions(self.conditions(batch))
+
+    def pipeline(self) -> PatchVSRPipeline:
+        """The modules in training as users would run them."""
+        recipe = self.recipe
+        pipeline = PatchVSRPipeline(
+            self.transformer, self.codec, patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
+            noise_timestep=recipe.min_noise_timestep,
+        )  # fmt: skip
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+        pipeline, size = self.pipeline(), (hq.shape[-1], hq.shape[-2])
+        return {
+            f"steps {steps}": pipeline(lq, size=size, num_inference_steps=steps, seed=0).frames
+            for steps in self.recipe.validation_step_choices
+        }
+
+    def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
+        return patch_lines((height, width), max(self.recipe.size_choices), self.codec.spatial_factor)
+
+
+def pixel_losses(
+    output: Tensor, target: Tensor, canvas: Tensor, recipe: Recipe, adversary: Adversary | None
+) -> dict[str, Tensor]:
+    """Losses of restored clips (N, 3, F, H, W) against the originals."""
+    losses = {"pixel": charbonnier(output, target), "spectral": recipe.spectral_weight * spectral(output, target)}
+    if adversary is not None:
+        losses |= adversary.losses(output, target, canvas, weight=recipe.adversarial_weight)
+    return losses
+
+
+def add_noise(latents: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Noisy latents at the batch's levels, and the velocity that leads back: z_t = (1 - t) z_0 + t eps."""
+    sigma, noise = per_clip(batch["sigma"]), batch["noise"]
+    return (1 - sigma) * latents + sigma * noise, noise - latents
+
+
+def per_clip(values: Tensor) -> Tensor:
+    """(N,) -> (N, 1, 1, 1, 1)"""
+    return values.view(-1, 1, 1, 1, 1)
+
+
+def frozen(codec: Codec) -> Codec:
+    codec.requires_grad_(False)  # type: ignore[attr-defined]
+    return codec

@@ -1,195 +1,173 @@
 """The one training loop. Running the same command again continues from the last checkpoint.
 
-Everything random at step n is a function of (seed, n), so a resumed run takes the same steps as an uninterrupted one.
+Everything random lies in the samples, which belong to their place in the run, so a resumed run takes the same steps as
+an uninterrupted one. Devices, and sharding over them (FSDP2), are accelerate's business: `accelerate launch`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Generator, Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.utils.data import Dataset
 
 from patchvsr.allocator import keep_freed_memory
-from patchvsr.errors import SettingsError
-from patchvsr.training.clips import ClipSource
-from patchvsr.training.objectives import Stage
-from patchvsr.training.recipes import Recipe
-
-STATE = "state.json"
+from patchvsr.training.checkpoint import TrainingState, trained_parameters
+from patchvsr.training.logs import RunLog
+from patchvsr.training.recipes import Recipe, save_recipe
+from patchvsr.training.samples import Sample, batches
+from patchvsr.training.stages import Stage
+from patchvsr.training.validation import Scores, Validator
 
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What the loop reports every `log_every` steps."""
+    """What the loop reports every `log_every` steps; losses and norms are of that step, times are means."""
 
     step: int
     losses: dict[str, float]
     learning_rate: float
     gradient_norm: float
     seconds_per_step: float
+    samples_per_second: float
+    waited_share: float  # of the time, for samples
 
 
-def train(recipe: Recipe, stage: Stage, source: ClipSource, *, minutes: float | None = None) -> Iterator[TrainEvent]:
-    """Trains `stage.modules` in place, ending with their averaged weights; yields an event per log line.
+@dataclass(frozen=True)
+class ValidationEvent:
+    """Scores of the averaged weights by method."""
 
-    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError on a loss or a gradient that is
-    not finite.
+    step: int
+    validation: Scores
+
+
+def train(
+    recipe: Recipe,
+    stage: Stage,
+    samples: Dataset[Sample],
+    *,
+    data_digest: str,
+    validator: Validator | None = None,
+    minutes: float | None = None,
+) -> Iterator[TrainEvent | ValidationEvent]:
+    """Trains `stage` in place, ending with its averaged weights; yields an event per log line.
+
+    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError, with stage and step, on a loss
+    or a gradient that is not finite.
     """
     keep_freed_memory()
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
-    folder = Path(recipe.output) / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    state = TrainingState(recipe, stage, source.digest)
-    state.load(folder)
+    run = recipe.run
+    run.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator()
+    optimizer = torch.optim.AdamW(
+        trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+    )
+    model, wrapped_optimizer = accelerator.prepare(stage, optimizer)
+    state = TrainingState(recipe, accelerator.unwrap_model(model), wrapped_optimizer.optimizer, data_digest)
+    state.load(run)
+    if accelerator.is_main_process:
+        save_recipe(recipe, run / "recipe.json")
+    loader = iter(batches(samples, recipe, state.step, accelerator.process_index, accelerator.num_processes))
+    log = RunLog(run, first_step=state.step) if accelerator.is_main_process else None
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
+    clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)
 
     with _StopSignal() as stop:
-        started, last_logged = time.monotonic(), state.step
         while state.step < recipe.steps:
-            # 1. data and loss, random numbers from the step alone
-            generator = Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
-            batch = stage.batch(source, generator)
-            state.set_learning_rate()
-            with torch.autocast("cpu", torch.bfloat16):
-                losses = stage.loss(batch, generator)
-            total = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                raise FloatingPointError(f"{recipe.name} step {state.step}: loss is {total.item()}")
+            # 1. gradients
+            rate = learning_rate(recipe, state.step)
+            for group in wrapped_optimizer.param_groups:
+                group["lr"] = rate
+            for part in range(recipe.accumulate):
+                with clock.waiting():
+                    batch = {name: value.to(accelerator.device) for name, value in next(loader).items()}
+                last = part == recipe.accumulate - 1
+                with nullcontext() if last else accelerator.no_sync(model):
+                    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                        losses: dict[str, Tensor] = model(batch)
+                    total = torch.stack(list(losses.values())).sum()
+                    accelerator.backward(total / recipe.accumulate)
+            norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            for what, value in (("loss", total), ("gradient norm", norm)):
+                if not torch.isfinite(value):
+                    raise FloatingPointError(f"{recipe.name} step {state.step}: {what} is {value.item()}")
 
             # 2. step
-            total.backward()
-            norm = nn.utils.clip_grad_norm_(state.parameters, recipe.max_grad_norm)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(f"{recipe.name} step {state.step}: gradient norm is {norm.item()}")
-            state.optimizer.step()
-            state.optimizer.zero_grad(set_to_none=True)
+            wrapped_optimizer.step()
+            wrapped_optimizer.zero_grad()
             state.step += 1
             state.update_average()
+            clock.step()
 
-            # 3. report and save
+            # 3. report, save, validate
             out_of_time = stop.requested or time.monotonic() > deadline
-            if state.step % recipe.log_every == 0:
-                seconds = (time.monotonic() - started) / (state.step - last_logged)
+            at_end = state.step == recipe.steps
+            if state.step % recipe.log_every == 0 or at_end:
                 values = {name: loss.item() for name, loss in losses.items()}
-                event = TrainEvent(state.step, values, state.learning_rate, float(norm), seconds)
-                with (folder / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(asdict(event)) + "\n")
+                event = TrainEvent(state.step, values, rate, norm.item(), **clock.read())
+                if log:
+                    log.event(event)
                 yield event
-                started, last_logged = time.monotonic(), state.step
-            if state.step % recipe.checkpoint_every == 0 or state.step == recipe.steps or out_of_time:
-                state.save(folder)
+            if state.step % recipe.checkpoint_every == 0 or at_end or out_of_time:
+                state.save(run, is_main=accelerator.is_main_process)
+            if validator and (state.step % recipe.validation_every == 0 or at_end):
+                state.swap_average()
+                scores = ValidationEvent(state.step, validator.run(accelerator.unwrap_model(model), state.step))
+                state.swap_average()
+                if log:
+                    log.event(scores)
+                yield scores
+                clock.read()  # validation is not training time
             if out_of_time:
                 break
-    state.load_average_into_modules()
+    state.swap_average()
 
 
-class TrainingState:
-    """Weights, their moving average, optimiser and step, saved as one folder that appears whole or not at all."""
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then half a cosine down to a fiftieth."""
+    warmup = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    return recipe.learning_rate * warmup * (0.02 + 0.98 * cosine)
 
-    def __init__(self, recipe: Recipe, stage: Stage, data_digest: str):
-        self.recipe, self.data_digest, self.step = recipe, data_digest, 0
-        # Trained parameters and buffers by name; frozen modules belong to the stage, not to the checkpoint.
-        self.named = {
-            f"{module_name}.{name}": parameter
-            for module_name, module in stage.modules.items()
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
-        self.parameters = list(self.named.values())
-        self.average = {name: parameter.detach().clone() for name, parameter in self.named.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
-        )
 
-    @property
-    def learning_rate(self) -> float:
-        warmup = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.recipe.steps))
-        return self.recipe.learning_rate * warmup * (0.02 + 0.98 * cosine)
+class Clock:
+    """Seconds per step since the last reading, and how much of it was waiting for samples."""
 
-    def set_learning_rate(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+    def __init__(self, samples_per_step: int):
+        self.samples_per_step = samples_per_step
+        self._restart()
 
-    @torch.no_grad()
-    def update_average(self) -> None:
-        # A young average forgets faster, or it would remember the initial weights for long.
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        averages = [self.average[name] for name in self.named]
-        torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.parameters], 1 - decay)
+    def _restart(self) -> None:
+        self._started, self._steps, self._waited = time.monotonic(), 0, 0.0
 
-    @torch.no_grad()
-    def load_average_into_modules(self) -> None:
-        for name, parameter in self.named.items():
-            parameter.copy_(self.average[name])
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._waited += time.monotonic() - started
 
-    def save(self, folder: Path) -> None:
-        temporary, final = folder / "checkpoint.partial", folder / "checkpoint"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_file(
-            {name: parameter.detach().contiguous() for name, parameter in self.named.items()},
-            temporary / "weights.safetensors",
-        )
-        save_file(
-            {name: average.contiguous() for name, average in self.average.items()},
-            temporary / "average.safetensors",
-        )
-        save_file(self._optimizer_tensors(), temporary / "optimizer.safetensors")
-        state = {"step": self.step, "data": self.data_digest, "recipe": asdict(self.recipe)}
-        (temporary / STATE).write_text(json.dumps(state, indent=1))
-        previous = folder / "checkpoint.previous"
-        shutil.rmtree(previous, ignore_errors=True)
-        if final.exists():
-            final.rename(previous)
-        temporary.rename(final)
+    def step(self) -> None:
+        self._steps += 1
 
-    def load(self, folder: Path) -> None:
-        checkpoint = next(
-            (folder / name for name in ("checkpoint", "checkpoint.previous") if (folder / name).exists()),
-            None,
-        )
-        if checkpoint is None:
-            return
-        state = json.loads((checkpoint / STATE).read_text())
-        if state["data"] != self.data_digest:
-            raise SettingsError(f"{checkpoint} was trained on other data: choose another output folder")
-        weights = load_file(checkpoint / "weights.safetensors")
-        if shapes(weights) != shapes(self.named):
-            raise SettingsError(f"{checkpoint} holds another architecture: choose another output folder")
-        average, optimizer = (
-            load_file(checkpoint / "average.safetensors"),
-            load_file(checkpoint / "optimizer.safetensors"),
-        )
-        with torch.no_grad():
-            for name, parameter in self.named.items():
-                parameter.copy_(weights[name])
-                self.average[name].copy_(average[name])
-                self.optimizer.state[parameter] = {
-                    key: optimizer[f"{name}/{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-        self.step = state["step"]
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
+    def read(self) -> dict[str, float]:
+        seconds = time.monotonic() - self._started
+        per_step, share = seconds / max(1, self._steps), self._waited / seconds
+        self._restart()
         return {
-            f"{name}/{key}": value.contiguous()
-            for name, parameter in self.named.items()
-            for key, value in self.optimizer.state[parameter].items()
+            "seconds_per_step": per_step,
+            "samples_per_second": self.samples_per_step / per_step,
+            "waited_share": share,
         }
-
-
-def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """What an architecture looks like from outside."""
-    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 class _StopSignal:

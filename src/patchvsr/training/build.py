@@ -1,0 +1,154 @@
+"""Builds a stage from its recipe: on the weights of the stages before it, of a finished model, or of an open base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from patchvsr.errors import SettingsError
+from patchvsr.models import mini
+from patchvsr.models.bases import encode_prompt, load_base
+from patchvsr.models.codec import Codec
+from patchvsr.models.registry import load_model
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
+from patchvsr.training.distillation import DistillStage
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.stages import AdapterStage, BaseStage, CodecStage, Stage
+
+
+def build_stage(recipe: Recipe) -> Stage:
+    """The stage as it is before its first step.
+
+    Raises SettingsError where a stage before it has not been trained, ModelError where a base cannot be loaded.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.base != "mini":
+        stage = _on_open_base(recipe)
+    elif recipe.init:
+        stage = _from_model(recipe)
+    else:
+        stage = _from_runs(recipe)
+    if recipe.gradient_checkpointing:
+        for module in stage.children():
+            if hasattr(module, "enable_gradient_checkpointing"):
+                module.enable_gradient_checkpointing()
+    if recipe.compile:
+        _compile_blocks(stage)
+    return stage
+
+
+def _from_runs(recipe: Recipe) -> Stage:
+    """The bundled model, stage by stage."""
+    codec = mini.new_codec()
+    if recipe.stage == "codec":
+        return CodecStage(recipe, codec)
+    load_average(recipe.run_of("codec"), CodecStage(recipe, codec))
+    base, prompt = mini.new_base(codec), mini.new_prompt()
+    base_stage = BaseStage(recipe, codec, base, prompt)
+    if recipe.stage == "base":
+        return base_stage
+    load_average(recipe.run_of("base"), base_stage)
+    return _after_adapter(recipe, codec, mini.add_adapter(base, codec, prompt.detach()))
+
+
+def _from_model(recipe: Recipe) -> Stage:
+    """Goes on from a finished model, with the parts that this training has already improved in their place."""
+    pipeline = load_model(recipe.init, dtype=torch.float32)
+    codec, transformer = pipeline.codec, pipeline.transformer
+    codec_stage = CodecStage(recipe, codec)
+    if recipe.stage == "codec":
+        return codec_stage
+    load_average(recipe.run_of("codec"), codec_stage, optional=True)
+    base = mini.new_base(codec)
+    base.load_state_dict({name: transformer.state_dict()[name] for name in base.state_dict()})
+    base_stage = BaseStage(recipe, codec, base, nn.Parameter(transformer.prompt_embeds.detach().clone()))
+    if recipe.stage == "base":
+        return base_stage
+    load_average(recipe.run_of("base"), base_stage, optional=True)
+    transformer.load_state_dict(base.state_dict() | {"prompt_embeds": base_stage.prompt[0].detach()}, strict=False)
+    if recipe.stage == "distill" and not checkpoints(recipe.run_of("adapter")):
+        return DistillStage(recipe, codec, unlocked(transformer))
+    return _after_adapter(recipe, codec, transformer, optional=True)
+
+
+def _after_adapter(
+    recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel, *, optional: bool = False
+) -> Stage:
+    transformer.train_adapter_and_lora(rank=recipe.lora_rank)
+    adapter_stage = AdapterStage(recipe, codec, transformer)
+    if recipe.stage == "adapter":
+        return adapter_stage
+    load_average(recipe.run_of("adapter"), adapter_stage, optional=optional)
+    return DistillStage(recipe, codec, unlocked(transformer))
+
+
+def _on_open_base(recipe: Recipe) -> Stage:
+    """An adapter, or more, on a Wan base: the base in bfloat16, what is trained in float32."""
+    if recipe.stage == "codec":
+        raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
+    base, codec = load_base(recipe.base, dtype=torch.bfloat16)
+    prompt = encode_prompt(recipe.base)
+    if recipe.stage == "base":
+        return BaseStage(recipe, codec, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
+    transformer = PatchVSRTransformer3DModel.from_base(
+        base, prompt_embeds=prompt, condition_channels=codec.condition_channels
+    )
+    transformer.train_adapter_and_lora(rank=recipe.lora_rank)
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    adapter_stage = AdapterStage(recipe, codec, transformer)
+    if recipe.stage == "adapter":
+        return adapter_stage
+    load_average(recipe.run_of("adapter"), adapter_stage)
+    return DistillStage(recipe, codec, transformer)
+
+
+def unlocked(transformer: PatchVSRTransformer3DModel) -> PatchVSRTransformer3DModel:
+    """Folds LoRA into the base's weights and leaves everything trainable, save for the fixed prompt."""
+    if getattr(transformer, "peft_config", None):
+        transformer.fuse_lora()
+        transformer.unload_lora()
+    transformer.requires_grad_(True)
+    transformer.prompt_embeds.requires_grad_(False)
+    return transformer
+
+
+def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
+    """Loads the averaged weights of a run's last checkpoint into a stage that trains what that run trained.
+
+    `optional` leaves a stage as it is where the run does not exist, or froze part of it.
+    """
+    if optional and not checkpoints(run):
+        return
+    folder = last_checkpoint(run)
+    # A discriminator belongs to its run and is no part of the model.
+    weights, trained = (
+        {name: value for name, value in tensors.items() if not name.startswith("adversary.")}
+        for tensors in (load_file(folder / "average.safetensors"), trained_parameters(stage))
+    )
+    found, needed = shapes(weights), shapes(trained)
+    if any(needed.get(name) != shape for name, shape in found.items()) or (not optional and found != needed):
+        raise SettingsError(f"{folder} holds another architecture: train that stage again")
+    stage.load_state_dict(weights, strict=False)
+
+
+def trained_modules(recipe: Recipe) -> tuple[Codec, PatchVSRTransformer3DModel]:
+    """Codec and transformer after the stage `adapter` or `distill`, for export."""
+    stage = build_stage(recipe)
+    if not isinstance(stage, AdapterStage):
+        raise SettingsError(f"{recipe.name} makes no whole model: export an adapter or distill recipe")
+    load_average(recipe.run, stage)
+    return stage.codec, stage.transformer
+
+
+def _compile_blocks(stage: Any) -> None:
+    """Repeated blocks one by one: all of one kind are compiled once."""
+    for module in stage.modules():
+        if type(module).__name__ in ("PatchVSRBlock", "WanTransformerBlock", "ResidualBlock"):
+            module.compile()

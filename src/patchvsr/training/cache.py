@@ -1,0 +1,91 @@
+"""Encoded samples on disk, for bases whose autoencoder costs as much as the training step.
+
+A cache holds what samples show; noise is drawn anew at every use. One file per sample, so writing can be interrupted
+and taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Dataset
+
+from patchvsr.errors import InputError, SettingsError
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import MakeSample, Sample, Samples, generator_of
+from patchvsr.training.stages import AdapterStage, BaseStage, Stage
+
+INDEX = "cache.json"
+# What the encoded samples depend on; the rest of a recipe may change between uses of a cache.
+SHAPING = ("stage", "base", "seed", "num_frames", "sizes", "canvas_min", "canvas_max", "photo_share", "degradation")
+
+
+def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, count: int) -> Iterator[int]:
+    """Encodes the run's first `count` samples, one at a time; yields how many are done.
+
+    Raises SettingsError for a stage that needs pixels, or a folder that holds samples of another recipe.
+    """
+    if type(stage) not in (AdapterStage, BaseStage):
+        raise SettingsError(f"stage {recipe.stage} needs pixels: only adapter and base can be cached")
+    if len(recipe.size_choices) > 1:
+        raise SettingsError(f"sizes={recipe.sizes}: a cache holds patches of one size, choose one")
+    folder.mkdir(parents=True, exist_ok=True)
+    shaping = _shaping(recipe) | {"data": samples.source.digest}
+    if (folder / INDEX).exists() and _read(folder)["recipe"] != shaping:
+        raise SettingsError(f"{folder} holds samples of another recipe: choose another folder")
+    (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": 0}))
+    for number in range(count):
+        file = _file(folder, number)
+        if not file.exists():
+            sample = samples[divmod(number, recipe.batch_size)]
+            encoded = stage.encode({name: value.unsqueeze(0).to(stage.device) for name, value in sample.items()})
+            kept = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
+            kept |= {name: value[0].to(torch.bfloat16).cpu().contiguous() for name, value in encoded.items()}
+            partial = file.with_suffix(".partial")
+            save_file(kept, partial)
+            partial.rename(file)
+        yield number + 1
+    (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": count}))
+
+
+class CachedSamples(Dataset[Sample]):
+    """A cache's samples in random order, each time with new noise."""
+
+    def __init__(self, make: MakeSample, folder: Path, recipe: Recipe):
+        index = _read(folder)
+        if {name: index["recipe"][name] for name in SHAPING} != _shaping(recipe):
+            raise SettingsError(f"{folder} holds samples of another recipe: cache them again into another folder")
+        if not index["count"]:
+            raise SettingsError(f"{folder} is not complete: run `patchvsr cache` again to finish it")
+        self.make, self.folder, self.recipe, self.count = make, folder, recipe, index["count"]
+        self.digest: str = index["recipe"]["data"]
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        step, number = place
+        generator = generator_of(self.recipe.seed, step, 1 + number)
+        chosen = int(torch.randint(self.count, (), generator=generator))
+        content = {name: value.float() for name, value in load_file(_file(self.folder, chosen)).items()}
+        _, frames, height, width = content["latents"].shape
+        return content | self.make.noise(generator, (frames, height, width))
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"sample-{number:06d}.safetensors"
+
+
+def _shaping(recipe: Recipe) -> dict[str, object]:
+    values = json.loads(json.dumps(asdict(recipe)))  # as it reads back from a file
+    return {name: values[name] for name in SHAPING}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / INDEX).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no cache: write one first with `patchvsr cache` ({error})") from None

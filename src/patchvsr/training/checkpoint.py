@@ -1,0 +1,158 @@
+"""What a run must remember to go on as if it had never stopped: one folder that appears whole or not at all.
+
+RUN/checkpoints/step-000500/
+    weights.safetensors     trained parameters, and buffers that training changes
+    average.safetensors     their moving average, which is what a run is for
+    optimizer.safetensors   AdamW's moments
+    state.json              step, digest of the data, recipe
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from patchvsr.errors import SettingsError
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.stages import Stage
+
+STATE = "state.json"
+
+
+class TrainingState:
+    """Weights, their moving average, optimiser and step. Tensors may be sharded over devices: files hold them whole."""
+
+    def __init__(self, recipe: Recipe, stage: Stage, optimizer: torch.optim.Optimizer, data_digest: str):
+        self.recipe, self.optimizer, self.data_digest, self.step = recipe, optimizer, data_digest, 0
+        self.trained = trained_parameters(stage)
+        parameters = dict(stage.named_parameters())
+        self.buffers = {name: value for name, value in stage.state_dict().items() if name not in parameters}
+        self.average = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        # A young average forgets faster, or it would remember the initial weights for long.
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        parameters = [parameter.detach() for parameter in self.trained.values()]
+        torch._foreach_lerp_(list(self.average.values()), parameters, 1 - decay)
+
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        """Exchanges weights and their average; a second call changes them back."""
+        for name, parameter in self.trained.items():
+            weights = parameter.detach().clone()
+            parameter.copy_(self.average[name])
+            self.average[name].copy_(weights)
+
+    def save(self, run: Path, *, is_main: bool = True) -> None:
+        """Every device takes part in gathering the tensors; the main one writes them, and removes old checkpoints."""
+        weights = _whole({name: parameter.detach() for name, parameter in self.trained.items()} | self.buffers)
+        average, moments = _whole(self.average), _whole(self._moments())
+        if not is_main:
+            return
+        final = run / "checkpoints" / f"step-{self.step:06d}"
+        partial = final.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(weights, partial / "weights.safetensors")
+        save_file(average, partial / "average.safetensors")
+        save_file(moments, partial / "optimizer.safetensors")
+        state = {"step": self.step, "data": self.data_digest, "recipe": asdict(self.recipe)}
+        (partial / STATE).write_text(json.dumps(state, indent=1))
+        _sync_folder(partial)
+        shutil.rmtree(final, ignore_errors=True)  # of the same step: nothing new in it
+        partial.rename(final)
+        for old in checkpoints(run)[: -self.recipe.keep_checkpoints]:
+            shutil.rmtree(old)
+
+    @torch.no_grad()
+    def load(self, run: Path) -> None:
+        """Continues the last checkpoint of `run`, if there is one.
+
+        Raises SettingsError where it was made from other data or for another architecture.
+        """
+        if not checkpoints(run):
+            return
+        folder = checkpoints(run)[-1]
+        state = read_state(folder)
+        if state["data"] != self.data_digest:
+            raise SettingsError(f"{folder} was trained on other data: choose another output folder")
+        weights, average, moments = (load_file(folder / f"{n}.safetensors") for n in ("weights", "average", "optimizer"))
+        if shapes(weights) != shapes(self.trained | self.buffers):
+            raise SettingsError(f"{folder} holds another architecture: choose another output folder")
+        for name, parameter in self.trained.items():
+            parameter.copy_(_placed_as(parameter, weights[name]))
+            self.average[name].copy_(_placed_as(parameter, average[name]))
+            self.optimizer.state[parameter] = {
+                "step": moments[f"{name}/step"],
+                "exp_avg": _placed_as(parameter, moments[f"{name}/exp_avg"]),
+                "exp_avg_sq": _placed_as(parameter, moments[f"{name}/exp_avg_sq"]),
+            }
+        for name, buffer in self.buffers.items():
+            buffer.copy_(weights[name])
+        self.step = state["step"]
+
+    def _moments(self) -> dict[str, Tensor]:
+        return {
+            f"{name}/{key}": value
+            for name, parameter in self.trained.items()
+            for key, value in self.optimizer.state[parameter].items()
+        }
+
+
+def trained_parameters(stage: Stage) -> dict[str, torch.nn.Parameter]:
+    """What a stage trains, by name."""
+    return {name: parameter for name, parameter in stage.named_parameters() if parameter.requires_grad}
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    return sorted(folder for folder in (run / "checkpoints").glob("step-*") if folder.suffix != ".partial")
+
+
+def last_checkpoint(run: Path) -> Path:
+    """Raises SettingsError where the run has none."""
+    found = checkpoints(run)
+    if not found:
+        raise SettingsError(f"{run} holds no checkpoint: train that stage first (patchvsr train {run.name})")
+    return found[-1]
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / STATE).read_text())
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """What an architecture looks like from outside."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).contiguous().cpu()
+        for name, tensor in tensors.items()
+    }
+
+
+def _placed_as(model: Tensor, whole: Tensor) -> Tensor:
+    """`whole` on the device of `model`, and sharded as it is."""
+    whole = whole.to(model.device)
+    return distribute_tensor(whole, model.device_mesh, model.placements) if isinstance(model, DTensor) else whole
+
+
+def _sync_folder(folder: Path) -> None:
+    """After a power loss the checkpoint is there whole, or not at all."""
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""Compression as a degradation: encode and decode in memory, same size and number of frames out as in.
+
+Single-threaded, so that the same frames give the same bytes. Colours go through `ColorConverter`, which reads chroma
+where it was written: nothing moves.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from PIL import Image
+
+from patchvsr.errors import SettingsError
+from patchvsr.media.color import ColorConverter, ColorTags
+
+_RATE = 25  # nominal: only bits a frame matter
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """`options` are the fastest that still look like the codec; x264's macroblock tree varies from run to run."""
+
+    encoder: str
+    decoder: str
+    options: dict[str, str]
+    min_side_px: int = 16
+
+
+_CODECS = {
+    "h264": _Codec("libx264", "h264", {"preset": "veryfast", "x264-params": "no-mbtree=1"}),
+    "mpeg4": _Codec("mpeg4", "mpeg4", {}),
+    "hevc": _Codec(
+        "libx265",
+        "hevc",
+        {"preset": "ultrafast", "x265-params": "info=0:log-level=error:wpp=0:pools=none:frame-threads=1"},
+        min_side_px=64,  # below, x265 overruns its memory
+    ),
+}
+
+
+def parse_codecs(text: str) -> list[str]:
+    """Names separated by commas; raises SettingsError for one that is not known."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in _CODECS:
+            raise SettingsError(f"codecs {text!r}: {name!r} is not known; use {', '.join(_CODECS)}, with commas between")
+    return names
+
+
+def jpeg_pass(frames: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
+    """Every frame of (F, H, W, 3) uint8 as a JPEG of its own quality (1 to 95, libjpeg's scale; 100 is finest)."""
+    decoded = np.empty_like(frames)
+    for index, quality in enumerate(qualities):
+        with io.BytesIO() as file:
+            Image.fromarray(frames[index]).save(file, "jpeg", quality=quality)
+            decoded[index] = Image.open(file)
+    return decoded
+
+
+def codec_pass(frames: np.ndarray, codec: str, bits_per_pixel: float) -> np.ndarray:
+    """(F, H, W, 3) uint8 through a video codec, 4:2:0, at a constant rate of bits for each pixel of each frame.
+
+    The rate holds from the first frames on, so it means the same for short clips; an easy clip needs less.
+    """
+    height, width = frames.shape[1:3]
+    settings = _CODECS[codec]
+    padding = [max(side + side % 2, settings.min_side_px) - side for side in (height, width)]
+    padded = np.pad(frames, ((0, 0), (0, padding[0]), (0, padding[1]), (0, 0)), mode="edge")
+    converter = ColorConverter(ColorTags().resolved(height), chroma_unsited=True)
+    packets = _encode(settings, [converter.from_rgb(frame, "yuv420p") for frame in padded], bits_per_pixel)
+    decoded = _decode(settings, packets)
+    if len(decoded) != len(frames):
+        raise RuntimeError(f"{codec} returned {len(decoded)} frames of {len(frames)}")
+    return np.stack([converter.to_rgb(frame)[:height, :width] for frame in decoded])
+
+
+def _encode(codec: _Codec, pictures: list[av.VideoFrame], bits_per_pixel: float) -> list[av.Packet]:
+    encoder = av.CodecContext.create(codec.encoder, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, _RATE), Fraction(_RATE)
+    encoder.thread_count = 1
+    bit_rate = round(bits_per_pixel * encoder.width * encoder.height * _RATE)
+    encoder.bit_rate = max(bit_rate, 1000)
+    # Without a small buffer MPEG-4 would learn the right quantiser only after dozens of frames.
+    encoder.options = codec.options | {"maxrate": str(encoder.bit_rate), "bufsize": str(encoder.bit_rate // 8)}
+    packets = []
+    for index, picture in enumerate(pictures):
+        picture.pts, picture.time_base = index, encoder.time_base
+        packets += encoder.encode(picture)
+    return packets + encoder.encode(None)
+
+
+def _decode(codec: _Codec, packets: list[av.Packet]) -> list[av.VideoFrame]:
+    decoder = av.CodecContext.create(codec.decoder, "r")
+    decoder.thread_count = 1
+    return [frame for packet in [*packets, None] for frame in decoder.decode(packet)]

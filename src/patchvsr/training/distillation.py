@@ -1,0 +1,116 @@
+"""Few steps: at the noise levels of 1 to 4 steps the estimate of the clean latents must already decode well.
+
+Every objective has losses in pixels. Three more can be added, compared in docs/experiments.md:
+consistency     the estimate must agree with the one after a step of the frozen teacher towards the data
+                (Song et al., "Consistency Models", eq. 8, in latents)
+distribution    estimates are pushed where the teacher's score of data and a learned score of the student's
+                own output differ (Yin et al., DMD2, section 4.1)
+adversarial     a discriminator on the decoded crops
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
+from patchvsr.training.adversary import Adversary
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import DECODED_CROPS
+from patchvsr.training.stages import AdapterStage, Batch, add_noise, per_clip, pixel_losses
+
+VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, DISTRIBUTION_WEIGHT = 0.02, 0.1, 0.1
+
+
+class DistillStage(AdapterStage):
+    """Few-step student; the decoder learns its estimates' smoothness along with it.
+
+    The transformer works on whole patches, the decoder on crops of them, because it costs as much as the transformer.
+    One crop in three decodes from dropped latents, to keep the feed-forward preview.
+    """
+
+    few_steps = True
+    codec: MiniAutoencoder
+
+    def __init__(self, recipe: Recipe, codec: MiniAutoencoder, transformer: PatchVSRTransformer3DModel):
+        super().__init__(recipe, codec, transformer)
+        codec.decoder.requires_grad_(True)
+        self.teacher = self.score_of_student = self.adversary = None
+        if recipe.objective in ("consistency", "distribution"):
+            self.teacher = copy.deepcopy(transformer).requires_grad_(False)
+        if recipe.objective == "distribution":
+            self.score_of_student = copy.deepcopy(transformer)
+        if recipe.objective == "adversarial":
+            self.adversary = Adversary()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        batch = self.with_latents(batch)
+        noisy, target = add_noise(batch["latents"], batch)
+        features = self.features(batch)
+        velocity = self.transformer(noisy, 1000 * batch["sigma"], features=features).sample.float()
+        estimate = noisy - per_clip(batch["sigma"]) * velocity
+        losses = {"velocity": VELOCITY_WEIGHT * F.mse_loss(velocity, target)} | self._decoded(estimate, batch)
+        if self.recipe.objective == "consistency":
+            losses |= self._consistency(noisy, estimate, batch, features)
+        if self.recipe.objective == "distribution":
+            losses |= self._distribution(estimate, batch)
+        return losses
+
+    def _decoded(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Pixel losses of decoded crops; the last crop of every patch without latents."""
+        crops = [self._crop(estimate, batch, number) for number in range(DECODED_CROPS)]
+        latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
+        keep = torch.ones(len(latents), device=latents.device)
+        keep[-len(estimate) :] = 0
+        output = self.codec.decode(latents * per_clip(keep), canvas)
+        return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+
+    def _crop(self, latents: Tensor, batch: Batch, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The same part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
+        factor, time_factor = self.codec.spatial_factor, self.codec.temporal_factor
+        side = min(self.recipe.decode_size // factor, latents.shape[-1])
+        frames = min((self.recipe.decode_frames - 1) // time_factor + 1, latents.shape[2])
+        parts = []
+        for index, (t, y, x) in enumerate(batch["crops"][:, number].tolist()):
+            cells = (index, ..., slice(t, t + frames), slice(y, y + side), slice(x, x + side))
+            # The last frame of a cell stands where a first frame, alone in its cell, would stand.
+            first, last = time_factor * t, time_factor * (t + frames - 1) + 1
+            rows, columns = (slice(start * factor, (start + side) * factor) for start in (y, x))
+            pixels = (index, ..., slice(first, last), rows, columns)
+            parts.append((latents[cells], batch["canvas"][pixels].float(), batch["hq"][pixels].float()))
+        cut, canvas, hq = (torch.stack(part) for part in zip(*parts, strict=True))
+        return cut, canvas, hq
+
+    def _consistency(
+        self, noisy: Tensor, estimate: Tensor, batch: Batch, features: PatchFeatures
+    ) -> dict[str, Tensor]:
+        assert self.teacher is not None
+        sigma, later = batch["sigma"], batch["second_sigma"] * batch["sigma"]
+        with torch.no_grad():
+            teaching = self.teacher.encode_conditions(self.conditions(batch))
+            velocity = self.teacher(noisy, 1000 * sigma, features=teaching).sample.float()
+            closer = noisy + per_clip(later - sigma) * velocity
+            target = closer - per_clip(later) * self.transformer(closer, 1000 * later, features=features).sample.float()
+        return {"consistency": CONSISTENCY_WEIGHT * F.mse_loss(estimate, target)}
+
+    def _distribution(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The student is moved along the difference of two scores; the second one learns from its output meanwhile."""
+        assert self.teacher is not None and self.score_of_student is not None
+        again = {"sigma": 0.02 + 0.96 * batch["second_sigma"], "noise": batch["second_noise"]}
+        noisy, target = add_noise(estimate.detach(), again)
+        conditions, timestep = self.conditions(batch), 1000 * again["sigma"]
+        student = self.score_of_student
+        fake = student(noisy, timestep, features=student.encode_conditions(conditions)).sample.float()
+        with torch.no_grad():
+            real = self.teacher(noisy, timestep, features=self.teacher.encode_conditions(conditions)).sample.float()
+            direction = per_clip(again["sigma"]) * (real - fake)  # from the teacher's estimate to the fake one's
+            size = (estimate - (noisy - per_clip(again["sigma"]) * real)).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
+            aim = estimate - direction / size.clamp_min(1e-3)
+        return {
+            "distribution": DISTRIBUTION_WEIGHT * F.mse_loss(estimate, aim),
+            "score of student": F.mse_loss(fake, target),
+        }

@@ -1,0 +1,41 @@
+"""Random parameters of one clip, all from the caller's generator: constant, or drifting slowly along its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+Option = TypeVar("Option")
+
+
+class Draw:
+    """Draws for a clip of `num_frames`; `drift` is the largest step between frames, as a share of a range."""
+
+    def __init__(self, generator: Generator, num_frames: int, drift: float) -> None:
+        self.generator, self.num_frames, self.drift = generator, num_frames, drift
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return low + (high - low) * torch.rand((), generator=self.generator).item()
+
+    def chance(self, probability: float) -> bool:
+        return self.uniform() < probability
+
+    def choice(self, weights: Mapping[Option, float]) -> Option:
+        """One of the keys, as likely as its value says."""
+        probabilities = torch.tensor(list(weights.values()))
+        return list(weights)[int(torch.multinomial(probabilities, 1, generator=self.generator))]
+
+    def walk(self, low: float, high: float) -> Tensor:
+        """(F,): starts anywhere in the range, moves in small steps, never leaves it (RealBasicVSR, section 4)."""
+        value, values = self.uniform(low, high), []
+        step = self.drift * (high - low)
+        for _ in range(self.num_frames):
+            values.append(value)
+            value = min(max(value + self.uniform(-step, step), low), high)
+        return torch.tensor(values)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)

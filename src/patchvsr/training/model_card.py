@@ -1,0 +1,131 @@
+"""The README.md of a model folder, filled from its provenance: what it is, how to use it, how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from patchvsr.models.bases import MINI, Base
+from patchvsr.models.registry import BUNDLED
+
+RECIPE_COLUMNS = {
+    "batch_size": "batch",
+    "num_frames": "frames",
+    "size": "size, px",
+    "learning_rate": "learning rate",
+    "lora_rank": "LoRA rank",
+}
+
+
+def model_card(name: str, base: Base, provenance: Mapping[str, Any], *, num_inference_steps: int) -> str:
+    """The text of the card, with the YAML head that the Hub reads.
+
+    `name` is the model's folder, `base` what it was trained on, `provenance` what `provenance.json` holds, and
+    `num_inference_steps` the model's default.
+    """
+    sections = (
+        _head(base),
+        f"# {name}\n\n{_what(base, num_inference_steps)}",
+        f"## Use\n\n{_use(name)}",
+        f"## Training\n\n{_training(provenance)}",
+        f"## Validation\n\n{_validation(provenance.get('validation'))}",
+        f"## Limits\n\n{_limits(base)}",
+        f"## Licence\n\n{_licence(base)}",
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(base: Base) -> str:
+    relation = {"base_model": base.repository, "base_model_relation": "adapter"} if base.repository else {}
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="diffusers",
+        pipeline_tag="video-to-video",
+        tags=["video-super-resolution", "patchvsr", *([] if base is MINI else ["adapter"])],
+        **relation,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _what(base: Base, num_inference_steps: int) -> str:
+    what = (
+        "A complete PatchVSR model: a small video diffusion transformer with its dual-branch adapter, and an autoencoder."
+        if base is MINI
+        else f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
+    )
+    return (
+        f"{what} It enlarges video patch by patch, in patches of {base.patch_px}x{base.patch_px} pixels, at any output "
+        f"size (after Du et al., CVPR 2025, arXiv 2509.26025). It runs {num_inference_steps} denoising steps unless told "
+        "otherwise."
+    )
+
+
+def _use(name: str) -> str:
+    publication = "" if name in BUNDLED else f"`{name}` is this folder; on the Hub, put the owner before it.\n\n"
+    return (
+        f"{publication}```sh\npatchvsr upscale clip.mp4 -o out.mkv --model {name}\n```\n\n"
+        "```python\nimport torch\n\nfrom patchvsr import PatchVSRPipeline\n\n"
+        f'pipe = PatchVSRPipeline.from_pretrained("{name}", dtype=torch.bfloat16)\n'
+        "video = torch.rand(5, 3, 64, 64)  # frames, RGB, height, width; values from 0 to 1\n"
+        "frames = pipe(video, scale=4).frames\n```"
+    )
+
+
+def _training(provenance: Mapping[str, Any]) -> str:
+    stages: Mapping[str, Any] = provenance["stages"]
+    columns = [key for key in RECIPE_COLUMNS if any(key in stage["recipe"] for stage in stages.values())]
+    rows = [
+        [name, stage["steps"], stage["minutes"], *(stage["recipe"].get(key) for key in columns)]
+        for name, stage in stages.items()
+    ]
+    head = ["stage", "steps", "minutes", *(RECIPE_COLUMNS[key] for key in columns)]
+    return (
+        f"{_table(head, rows)}\n\nEvery setting is in `provenance.json`. Made with PatchVSR {provenance['patchvsr']}; "
+        f"digest of the training data (SHA-256): `{provenance['data_sha256']}`."
+    )
+
+
+def _validation(scores: Mapping[str, Mapping[str, float]] | None) -> str:
+    if not scores:
+        return "None was recorded."
+    metrics = list(dict.fromkeys(metric for row in scores.values() for metric in row))
+    rows = [[method, *(row.get(metric) for metric in metrics)] for method, row in scores.items()]
+    return _table(["", *metrics], rows)
+
+
+def _limits(base: Base) -> str:
+    size = (
+        "It is small, made to run on a CPU; larger bases know more of what the world looks like."
+        if base is MINI
+        else "It does nothing without its base, which is fetched on first use."
+    )
+    return (
+        "- It invents plausible detail: not for evidence, medicine or measurement.\n"
+        "- It was trained on synthetic degradations, see `provenance.json`; footage degraded otherwise may gain less.\n"
+        "- Beyond the numbers above, if any, nothing was measured.\n"
+        f"- {size}"
+    )
+
+
+def _licence(base: Base) -> str:
+    if base is MINI:
+        return "Apache-2.0."
+    terms = f"{base.license} when this was written" if base.license else "see there"
+    return f"The adapter is Apache-2.0. The base, {_base_link(base)}, has its own licence ({terms})."
+
+
+def _base_link(base: Base) -> str:
+    return f"[{base.repository}](https://huggingface.co/{base.repository})" if base.repository else f"`{base.name}`"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,55 @@
+"""A recipe from its data to its weights: what `patchvsr train` and `patchvsr cache` do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from patchvsr.errors import SettingsError
+from patchvsr.training.build import build_stage
+from patchvsr.training.cache import CachedSamples, write_cache
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.packing import INDEX, pack
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import Samples
+from patchvsr.training.stages import Stage
+from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
+from patchvsr.training.validation import Validator
+
+logger = logging.getLogger(__name__)
+
+
+def run_recipe(recipe: Recipe, *, minutes: float | None = None) -> Iterator[TrainEvent | ValidationEvent]:
+    """Trains a recipe's stage from where it stopped; see `trainer.train`."""
+    stage = build_stage(recipe)
+    validator = None
+    if recipe.validation:
+        validator = Validator(recipe, clip_source(Path(recipe.validation), Path(recipe.validation_packed)))
+    if recipe.cache:
+        cached = CachedSamples(stage.make_sample, Path(recipe.cache), recipe)
+        yield from train(recipe, stage, cached, data_digest=cached.digest, validator=validator, minutes=minutes)
+    else:
+        samples = samples_of(recipe, stage)
+        digest = samples.source.digest
+        yield from train(recipe, stage, samples, data_digest=digest, validator=validator, minutes=minutes)
+
+
+def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
+    """Encodes `count` samples of a recipe into its cache; yields how many are done."""
+    if not recipe.cache:
+        raise SettingsError(f"{recipe.name} names no cache: add --set cache=FOLDER")
+    stage = build_stage(recipe)
+    yield from write_cache(recipe, stage, samples_of(recipe, stage), Path(recipe.cache), count)
+
+
+def samples_of(recipe: Recipe, stage: Stage) -> Samples:
+    """The stage's samples from the recipe's footage, packed on first use."""
+    return Samples(stage.make_sample, clip_source(Path(recipe.data), Path(recipe.packed)), recipe)
+
+
+def clip_source(data: Path, packed: Path) -> ClipSource:
+    if not (packed / INDEX).exists():
+        logger.info("packing %s into %s", data, packed)
+        pack(data, packed)
+    return ClipSource(packed)

@@ -1,0 +1,255 @@
+"""Training samples: everything random about one is drawn here, from its place in the run.
+
+Losses are then functions of a batch alone, and a run gives the same weights for any number of workers, devices and
+interruptions. Samples are made in worker processes, so they hold no model: only its geometry.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from patchvsr.models.codec import Codec
+from patchvsr.patches.canvas import crop_box_condition, location_mask
+from patchvsr.patches.grid import Box
+from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.degradation import degrade, draw_scale
+from patchvsr.training.recipes import Recipe
+
+Sample = dict[str, Tensor]
+Cells = tuple[int, int, int]  # (T, h, w) of latents
+# Noise levels of 1 to 4 sampling steps, one step twice as often.
+FEW_STEP_SIGMAS = (1.0, 1.0, 0.75, 0.5, 0.25)
+DECODED_CROPS = 3
+TOKEN_PX = 32  # of the bundled model and Wan2.2; a multiple of Wan2.1's
+
+
+class MakeSample(Protocol):
+    """How one kind of sample is drawn: what it shows, which a cache can hold encoded, and the noise of its turn."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        """Pixels (3, F, H, W) in [-1, 1] and what is known about them, for patches of `side` pixels."""
+        ...
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        """Noise and its levels, for latents of `cells`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What samples must know of a codec."""
+
+    latent_channels: int
+    condition_channels: int
+    spatial_factor: int
+    temporal_factor: int
+
+    @staticmethod
+    def of(codec: Codec) -> Geometry:
+        return Geometry(
+            codec.latent_channels, codec.condition_channels, codec.spatial_factor, codec.temporal_factor
+        )
+
+    def cells(self, num_frames: int, side: int) -> Cells:
+        """Latents of a square clip."""
+        cells = side // self.spatial_factor
+        return (num_frames - 1) // self.temporal_factor + 1, cells, cells
+
+
+@dataclass(frozen=True)
+class CodecSample:
+    """A clip and its canvas at the codec's training size; the latents are dropped for half of the clips."""
+
+    recipe: Recipe
+    geometry: Geometry
+
+    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        clip = source.window(generator, self.recipe.num_frames, side, side)
+        canvas, _ = make_canvas(clip, generator, self.recipe)
+        return {"hq": as_video(clip), "canvas": as_video(canvas)}
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        return {
+            "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
+            "keep": (torch.rand((), generator=generator) > 0.5).float(),
+        }
+
+
+@dataclass(frozen=True)
+class FrameSample:
+    """Whole frames at the base's size, and a noise level."""
+
+    recipe: Recipe
+    geometry: Geometry
+
+    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        clip = source.window(generator, self.recipe.num_frames, *draw_canvas_size(generator, self.recipe))
+        return {"hq": as_video(resize_bicubic(clip, (side, side)))}
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        return {
+            "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
+            "sigma": draw_sigma(generator),
+        }
+
+
+@dataclass(frozen=True)
+class PatchSample:
+    """A patch cut from a canvas, with the global view, its place on it, and all noise (paper, section 3.2)."""
+
+    recipe: Recipe
+    geometry: Geometry
+    few_steps: bool = False  # noise levels of few-step sampling, and crops to decode
+
+    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        # 1. canvas
+        height, width = draw_canvas_size(generator, self.recipe)
+        clip = source.window(generator, self.recipe.num_frames, height, width)
+        canvas, scale = make_canvas(clip, generator, self.recipe)
+
+        # 2. a patch of it, on whole tokens
+        top, left = (TOKEN_PX * _below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
+        area = (..., slice(top, top + side), slice(left, left + side))
+
+        # 3. its place, in latent cells
+        cell = self.geometry.spatial_factor
+        box = Box(0, 1, *(edge // cell for edge in (top, top + side, left, left + side)))
+        canvas_hw = (height // cell, width // cell)
+        return {
+            "hq": as_video(clip[area]),
+            "canvas": as_video(canvas[area]),
+            "global": as_video(resize_bicubic(canvas, (side, side))),
+            "mask": location_mask(box, canvas_hw, (side // cell, side // cell)),
+            "box": torch.tensor(crop_box_condition(box, canvas_hw)),
+            "scale": torch.tensor(scale),
+        }
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        latents, condition = self.geometry.latent_channels, self.geometry.condition_channels
+        noise = {
+            "sigma": draw_few_step_sigma(generator) if self.few_steps else draw_sigma(generator),
+            "noise": torch.randn(latents, *cells, generator=generator),
+            "noise_timestep": draw_noise_timestep(generator, self.recipe),
+            "condition_noise": torch.randn(condition, *cells, generator=generator),
+        }
+        if self.few_steps:
+            noise["crops"] = self._draw_crops(generator, cells)
+            noise["second_sigma"] = torch.rand((), generator=generator)
+            noise["second_noise"] = torch.randn(latents, *cells, generator=generator)
+        return noise
+
+    def _draw_crops(self, generator: Generator, cells: Cells) -> Tensor:
+        """Origins (DECODED_CROPS, 3) in latent cells of the crops that are decoded."""
+        wanted = self.geometry.cells(self.recipe.decode_frames, self.recipe.decode_size)
+        rooms = [max(0, whole - part) for whole, part in zip(cells, wanted, strict=True)]
+        return torch.tensor([[_below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
+
+
+def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Tensor, float]:
+    """(F, 3, H, W) -> the degraded clip resized back to it, and the scale factor between the two."""
+    scale = draw_scale(generator, recipe.degradation)
+    lq = degrade(clip, scale, generator, recipe.degradation)
+    return resize_bicubic(lq, (clip.shape[-2], clip.shape[-1])), clip.shape[-2] / lq.shape[-2]
+
+
+def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:
+    """Height and width in whole tokens: frames come in all shapes."""
+    choices = (recipe.canvas_max - recipe.canvas_min) // 32 + 1
+    height, width = (recipe.canvas_min + 32 * _below(generator, choices) for _ in range(2))
+    return height, width
+
+
+def draw_sigma(generator: Generator) -> Tensor:
+    """Uniform, with a third at 1, where few-step sampling starts."""
+    at_start, level = torch.rand(2, generator=generator)
+    return torch.ones(()) if at_start < 1 / 3 else level
+
+
+def draw_few_step_sigma(generator: Generator) -> Tensor:
+    return torch.tensor(FEW_STEP_SIGMAS[_below(generator, len(FEW_STEP_SIGMAS))])
+
+
+def draw_noise_timestep(generator: Generator, recipe: Recipe) -> Tensor:
+    """Noise augmentation of the condition, 0 to 1000; none at all for a share of the patches."""
+    clean, level = torch.rand(2, generator=generator)
+    span = recipe.max_noise_timestep - recipe.min_noise_timestep
+    return torch.zeros(()) if clean < recipe.clean_condition_share else recipe.min_noise_timestep + span * level
+
+
+def as_video(clip: Tensor) -> Tensor:
+    """(F, 3, H, W) in [0, 1] -> (3, F, H, W) in [-1, 1], in half precision: 0.06 of an 8-bit level, half the traffic."""
+    return clip.mul(2).sub(1).transpose(0, 1).half()
+
+
+def _below(generator: Generator, bound: int) -> int:
+    return int(torch.randint(bound, (), generator=generator).item())
+
+
+# --- from samples to batches --------------------------------------------------------------------------------
+
+
+class Samples(Dataset[Sample]):
+    """Samples by place: (step, number within the step)."""
+
+    def __init__(self, make: MakeSample, source: ClipSource, recipe: Recipe):
+        self.make, self.source, self.recipe = make, source, recipe
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        step, number = place
+        sizes = self.recipe.size_choices  # one for all samples of a step, which are stacked
+        side = sizes[_below(generator_of(self.recipe.seed, step, 0), len(sizes))]
+        generator = generator_of(self.recipe.seed, step, 1 + number)
+        content = self.make.content(self.source, generator, side)
+        return content | self.make.noise(generator, self.make.geometry.cells(self.recipe.num_frames, side))
+
+
+class Places(Sampler[list[tuple[int, int]]]):
+    """The places of one device's batches, from `first_step` to the end; `accumulate` batches a step."""
+
+    def __init__(self, recipe: Recipe, first_step: int, rank: int, num_ranks: int):
+        self.recipe, self.first_step, self.rank, self.num_ranks = recipe, first_step, rank, num_ranks
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        size = self.recipe.batch_size
+        for step in range(self.first_step, self.recipe.steps):
+            for part in range(self.recipe.accumulate):
+                first = (part * self.num_ranks + self.rank) * size
+                yield [(step, first + number) for number in range(size)]
+
+    def __len__(self) -> int:
+        return (self.recipe.steps - self.first_step) * self.recipe.accumulate
+
+
+def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int = 0, num_ranks: int = 1) -> DataLoader:
+    """A loader whose workers stay ahead of the device."""
+    return DataLoader(
+        dataset,
+        batch_sampler=Places(recipe, first_step, rank, num_ranks),  # type: ignore[arg-type]
+        num_workers=recipe.workers,
+        prefetch_factor=2 if recipe.workers else None,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _leave_interrupts_to_the_trainer(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def generator_of(*place: int) -> Generator:
+    """A generator that belongs to (seed, step, number)."""
+    seed = 0
+    for part in place:
+        seed = (seed * 1_000_003 + part) % 2**63
+    return Generator().manual_seed(seed)

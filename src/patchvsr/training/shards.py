@@ -1,0 +1,97 @@
+"""The format of packed footage: one uncompressed array (F, H, W, 3) a shot, to be memory-mapped, and `index.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from patchvsr.errors import InputError
+
+INDEX, VERSION = "index.json", 2
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An array (num_frames, height, width, 3) uint8 at `path` beside the index: a photo, or frames of one shot.
+
+    source: file name as found or listed; sha256: of that file; shot, first_frame: where in it, from 0.
+    """
+
+    path: str
+    source: str
+    sha256: str
+    shot: int
+    first_frame: int
+    num_frames: int
+    height: int
+    width: int
+    caption: str | None = None
+
+
+@dataclass
+class Index:
+    """The contents of a packed folder, by the sha256 of their source; `too_short` counts the shots left out of each."""
+
+    settings: dict[str, Any]
+    shards: dict[str, list[Shard]] = field(default_factory=dict)
+    too_short: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, packed: Path) -> Index:
+        """Raises InputError: no index, or one of another version."""
+        try:
+            content = json.loads((packed / INDEX).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{packed} holds no {INDEX}: pack the data first (patchvsr pack DATA {packed})") from None
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            raise InputError(
+                f"{packed} was packed by another version of patchvsr: pack again (patchvsr pack DATA {packed})"
+            )
+        shards: dict[str, list[Shard]] = {sha256: [] for sha256 in content["too_short"]}
+        for entry in content["entries"]:
+            shards[entry["sha256"]].append(Shard(**entry))
+        return cls(content["settings"], shards, content["too_short"])
+
+    @property
+    def entries(self) -> list[Shard]:
+        return list(chain.from_iterable(self.shards.values()))
+
+    def add(self, sha256: str, shards: list[Shard], too_short: int = 0) -> None:
+        self.shards[sha256], self.too_short[sha256] = shards, too_short
+
+    def save(self, packed: Path) -> None:
+        """Complete under its name, or not at all."""
+        content = {
+            "version": VERSION,
+            "settings": self.settings,
+            "too_short": self.too_short,
+            "entries": [asdict(shard) for shard in self.entries],
+        }
+        temporary = packed / f"{INDEX}.partial"
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        temporary.replace(packed / INDEX)
+
+
+def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int]:
+    """Write frames (H, W, 3) uint8 as one .npy file while they come; returns its (F, H, W)."""
+    temporary, count, shape = path.with_suffix(".partial"), 0, (0, 0, 0)
+    with temporary.open("wb") as file:
+        for count, frame in enumerate(frames, 1):
+            if count == 1:
+                shape = frame.shape
+                _write_header(file, (0, *shape))
+            file.write(np.ascontiguousarray(frame))
+        file.seek(0)
+        _write_header(file, (count, *shape))  # as long as the first: numpy leaves room for more frames
+    temporary.replace(path)
+    return count, shape[0], shape[1]
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
