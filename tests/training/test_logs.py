@@ -81,7 +81,7 @@ def test_a_resumed_run_replaces_what_was_logged_after_its_checkpoint(tmp_path: P
     with RunLog(tmp_path) as log:
         for event in (trained(20, 1.0), validated(20, 25.0), trained(40, 2.0), validated(40, 26.0), trained(60, 3.0)):
             log.event(event)
-    with RunLog(tmp_path, first_step=30) as log:
+    with RunLog(tmp_path, step=30) as log:
         for event in (trained(35, 4.0), trained(70, 5.0)):
             log.event(event)
     expected = [trained(20, 1.0), validated(20, 25.0), trained(35, 4.0), trained(70, 5.0)]
@@ -105,7 +105,7 @@ def test_a_line_cut_off_spoils_no_other(tmp_path: Path, cut: int) -> None:
         log.event(trained(40, 2.0))
     file = tmp_path / LOG
     file.write_bytes(file.read_bytes()[:-cut])
-    with RunLog(tmp_path, first_step=40) as log:
+    with RunLog(tmp_path, step=40) as log:
         log.event(trained(60, 3.0))
     kept = [trained(20, 1.0), trained(40, 2.0)][: 2 if cut == 1 else 1]
     assert read_log(tmp_path) == [asdict(event) for event in [*kept, trained(60, 3.0)]]

@@ -31,21 +31,21 @@ def picture_folder(run: Path, step: int) -> Path:
 
 
 class RunLog:
-    """Writes the events of the run in `folder`, which continues after `first_step`; a context manager.
+    """Writes the events of the run in `folder`, which continues after `step`; a context manager.
 
     Events are dataclasses with a `step`. Every number in them becomes a curve named by its fields, such as
     `losses/pixel`; the pictures of `picture_folder(folder, step)` go along with an event that has a `validation`.
-    Whatever an earlier, killed run has reported after `first_step` is replaced: in the lines when `read_log` reads
+    Whatever an earlier, killed run has reported after `step` is replaced: in the lines when `read_log` reads
     them, in TensorBoard when it shows them.
     """
 
-    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lines = (folder / LOG).open("a+b")
         if _ends_within_a_line(self._lines):
             self._lines.write(b"\n")
-        self._curves = _summary_writer(folder / "tensorboard", purge_step=first_step + 1)
+        self._curves = _summary_writer(folder / "tensorboard", purge_step=step + 1)
 
     def event(self, event: DataclassInstance) -> None:
         """Writes one event; it is on its way to the disk when this returns."""
