@@ -35,8 +35,8 @@ class RunLog:
 
     Events are dataclasses with a `step`. Every number in them becomes a curve named by its fields, such as
     `losses/pixel`; the pictures of `picture_folder(folder, step)` go along with an event that has a `validation`.
-    Whatever an earlier, killed run has reported after `step` is replaced: here when it is read back with `read_log`,
-    in TensorBoard when it is shown.
+    Whatever an earlier, killed run has reported after `step` is replaced: in the lines when `read_log` reads
+    them, in TensorBoard when it shows them.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:

@@ -1,0 +1,187 @@
+"""How good a stage is by now: the same clips, degraded in the same way, every time and in every run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from patchvsr.errors import InputError, SettingsError
+from patchvsr.evaluation.degrade import bicubic_enlarge
+from patchvsr.evaluation.lossless import to_array
+from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.evaluation.seams import seam_score
+from patchvsr.media.frames import Frame
+from patchvsr.media.images import NOMINAL_RATE, ImageWriter
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.degradation import PRESETS, degrade
+from patchvsr.training.logs import picture_folder
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.shards import Shard
+from patchvsr.training.stages import Stage
+
+DEGRADATIONS = ("bicubic", "realbasicvsr")
+SCALE = 4
+PANEL_PX = 512
+BASELINE = "bicubic enlargement"
+
+Measures = dict[str, float]
+Scores = dict[str, Measures]  # by method
+Lines = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass
+class Case:
+    """One clip in one degradation.
+
+    shard: where its frames are
+    lq: (F, 3, h, w) uint8
+    baseline: scores of the bicubic enlargement, once they are known
+    """
+
+    shard: Shard
+    degradation: str
+    lq: Tensor
+    baseline: Measures = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"[^\w.-]", "_", f"{self.shard.source}_{self.degradation}")
+
+
+class Validator:
+    """Measures a stage on one clip of every file of `source`, in every one of `DEGRADATIONS`.
+
+    A clip is the first `validation_frames` of the first shot that has so many, cut at the centre to
+    `validation_side`, or for 0 to the multiple of 32 below its size. The low-quality clips are made here, once,
+    from seeds that depend on names alone.
+
+    Raises:
+        PatchVSRError: the metrics' packages (extra `eval`) are not installed.
+        SettingsError: `validation_frames` is not 4k+1, or `validation_side` is no multiple of 32.
+        InputError: a clip is too short or too small.
+    """
+
+    def __init__(self, recipe: Recipe, source: ClipSource) -> None:
+        VideoMetrics(vmaf=recipe.validation_vmaf)  # what is not installed should be said now, not after hours
+        if recipe.validation_frames % 4 != 1 or recipe.validation_side % 32:
+            raise SettingsError(
+                f"validation_frames={recipe.validation_frames} must be 4k+1, such as 5, "
+                f"and validation_side={recipe.validation_side} a multiple of 32, or 0 for whole frames"
+            )
+        self._recipe, self._source = recipe, source
+        names = sorted({shard.source for shard in source.entries})
+        self._cases = [self._case(self._shard(name), degradation) for name in names for degradation in DEGRADATIONS]
+
+    def _shard(self, name: str) -> Shard:
+        shards = [shard for shard in self._source.entries if shard.source == name]
+        count, (height, width) = self._recipe.validation_frames, self._size(shards[0])
+        for shard in shards:
+            if shard.num_frames >= count and shard.height >= height > 0 and shard.width >= width > 0:
+                return shard
+        longest = max(shard.num_frames for shard in shards)
+        raise InputError(
+            f"validation clip {name} is {shards[0].width}x{shards[0].height} with at most {longest} frames a shot, "
+            f"too small or short for validation_side={self._recipe.validation_side} and validation_frames={count}: "
+            "replace it or lower the settings"
+        )
+
+    def _size(self, shard: Shard) -> tuple[int, int]:
+        side = self._recipe.validation_side
+        return side or shard.height // 32 * 32, side or shard.width // 32 * 32
+
+    def _case(self, shard: Shard, degradation: str) -> Case:
+        digest = hashlib.sha256(f"{shard.source} {degradation}".encode()).digest()
+        generator = Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+        lq = degrade(self._original(shard), SCALE, generator, PRESETS[degradation])
+        return Case(shard, degradation, lq.mul(255).round().to(torch.uint8))
+
+    def _original(self, shard: Shard) -> Tensor:
+        """The part of a clip that is restored, (F, 3, H, W) in [0, 1]."""
+        return centre(self._source.frames(shard, self._recipe.validation_frames), *self._size(shard))
+
+    def run(self, stage: Stage, step: int) -> Scores:
+        """Means over the clips by degradation and method, such as `{"bicubic LQ, steps 1": {"psnr_y": 26.1, ...}}`.
+
+        Methods are those of `stage.restore` and the bicubic enlargement. Measures are those of `VideoMetrics`, and
+        `seam` where the stage has patch lines: the worst line of a clip. The stage's modes and the global random
+        numbers are as before afterwards.
+
+        Writes a picture of every clip's middle frame, `FILE_DEGRADATION.png` in `logs.picture_folder`: panels of up
+        to 512x512 px from the centre, side by side. `panels.txt` beside it names them from left to right: the
+        low-quality frame enlarged bicubically, each method, the original. No methods, no pictures.
+        """
+        pictures = picture_folder(self._recipe.run, step)
+        by_method: dict[str, list[Measures]] = {}
+        with undisturbed(stage, self._recipe.seed):
+            for case in self._cases:
+                for method, measures in self._measure(stage, case, pictures).items():
+                    by_method.setdefault(f"{case.degradation} LQ, {method}", []).append(measures)
+        return {method: _mean(measures) for method, measures in by_method.items()}
+
+    def _measure(self, stage: Stage, case: Case, pictures: Path) -> Scores:
+        hq, lq = self._original(case.shard), case.lq.float() / 255
+        # On the CPU: with TF32, a GPU's default in convolutions, SSIM's variances are differences of rounded squares.
+        restored = {name: _as_8_bit(clip.float().cpu()) for name, clip in stage.restore(lq, hq).items()}
+        enlarged, lines = bicubic_enlarge(lq, SCALE), stage.patch_lines(hq.shape[-2], hq.shape[-1])
+        case.baseline = case.baseline or self._compare(enlarged, hq, lines)
+        if restored and _is_main_process():
+            write_picture(pictures / f"{case.name}.png", {"LQ": enlarged, **restored, "HQ": hq})
+        return {BASELINE: case.baseline} | {name: self._compare(clip, hq, lines) for name, clip in restored.items()}
+
+    def _compare(self, clip: Tensor, hq: Tensor, lines: Lines) -> Measures:
+        metrics = VideoMetrics(vmaf=self._recipe.validation_vmaf)
+        metrics.update(clip, hq)
+        measures = {name: value for name, value in metrics.result().items() if name != "frames"}
+        return measures | ({"seam": seam_score(clip, *lines)} if any(lines) else {})
+
+
+@contextmanager
+def undisturbed(stage: nn.Module, seed: int) -> Iterator[None]:
+    """Evaluation mode and seeded global random numbers for a while; both are as before afterwards."""
+    modes = {module: module.training for module in stage.modules()}
+    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        stage.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode  # one by one: frozen parts may be in evaluation mode all the time
+
+
+def write_picture(file: Path, panels: Mapping[str, Tensor]) -> None:
+    """The middle frames of clips (F, 3, H, W) side by side, and `panels.txt` with their names in that order."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (file.parent / "panels.txt").write_text("\n".join(panels) + "\n", encoding="utf-8")
+    frames = [centre(clip[len(clip) // 2], PANEL_PX, PANEL_PX) for clip in panels.values()]
+    picture = to_array(torch.cat(frames, dim=-1))
+    height, width = picture.shape[:2]
+    with ImageWriter(file, width=width, height=height, bit_depth=8, overwrite=True) as writer:
+        writer.write(Frame(picture, 0, None, Fraction(1, NOMINAL_RATE)))
+
+
+def centre(frames: Tensor, height: int, width: int) -> Tensor:
+    """The middle of frames (..., H, W), of at most this size."""
+    top, left = (max(0, whole - part) // 2 for whole, part in zip(frames.shape[-2:], (height, width), strict=True))
+    return frames[..., top : top + height, left : left + width]
+
+
+def _is_main_process() -> bool:
+    """Sharded weights need every process for a restored clip, but a picture only one."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _as_8_bit(clip: Tensor) -> Tensor:
+    return clip.clamp(0, 1).mul(255).round() / 255
+
+
+def _mean(measures: Sequence[Measures]) -> Measures:
+    return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}
