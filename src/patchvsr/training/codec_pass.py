@@ -10,9 +10,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from PIL import Image
 
 from patchvsr.errors import SettingsError
@@ -53,7 +55,9 @@ def parse_codecs(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in _CODECS:
-            raise SettingsError(f"codecs {text!r}: {name!r} is not known; use {', '.join(_CODECS)}, with commas between")
+            raise SettingsError(
+                f"codecs {text!r}: {name!r} is not known; use {', '.join(_CODECS)}, with commas between"
+            )
     return names
 
 
@@ -85,7 +89,7 @@ def codec_pass(frames: np.ndarray, codec: str, bits_per_pixel: float) -> np.ndar
 
 
 def _encode(codec: _Codec, pictures: list[av.VideoFrame], bits_per_pixel: float) -> list[av.Packet]:
-    encoder = av.CodecContext.create(codec.encoder, "w")
+    encoder = cast(VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
     encoder.width, encoder.height, encoder.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, _RATE), Fraction(_RATE)
     encoder.thread_count = 1
@@ -101,6 +105,6 @@ def _encode(codec: _Codec, pictures: list[av.VideoFrame], bits_per_pixel: float)
 
 
 def _decode(codec: _Codec, packets: list[av.Packet]) -> list[av.VideoFrame]:
-    decoder = av.CodecContext.create(codec.decoder, "r")
+    decoder = cast(VideoCodecContext, av.CodecContext.create(codec.decoder, "r"))
     decoder.thread_count = 1
     return [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
