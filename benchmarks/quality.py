@@ -1,8 +1,10 @@
 """Quality against the original: bicubic and PatchVSR at several numbers of steps, on a folder of videos.
 
 python benchmarks/quality.py --data /path/to/val --steps 0 1 4 --out runs/quality
+python benchmarks/quality.py --data /path/to/val --set /path/to/lq_set --steps 0 1 4 --out runs/quality_real
 
-Every clip is reduced by 4 into a lossless file, restored into a lossless file and compared with the original.
+Every clip is degraded at x4 into a lossless file, restored into a lossless file and compared with the original. With
+--set the low-quality files are those of a set made by `patchvsr degrade`, whose hashes are checked first.
 Prints a Markdown table; `quality.json` in the output folder also holds sizes and the hash of every input.
 """
 
@@ -19,12 +21,13 @@ from product import upscale_file
 from torch import Tensor
 
 from patchvsr.errors import InputError, PatchVSRError
-from patchvsr.evaluation.degrade import LqFile, bicubic_enlarge, cut, write_lq
+from patchvsr.evaluation.degrade import LqFile, bicubic_enlarge, cut
 from patchvsr.evaluation.lossless import read_frames
+from patchvsr.evaluation.lq_set import LqClip, LqSet, check_lq_set, write_lq_set
 from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.training.degradation import PRESETS
 
 SCALE = 4
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm"}
 COLUMNS = {"psnr_y": ".2f", "ssim_y": ".4f", "vmaf": ".2f", "vmaf_neg": ".2f", "seconds_per_frame": ".2f"}
 
 
@@ -47,11 +50,10 @@ def restored_frames(path: Path) -> Iterator[Tensor]:
     return (frame for frame, _ in read_frames(path))
 
 
-def measure_clip(hq_path: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Reduce, restore and compare one clip; a `folder` with an earlier result is refused."""
+def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Restore and compare one clip; a `folder` with an earlier result is refused."""
     folder.mkdir(parents=True, exist_ok=True)
-    lq_path = folder / "lq.mkv"
-    lq = write_lq(hq_path, lq_path, SCALE, max_frames=args.frames)
+    hq_path, lq = args.data / clip.source, clip.lq
     scores = {"bicubic": compare(bicubic_frames(lq_path), hq_path, lq, vmaf=args.vmaf)}
     for steps in args.steps:
         target = folder / f"steps{steps}.mkv"
@@ -88,7 +90,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of original videos")
     parser.add_argument("--steps", type=int, nargs="*", default=[0, 1, 4], help="sampling steps to compare")
     parser.add_argument("--out", type=Path, required=True, help="new folder for files and quality.json")
-    parser.add_argument("--frames", type=int, help="only the first frames of every clip")
+    parser.add_argument("--frames", type=int, help="only the first frames of every clip; a set brings its own number")
+    parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
+    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
     parser.add_argument("--vmaf", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     try:
@@ -97,18 +102,29 @@ def main() -> None:
         sys.exit(str(error))
 
 
+def low_quality(args: argparse.Namespace) -> tuple[Path, LqSet]:
+    """The set to measure on: the given one, checked, or a new one in the output folder."""
+    if args.set is None:
+        folder = args.out / "lq"
+        settings = PRESETS[args.degradation]
+        return folder, write_lq_set(args.data, folder, SCALE, settings=settings, seed=args.seed, max_frames=args.frames)
+    lq_set = check_lq_set(args.set, args.data)
+    if lq_set.scale != SCALE:
+        raise InputError(f"{args.set} was made at x{lq_set.scale}: give a set at x{SCALE}")
+    return args.set, lq_set
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure every clip of the folder."""
-    paths = sorted(path for path in args.data.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-    if not paths:
-        raise InputError(f"no videos in {args.data}")
+    lq_folder, lq_set = low_quality(args)
     clips = []
-    for path in paths:
-        clips.append(measure_clip(path, args.out / path.stem, args))
+    for clip in lq_set.clips:
+        clips.append(measure_clip(clip, lq_folder / clip.file, args.out / Path(clip.source).stem, args))
         # Written after every clip: what is measured is not lost when a later one fails.
-        report = {"scale": SCALE, "mean": mean_scores(clips), "clips": clips}
+        degradation = {"seed": lq_set.seed, "settings": asdict(lq_set.settings), "versions": lq_set.versions}
+        report = {"scale": SCALE, "degradation": degradation, "mean": mean_scores(clips), "clips": clips}
         (args.out / "quality.json").write_text(json.dumps(report, indent=2))
-        print(f"{len(clips)}/{len(paths)} {path.name}", flush=True)
+        print(f"{len(clips)}/{len(lq_set.clips)} {clip.source}", flush=True)
     print(markdown(clips))
 
 

@@ -260,6 +260,32 @@ def pack_command(
         console.print(f"skipped: {name}")
 
 
+@app.command("degrade")
+def degrade_command(
+    hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original videos.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder of low-quality files and lq_set.json.")],
+    preset: Annotated[str, typer.Option(help="realbasicvsr or bicubic.")] = "realbasicvsr",
+    scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Factor of the reduction.")] = 4,
+    seed: Annotated[int, typer.Option(help="Same videos, settings and seed: same clips.")] = 0,
+    strength: Annotated[float, typer.Option(help="0 only reduces, 1 has the preset's ranges.")] = 1.0,
+    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of every video.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare an existing OUT with its record.")] = False,
+) -> None:
+    """Make a fixed set of low-quality clips for evaluation, known by hash."""
+    from patchvsr.evaluation.lq_set import check_lq_set, write_lq_set
+    from patchvsr.training.degradation import PRESETS
+
+    if check:
+        checked = check_lq_set(output, hq_folder)
+        console.print(f"{output}: {len(checked.clips)} clips are the ones of its record")
+        return
+    if preset not in PRESETS:
+        raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    settings = dataclasses.replace(PRESETS[preset], strength=strength)
+    made = write_lq_set(hq_folder, output, scale, settings=settings, seed=seed, max_frames=frames)
+    console.print(f"{output}: {len(made.clips)} clips, {sum(clip.lq.frames for clip in made.clips)} frames")
+
+
 @app.command("train")
 def train_command(
     recipe: Annotated[

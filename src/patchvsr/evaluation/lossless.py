@@ -23,7 +23,7 @@ def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[
     Material of more than 8 bits is reduced to 8; the file's own colour matrix is used.
 
     Raises:
-        InputError: the file cannot be opened, has no video stream, or a frame has no time.
+        InputError: the file cannot be opened or decoded, has no video stream, or a frame has no time.
     """
     try:
         container = av.open(str(path))
@@ -32,13 +32,16 @@ def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[
     with container:
         if not container.streams.video:
             raise InputError(f"{path} has no video stream")
-        for index, frame in enumerate(container.decode(video=0)):
-            if index == max_frames:
-                return
-            if frame.pts is None or frame.time_base is None:
-                raise InputError(f"{path}: frame {index} has no time stamp")
-            rgb = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
-            yield rgb.permute(2, 0, 1).to(torch.float32) / 255, frame.pts * frame.time_base
+        try:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index == max_frames:
+                    return
+                if frame.pts is None or frame.time_base is None:
+                    raise InputError(f"{path}: frame {index} has no time stamp")
+                rgb = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
+                yield rgb.permute(2, 0, 1).to(torch.float32) / 255, frame.pts * frame.time_base
+        except av.FFmpegError as error:
+            raise InputError(f"{path} cannot be decoded: {error.strerror or error}") from error
 
 
 def to_array(frame: Tensor) -> np.ndarray:

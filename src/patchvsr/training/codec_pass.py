@@ -10,9 +10,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from PIL import Image
 
 from patchvsr.errors import SettingsError
@@ -23,17 +25,22 @@ _RATE = 25  # nominal: only bits a frame matter
 
 @dataclass(frozen=True)
 class _Codec:
-    """`options` are the fastest that still look like the codec; x264's macroblock tree varies from run to run."""
+    """How a codec is run. x264's macroblock tree is off because its bytes vary from run to run.
+
+    MPEG-4 learns the right quantiser only after dozens of frames unless it is given a buffer to keep to; x264 and x265
+    do without, and send grey frames when the buffer of a small picture is full.
+    """
 
     encoder: str
     decoder: str
     options: dict[str, str]
     min_side_px: int = 16
+    needs_buffer: bool = False
 
 
 _CODECS = {
     "h264": _Codec("libx264", "h264", {"preset": "veryfast", "x264-params": "no-mbtree=1"}),
-    "mpeg4": _Codec("mpeg4", "mpeg4", {}),
+    "mpeg4": _Codec("mpeg4", "mpeg4", {}, needs_buffer=True),
     "hevc": _Codec(
         "libx265",
         "hevc",
@@ -67,7 +74,7 @@ def jpeg_pass(frames: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
 def codec_pass(frames: np.ndarray, codec: str, bits_per_pixel: float) -> np.ndarray:
     """(F, H, W, 3) uint8 through a video codec, 4:2:0, at a constant rate of bits for each pixel of each frame.
 
-    The rate holds from the first frames on, so it means the same for short clips; an easy clip needs less.
+    The rate is roughly kept in short clips too; easy ones need less.
     """
     height, width = frames.shape[1:3]
     settings = _CODECS[codec]
@@ -82,14 +89,14 @@ def codec_pass(frames: np.ndarray, codec: str, bits_per_pixel: float) -> np.ndar
 
 
 def _encode(codec: _Codec, pictures: list[av.VideoFrame], bits_per_pixel: float) -> list[av.Packet]:
-    encoder = av.CodecContext.create(codec.encoder, "w")
+    encoder = cast(VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
     encoder.width, encoder.height, encoder.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, _RATE), Fraction(_RATE)
     encoder.thread_count = 1
     bit_rate = round(bits_per_pixel * encoder.width * encoder.height * _RATE)
     encoder.bit_rate = max(bit_rate, 1000)
-    # Without a small buffer MPEG-4 would learn the right quantiser only after dozens of frames.
-    encoder.options = codec.options | {"maxrate": str(encoder.bit_rate), "bufsize": str(encoder.bit_rate // 8)}
+    buffer = {"maxrate": str(encoder.bit_rate), "bufsize": str(encoder.bit_rate // 8)} if codec.needs_buffer else {}
+    encoder.options = codec.options | buffer
     packets = []
     for index, picture in enumerate(pictures):
         picture.pts, picture.time_base = index, encoder.time_base
@@ -98,6 +105,6 @@ def _encode(codec: _Codec, pictures: list[av.VideoFrame], bits_per_pixel: float)
 
 
 def _decode(codec: _Codec, packets: list[av.Packet]) -> list[av.VideoFrame]:
-    decoder = av.CodecContext.create(codec.decoder, "r")
+    decoder = cast(VideoCodecContext, av.CodecContext.create(codec.decoder, "r"))
     decoder.thread_count = 1
     return [frame for packet in [*packets, None] for frame in decoder.decode(packet)]

@@ -33,8 +33,8 @@ class Degradation:
     blur_sigma: largest of the first pass, in pixels of the clean clip at x4; half of it in the second.
     noise_sigma: largest of the first pass, of 255; 5/6 of it in the second. Shot noise goes with it.
     jpeg_quality: lowest; the highest is 95.
-    bits_per_pixel: fewest that a codec gets; the most is ten times that. 0.15 to 1.5 are the published
-        1e4 to 1e5 bits a frame at the 256x256 pixels they were chosen for.
+    bits_per_pixel: fewest that a codec gets for a pixel of a frame; the most is ten times that. 0.25 to 2.5 are
+        the published 1e4 to 1e5 bits a frame at the 200x200 pixels that the published chain typically works at.
     codecs: drawn from these with equal chances: h264, mpeg4, hevc; name one twice for more of it.
     drift: largest change from one frame to the next, as a share of the range.
     four_share, max_scale: of `draw_scale`.
@@ -46,7 +46,7 @@ class Degradation:
     blur_sigma: float = 3.0
     noise_sigma: float = 30.0
     jpeg_quality: int = 30
-    bits_per_pixel: float = 0.15
+    bits_per_pixel: float = 0.25
     codecs: str = "h264,h264,mpeg4"
     drift: float = 0.01
     four_share: float = 0.5
