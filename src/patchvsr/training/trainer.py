@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
@@ -70,7 +71,8 @@ def train(
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator()
+    # Said plainly: several processes without a GPU are told from one only so.
+    accelerator = Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
@@ -113,7 +115,7 @@ def train(
             clock.step()
 
             # 3. report, save, validate
-            out_of_time = stop.requested or time.monotonic() > deadline
+            out_of_time = _on_any(accelerator, stop.requested or time.monotonic() > deadline)
             at_end = state.step == recipe.steps
             if state.step % recipe.log_every == 0 or at_end:
                 values = {name: loss.item() for name, loss in losses.items()}
@@ -123,9 +125,11 @@ def train(
                 yield event
             if state.step % recipe.checkpoint_every == 0 or at_end or out_of_time:
                 state.save(run, is_main=accelerator.is_main_process)
+                accelerator.wait_for_everyone()
             if validator and (state.step % recipe.validation_every == 0 or at_end):
                 state.swap_average()
-                scores = ValidationEvent(state.step, validator.run(accelerator.unwrap_model(model), state.step))
+                with _gathered(model):
+                    scores = ValidationEvent(state.step, validator.run(accelerator.unwrap_model(model), state.step))
                 state.swap_average()
                 if log:
                     log.event(scores)
@@ -171,6 +175,24 @@ class Clock:
             "samples_per_second": self.samples_per_step / per_step,
             "waited_share": share,
         }
+
+
+def _on_any(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether it is so on any device: all must stop after the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
+    return bool(flags > 0)
+
+
+@contextmanager
+def _gathered(model: nn.Module) -> Iterator[None]:
+    """Sharded weights outside of the blocks, whole for a while: validation calls parts of the model on their own."""
+    if isinstance(model, FSDPModule):
+        model.unshard()
+    yield
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 class _StopSignal:

@@ -1,0 +1,64 @@
+"""Several processes take the steps that one takes, whether each holds the model or a part of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from two_processes import STAGES, build, recipe
+
+from patchvsr.training.checkpoint import last_checkpoint
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.logs import read_log
+from patchvsr.training.packing import pack
+from patchvsr.training.samples import Samples
+from patchvsr.training.trainer import train
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.fixture(scope="module")
+def packed(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The video alone, which validation can use as well."""
+    folder = tmp_path_factory.mktemp("video")
+    (folder / "data").mkdir()
+    shutil.copy(footage / "video.mkv", folder / "data")
+    pack(folder / "data", folder / "packed")
+    return folder / "packed"
+
+
+@pytest.fixture(scope="module")
+def alone(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process, batches twice as large."""
+    output, source = tmp_path_factory.mktemp("alone"), ClipSource(packed)
+    for name in STAGES:
+        chosen = recipe(name, output, batch_size=4)
+        stage = build(chosen)
+        list(train(chosen, stage, Samples(stage.make_sample, source, chosen), data_digest=source.digest))
+    return output
+
+
+@pytest.mark.parametrize("mode", ["copies", "shards"])
+def test_two_processes_are_one(mode: str, alone: Path, packed: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*launch, str(SCRIPT), mode, str(packed), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name in STAGES:
+        ours, theirs = (last_checkpoint(output / f"mini_{name}") for output in (tmp_path, alone))
+        assert json.loads((ours / "state.json").read_text())["step"] == 2
+        one, two = (load_file(folder / "weights.safetensors") for folder in (ours, theirs))
+        assert one.keys() == two.keys()
+        # Adam's first steps are of the learning rate's size, whatever the gradient's: signs of tiny ones may differ.
+        different = sum((~torch.isclose(one[key], two[key], atol=1e-5, rtol=1e-4)).sum().item() for key in one)
+        assert different < 0.01 * sum(value.numel() for value in one.values())
+    scores = [event["validation"] for event in read_log(tmp_path / "mini_adapter") if "validation" in event]
+    assert len(scores) == 1 and "bicubic LQ, steps 1" in scores[0]

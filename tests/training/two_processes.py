@@ -1,0 +1,77 @@
+"""Trains a toy stage as one of several processes: `torchrun --nproc_per_node 2 two_processes.py MODE PACKED OUTPUT`.
+
+MODE is `copies` (every process holds the model) or `shards` (FSDP2). accelerate shards on GPUs only, so on a CPU its
+state is told to; what it then does is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import toy
+
+from patchvsr.models import mini
+from patchvsr.training import trainer
+from patchvsr.training.build import build_stage
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.degradation import Degradation
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import Samples
+from patchvsr.training.validation import Validator
+
+STAGES = ("codec", "base", "adapter")
+SHARDED = {"codec": "ResidualBlock", "base": "WanTransformerBlock", "adapter": "PatchVSRBlock"}
+
+
+def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
+    return Recipe(
+        stage=stage, name=f"mini_{stage}", output=str(output), num_frames=5, sizes="64", canvas_min=64, canvas_max=128,
+        lora_rank=2, warmup_steps=0, weight_decay=0.0, checkpoint_every=2, log_every=1, workers=0, precision="fp32",
+        steps=2, validation_frames=5, validation_side=128, validation_steps="1",
+        degradation=Degradation(clean_share=1.0), **settings,
+    ).check()  # fmt: skip
+
+
+def build(chosen: Recipe) -> Any:
+    mini.new_codec = toy.codec
+    mini.new_base = lambda codec: toy.base()  # type: ignore[assignment]
+    mini.new_prompt = lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))  # type: ignore[assignment]
+    return build_stage(chosen)
+
+
+def shard(stage: str) -> None:
+    def sharding(**options: Any) -> Accelerator:
+        accelerator = Accelerator(**options)
+        AcceleratorState._shared_state["distributed_type"] = DistributedType.FSDP
+        AcceleratorState._shared_state["fsdp_plugin"] = FullyShardedDataParallelPlugin(
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=[SHARDED[stage]],
+            cpu_ram_efficient_loading=False,
+        )  # fmt: skip
+        return accelerator
+
+    trainer.Accelerator = sharding  # type: ignore[assignment]
+
+
+def main(mode: str, packed: str, output: str) -> None:
+    source = ClipSource(Path(packed))
+    for name in STAGES:
+        if mode == "shards":
+            shard(name)
+        chosen = recipe(name, Path(output), batch_size=2)
+        stage = build(chosen)
+        validator = Validator(chosen, source) if name == "adapter" else None
+        samples = Samples(stage.make_sample, source, chosen)
+        list(trainer.train(chosen, stage, samples, data_digest=source.digest, validator=validator))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
