@@ -227,7 +227,9 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
     settings = json.loads((folder / (ADAPTER_CONFIG if is_adapter(folder) else PIPELINE_INDEX)).read_text())
     settings.update(settings.pop("pipeline", {}))
-    rows = [(name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)]
+    rows = [
+        (name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)
+    ]
     # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
     for name, part in {"adapter": folder, "transformer": folder / "transformer", "codec": folder / "codec"}.items():
         size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
