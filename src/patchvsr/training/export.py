@@ -55,7 +55,7 @@ def write_model(
 ) -> None:
     """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
 
-    `codec` is a `MiniAutoencoder` or a `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights. On any
+    `codec` is a `MiniAutoencoder` or `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights. On any
     other base, named as users will find it, only what they lack is written: adapter, LoRA, and the codec where its
     parameters are trainable. Weights are written in bfloat16, and the modules given are left so. `settings` go to
     `PatchVSRPipeline`. Raises OutputError where the folder exists, and ModelError where weights of the base were
