@@ -87,5 +87,6 @@ class WanCodec(AutoencoderKLWan):
         factor = self.spatial_factor
         if num_frames % TEMPORAL_FACTOR != 1 or height % factor or width % factor:
             raise ValueError(
-                f"got {num_frames} frames of {width}x{height}; needed: 4k+1 frames, sides that are multiples of {factor}"
+                f"got {num_frames} frames of {width}x{height}; "
+                f"needed: 4k+1 frames, sides that are multiples of {factor}"
             )

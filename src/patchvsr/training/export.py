@@ -45,7 +45,7 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
 
 def write_model(
     transformer: PatchVSRTransformer3DModel,
-    codec: nn.Module,
+    codec: Any,
     folder: Path,
     *,
     base: str,
@@ -55,22 +55,25 @@ def write_model(
 ) -> None:
     """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
 
-    A mini becomes a whole pipeline, LoRA folded into its weights. On any other base, named as users will find it, only
-    what they lack is written: adapter, LoRA, and the codec where its parameters are trainable. Weights are written in
-    bfloat16, and the modules given are left so. `settings` go to `PatchVSRPipeline`. Raises OutputError where the
-    folder exists, and ModelError where weights of the base were trained, which an adapter does not hold.
+    `codec` is a `MiniAutoencoder` or `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights. On any
+    other base, named as users will find it, only what they lack is written: adapter, LoRA, and the codec where its
+    parameters are trainable. Weights are written in bfloat16, and the modules given are left so. `settings` go to
+    `PatchVSRPipeline`. Raises OutputError where the folder exists, and ModelError where weights of the base were
+    trained, which an adapter does not hold.
     """
     folder = Path(folder)
     _check_new(folder)
     known = find_base(base)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    settings = {"patch_px": known.patch_px, "patch_frames": known.patch_frames} | settings
-    settings["num_inference_steps"] = num_inference_steps
+    settings = {
+        "patch_px": known.patch_px,
+        "patch_frames": known.patch_frames,
+        "num_inference_steps": num_inference_steps,
+    } | settings
     write = _write_pipeline if known is MINI else _write_adapter
     write(transformer, codec, partial, known, settings)
-    card = model_card(folder.name, known, provenance, num_inference_steps=num_inference_steps)
-    (partial / "README.md").write_text(card)
+    (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
     (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     partial.rename(folder)
 
@@ -81,7 +84,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _write_pipeline(
-    transformer: PatchVSRTransformer3DModel, codec: nn.Module, folder: Path, _: Base, settings: dict[str, Any]
+    transformer: PatchVSRTransformer3DModel, codec: Any, folder: Path, _: Base, settings: dict[str, Any]
 ) -> None:
     if getattr(transformer, "peft_config", None):
         transformer.fuse_lora()

@@ -15,22 +15,21 @@ RECIPE_COLUMNS = {
     "num_frames": "frames",
     "size": "size, px",
     "learning_rate": "learning rate",
-    "lora_rank": "LoRA rank",
 }
 
 
-def model_card(name: str, base: Base, provenance: Mapping[str, Any], *, num_inference_steps: int) -> str:
+def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """The text of the card, with the YAML head that the Hub reads.
 
     `name` is the model's folder, `base` what it was trained on, `provenance` what `provenance.json` holds, and
-    `num_inference_steps` the model's default.
+    `settings` those of its `PatchVSRPipeline`.
     """
     sections = (
         _head(base),
-        f"# {name}\n\n{_what(base, num_inference_steps)}",
+        f"# {name}\n\n{_what(base, settings)}",
         f"## Use\n\n{_use(name)}",
         f"## Training\n\n{_training(provenance)}",
-        f"## Validation\n\n{_validation(provenance.get('validation'))}",
+        f"## Validation\n\n{_validation(provenance['validation'])}",
         f"## Limits\n\n{_limits(base)}",
         f"## Licence\n\n{_licence(base)}",
     )
@@ -38,27 +37,27 @@ def model_card(name: str, base: Base, provenance: Mapping[str, Any], *, num_infe
 
 
 def _head(base: Base) -> str:
-    relation = {"base_model": base.repository, "base_model_relation": "adapter"} if base.repository else {}
     data = ModelCardData(
         license="apache-2.0",
         library_name="diffusers",
         pipeline_tag="video-to-video",
         tags=["video-super-resolution", "patchvsr", *([] if base is MINI else ["adapter"])],
-        **relation,
+        base_model=base.repository,
+        base_model_relation="adapter" if base.repository else None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _what(base: Base, num_inference_steps: int) -> str:
+def _what(base: Base, settings: Mapping[str, Any]) -> str:
     what = (
-        "A complete PatchVSR model: a small video diffusion transformer with its dual-branch adapter, and an autoencoder."
+        "A complete PatchVSR model: a small video diffusion transformer with its dual-branch adapter and autoencoder."
         if base is MINI
         else f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
     )
+    side, steps = settings["patch_px"], settings["num_inference_steps"]
     return (
-        f"{what} It enlarges video patch by patch, in patches of {base.patch_px}x{base.patch_px} pixels, at any output "
-        f"size (after Du et al., CVPR 2025, arXiv 2509.26025). It runs {num_inference_steps} denoising steps unless told "
-        "otherwise."
+        f"{what} It enlarges video to any size, in patches of {side}x{side} pixels (after Du et al., CVPR 2025, arXiv "
+        f"2509.26025). Denoising steps, unless told otherwise: {steps}."
     )
 
 
@@ -77,7 +76,7 @@ def _training(provenance: Mapping[str, Any]) -> str:
     stages: Mapping[str, Any] = provenance["stages"]
     columns = [key for key in RECIPE_COLUMNS if any(key in stage["recipe"] for stage in stages.values())]
     rows = [
-        [name, stage["steps"], stage["minutes"], *(stage["recipe"].get(key) for key in columns)]
+        [name, stage["steps"], stage["minutes"], *(stage["recipe"].get(key, "") for key in columns)]
         for name, stage in stages.items()
     ]
     head = ["stage", "steps", "minutes", *(RECIPE_COLUMNS[key] for key in columns)]
@@ -91,20 +90,20 @@ def _validation(scores: Mapping[str, Mapping[str, float]] | None) -> str:
     if not scores:
         return "None was recorded."
     metrics = list(dict.fromkeys(metric for row in scores.values() for metric in row))
-    rows = [[method, *(row.get(metric) for metric in metrics)] for method, row in scores.items()]
+    rows = [[method, *(_score(row.get(metric)) for metric in metrics)] for method, row in scores.items()]
     return _table(["", *metrics], rows)
 
 
 def _limits(base: Base) -> str:
     size = (
-        "It is small, made to run on a CPU; larger bases know more of what the world looks like."
+        "It is small, made to run on a CPU."
         if base is MINI
-        else "It does nothing without its base, which is fetched on first use."
+        else "Its base is not in here: it is loaded at every start."
     )
     return (
         "- It invents plausible detail: not for evidence, medicine or measurement.\n"
         "- It was trained on synthetic degradations, see `provenance.json`; footage degraded otherwise may gain less.\n"
-        "- Beyond the numbers above, if any, nothing was measured.\n"
+        "- The table above, if there is one, is all that this card knows of its quality.\n"
         f"- {size}"
     )
 
@@ -121,11 +120,11 @@ def _base_link(base: Base) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    lines = [head, ["---"] * len(head), *([str(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: Any) -> str:
+def _score(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if value == int(value) else f"{value:#.4g}"

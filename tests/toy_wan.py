@@ -1,0 +1,79 @@
+"""Toy Wan bases in diffusers' format, and a Hub cache as huggingface_hub lays it out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import toy
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+from patchvsr.models.wan_codec import WanCodec
+
+WAN21 = dict(
+    base_dim=4,
+    z_dim=toy.LATENT_CHANNELS,
+    dim_mult=[1, 1, 1, 1],
+    num_res_blocks=1,
+    temperal_downsample=[False, True, True],
+    latents_mean=[0.1, 0.2, -0.3, 0.0],
+    latents_std=[1.0, 2.0, 0.5, 1.5],
+)
+WAN22 = WAN21 | dict(is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_spatial=16)
+FLAVOURS = {"wan2.1": WAN21, "wan2.2": WAN22}
+BASE = "owner/toy-base"
+
+
+def vae(flavour: str = "wan2.1") -> AutoencoderKLWan:
+    torch.manual_seed(0)
+    return toy.randomised(AutoencoderKLWan(**FLAVOURS[flavour]), std=0.03).eval()
+
+
+def codec(flavour: str = "wan2.1") -> WanCodec:
+    model = WanCodec(**FLAVOURS[flavour]).eval()
+    model.load_state_dict(vae(flavour).state_dict())
+    return model
+
+
+def save_base(folder: Path, flavour: str = "wan2.1", **sizes: Any) -> Path:
+    """Transformer and autoencoder, saved by diffusers' own classes."""
+    toy.base(**sizes).save_pretrained(folder / "transformer")
+    vae(flavour).save_pretrained(folder / "vae")
+    return folder
+
+
+def save_text_encoder(folder: Path) -> Path:
+    """A tokenizer of single words and a UMT5 of a few kilobytes, its embedding stored once as in Wan's files."""
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+    words = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", "sharp", "clean", "video"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder / "tokenizer")
+
+    torch.manual_seed(0)
+    config = UMT5Config(vocab_size=len(words), d_model=toy.TEXT_DIM, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    UMT5EncoderModel(config).bfloat16().save_pretrained(folder / "text_encoder")
+    stored = load_file(folder / "text_encoder" / "model.safetensors")
+    assert "encoder.embed_tokens.weight" not in stored
+    settings = json.loads((folder / "text_encoder" / "config.json").read_text())
+    settings["tie_word_embeddings"] = False  # as Wan's config says
+    (folder / "text_encoder" / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def put_into_cache(cache: Path, repository: str, folder: Path) -> None:
+    """As if `repository` had been downloaded."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
