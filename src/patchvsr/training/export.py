@@ -15,12 +15,14 @@ from patchvsr import __version__
 from patchvsr.errors import ModelError, OutputError
 from patchvsr.models.bases import MINI, Base, find_base
 from patchvsr.models.checkpoint import save_adapter
+from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.training.build import trained_modules
+from patchvsr.training.checkpoint import checkpoints, last_checkpoint, read_state
+from patchvsr.training.logs import read_log
 from patchvsr.training.model_card import model_card
-from patchvsr.training.recipes import RECIPES, Recipe
-from patchvsr.training.stages import trained_modules
-from patchvsr.training.trainer import STATE
+from patchvsr.training.recipes import STAGES, Recipe
 
 MAX_SHARD_SIZE = "15MB"  # hosts of source code refuse large files
 
@@ -37,9 +39,12 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
         transformer,
         codec,
         output,
-        base=MINI.name,
+        base=recipe.base,
         provenance=_provenance(recipe, validation),
         num_inference_steps=num_inference_steps,
+        patch_px=max(recipe.size_choices),
+        patch_frames=recipe.num_frames,
+        noise_timestep=recipe.min_noise_timestep,
     )
 
 
@@ -114,28 +119,32 @@ def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def _provenance(last: Recipe, validation: Path | None) -> dict[str, object]:
-    """What the weights were made from: every stage's recipe, steps, time and data, read from its run."""
+def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
+    """What the weights were made from: every stage's recipe, steps, time and data, and the model they went on from."""
     stages = {}
-    for name in RECIPES:
-        run = Path(last.output) / name
-        if (run / "checkpoint" / STATE).exists():
-            state = json.loads((run / "checkpoint" / STATE).read_text())
-            stages[name] = {
-                "steps": state["step"],
-                "minutes": round(_seconds(run / "log.jsonl") / 60, 1),
-                "recipe": state["recipe"],
-            }
-    data = json.loads((Path(last.output) / last.name / "checkpoint" / STATE).read_text())["data"]
-    scores = json.loads(validation.read_text())["mean"] if validation else None
-    return {"patchvsr": __version__, "data_sha256": data, "stages": stages, "validation": scores}
+    for stage in STAGES[: STAGES.index(last.stage) + 1]:
+        run = last.run_of(stage)
+        if checkpoints(run):
+            state = read_state(last_checkpoint(run))
+            minutes = round(_seconds(read_log(run)) / 60, 1)
+            stages[run.name] = {"steps": state["step"], "minutes": minutes, "recipe": state["recipe"]}
+    provenance: dict[str, Any] = {
+        "patchvsr": __version__,
+        "data_sha256": read_state(last_checkpoint(last.run))["data"],
+        "stages": stages,
+        "validation": json.loads(validation.read_text())["mean"] if validation else None,
+    }
+    before = Path(resolve_model(last.init)) / "provenance.json" if last.init else None
+    if before and before.is_file():
+        provenance["went_on_from"] = json.loads(before.read_text())
+    return provenance
 
 
-def _seconds(log: Path) -> float:
-    """Training time, from the log's lines: each covers the steps since the one before."""
+def _seconds(events: list[dict[str, Any]]) -> float:
+    """Training time: each event covers the steps since the one before."""
     seconds, last_step = 0.0, 0
-    for line in log.read_text().splitlines():
-        event = json.loads(line)
-        seconds += event["seconds_per_step"] * max(0, event["step"] - last_step)
-        last_step = event["step"]
+    for event in events:
+        if "seconds_per_step" in event:
+            seconds += event["seconds_per_step"] * (event["step"] - last_step)
+            last_step = event["step"]
     return seconds

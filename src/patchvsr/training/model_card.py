@@ -13,7 +13,7 @@ from patchvsr.models.registry import BUNDLED
 RECIPE_COLUMNS = {
     "batch_size": "batch",
     "num_frames": "frames",
-    "size": "size, px",
+    "sizes": "patch, px",
     "learning_rate": "learning rate",
 }
 
@@ -80,9 +80,12 @@ def _training(provenance: Mapping[str, Any]) -> str:
         for name, stage in stages.items()
     ]
     head = ["stage", "steps", "minutes", *(RECIPE_COLUMNS[key] for key in columns)]
+    before = (
+        "" if "went_on_from" not in provenance else " It went on from an earlier model, told there too."
+    )
     return (
         f"{_table(head, rows)}\n\nEvery setting is in `provenance.json`. Made with PatchVSR {provenance['patchvsr']}; "
-        f"digest of the training data (SHA-256): `{provenance['data_sha256']}`."
+        f"digest of the training data (SHA-256): `{provenance['data_sha256']}`.{before}"
     )
 
 
