@@ -327,9 +327,7 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
     """Gradients accumulate to those of the whole batch, up to rounding."""
     gradients = []
     for parts in (1, 2):
-        chosen = recipe(
-            "codec", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
-        )
+        chosen = recipe("codec", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1)
         stage = build_stage(chosen)
         (event,) = run(chosen, stage, source)
         gradients.append(event.gradient_norm)
@@ -386,7 +384,5 @@ def test_few_step_objectives_train_and_resume(
         assert objective in events[-1].losses and all(math.isfinite(v) for v in events[-1].losses.values())
         ended.append(weights(stage))
     assert same(*ended)
-    changed = {
-        key for key in trained("distill", runs["distill"][0]) if not torch.equal(ended[0][key], runs["distill"][0][key])
-    }
+    changed = {key for key in trained("distill", runs["distill"][0]) if not torch.equal(ended[0][key], runs["distill"][0][key])}
     assert changed == trained("distill", runs["distill"][0])
