@@ -296,11 +296,12 @@ def train_command(
     minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
 ) -> None:
     """Train one stage, or continue where it stopped."""
+    from patchvsr.cli_training import show_training
     from patchvsr.training.recipes import resolve
     from patchvsr.training.run import run_recipe
 
-    for event in run_recipe(resolve(recipe, _pairs(overrides, "--set")), minutes=minutes):
-        console.print(event)
+    chosen = resolve(recipe, _pairs(overrides, "--set"))
+    show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
 
 
 @app.command("cache")

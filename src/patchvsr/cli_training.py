@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ DIGITS = {"ssim_y": 4}
 
 
 def show_training(events: Iterable[TrainEvent | ValidationEvent], steps: int, console: Console) -> None:
-    """Shows the events of a run of `steps` steps as they come."""
+    """Shows the events of a run of `steps` steps as they come; of several processes, the first one does."""
     from patchvsr.training.trainer import ValidationEvent
 
+    if os.environ.get("RANK", "0") != "0":
+        console = Console(quiet=True)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from patchvsr.evaluation.metrics import VideoMetrics
 from patchvsr.evaluation.seams import seam_score
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.distillation import DistillStage
-from patchvsr.training.logs import picture_folder
+from patchvsr.training.logs import picture_folder, read_log
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import Samples
 from patchvsr.training.stages import BaseStage, CodecStage, Stage
+from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
 from patchvsr.training.validation import Validator
 
 FRAMES, SIDE = 5, 96
@@ -185,6 +188,28 @@ def test_training_is_not_disturbed(source: ClipSource, tmp_path: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in stage.state_dict().items())
     assert all(parameter.grad is None for parameter in stage.parameters())
     assert seen and not any(seen)
+
+
+def test_a_validated_run_takes_the_same_steps(source: ClipSource, tmp_path: Path) -> None:
+    settings = dict(steps=4, batch_size=2, log_every=2, validation_every=3, workers=0, ema_decay=0.5)
+    weights, events = {}, {}
+    for name in ("with", "without"):
+        chosen = recipe(tmp_path / name, "codec", **settings)
+        stage = CodecStage(chosen, toy.codec())
+        events[name] = list(
+            train(
+                chosen, stage, Samples(stage.make_sample, source, chosen), data_digest=source.digest,
+                validator=Validator(chosen, source) if name == "with" else None,
+            )
+        )  # fmt: skip
+        weights[name] = stage.state_dict()
+    assert all(torch.equal(value, weights["without"][name]) for name, value in weights["with"].items())
+    assert [(type(event), event.step) for event in events["with"]] == [
+        (TrainEvent, 2), (ValidationEvent, 3), (TrainEvent, 4), (ValidationEvent, 4),
+    ]  # fmt: skip
+    assert read_log(tmp_path / "with" / "toy_codec") == [asdict(event) for event in events["with"]]
+    # The last one is of the averaged weights, with which the run ends.
+    assert Validator(chosen, source).run(stage, 5) == events["with"][-1].validation
 
 
 def test_modes_are_restored_after_an_error(source: ClipSource, tmp_path: Path) -> None:
