@@ -113,6 +113,37 @@ def test_bad_input_gives_one_clear_line(bad_inputs, model, monkeypatch, name):
     assert {file: file.read_bytes() for file in bad_inputs.iterdir()} == before
 
 
+def test_degrade_makes_a_set_and_checks_it(tmp_path):
+    (tmp_path / "hq").mkdir()
+    make_video(tmp_path / "hq" / "a clip.mp4", count=4)
+    made = patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "-s", 2, "--frames", 3, "--strength", 0.5)
+    assert made.returncode == 0 and "1 clips, 3 frames" in made.stderr, made.stderr
+    assert json.loads((tmp_path / "lq" / "lq_set.json").read_text())["settings"]["strength"] == 0.5
+    assert patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "--check").returncode == 0
+
+
+BAD_SETS = {
+    "not a video": (["texts", "lq"], "text.mp4"),
+    "preset": (["hq", "lq", "--preset", "worse"], "unknown preset 'worse': choose one of bicubic, realbasicvsr"),
+    "no set": (["hq", "empty", "--check"], "no readable lq_set.json"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SETS)
+def test_bad_sets_give_one_clear_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("hq", "empty", "texts"):
+        Path(folder).mkdir()
+    make_video(Path("hq/good.mp4"), count=2)
+    make_video(Path("texts/good.mp4"), count=2)
+    Path("texts/text.mp4").write_text("this is no video")
+    words, message = BAD_SETS[name]
+    done = patchvsr("degrade", *words)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "hq", "texts"]
+
+
 def test_info_of_a_file_and_of_a_model(tmp_path, model):
     clip = make_video(tmp_path / "clip.mkv", count=3, audio=True)
     about_clip, about_model = patchvsr("info", clip), patchvsr("info", model)

@@ -272,6 +272,7 @@ def degrade_command(
     check: Annotated[bool, typer.Option("--check", help="Compare an existing OUT with its record.")] = False,
 ) -> None:
     """Make a fixed set of low-quality clips for evaluation, known by hash."""
+    from patchvsr.allocator import keep_freed_memory
     from patchvsr.evaluation.lq_set import check_lq_set, write_lq_set
     from patchvsr.training.degradation import PRESETS
 
@@ -281,6 +282,7 @@ def degrade_command(
         return
     if preset not in PRESETS:
         raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    keep_freed_memory()
     settings = dataclasses.replace(PRESETS[preset], strength=strength)
     made = write_lq_set(hq_folder, output, scale, settings=settings, seed=seed, max_frames=frames)
     console.print(f"{output}: {len(made.clips)} clips, {sum(clip.lq.frames for clip in made.clips)} frames")

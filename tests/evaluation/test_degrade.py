@@ -11,6 +11,7 @@ from torch import Tensor
 from patchvsr.errors import InputError, OutputError
 from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce, pixel_digest, write_lq
 from patchvsr.evaluation.lossless import LosslessWriter, read_frames
+from patchvsr.training.degradation import REALBASICVSR
 
 TIMES = [Fraction(0), Fraction(1, 25), Fraction(3, 25)]  # the second frame stays twice as long
 
@@ -75,6 +76,30 @@ def test_write_lq_can_stop_early_and_never_overwrites(hq_path: Path, tmp_path: P
     assert len(list(read_frames(lq_path))) == 2
     with pytest.raises(OutputError, match="exists"):
         write_lq(hq_path, lq_path, 2)
+
+
+def test_write_lq_degrades_by_name_and_seed(clip: Tensor, hq_path: Path, tmp_path: Path):
+    """The same clip elsewhere gets the same damage; another name or seed another one."""
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere" / "hq.mkv"
+    renamed = tmp_path / "other.mkv"
+    for path in (copy, renamed):
+        path.write_bytes(hq_path.read_bytes())
+    sources = {"first": (hq_path, 0), "copy": (copy, 0), "renamed": (renamed, 0), "seed": (hq_path, 1)}
+    records = {
+        name: write_lq(path, tmp_path / f"lq_{name}.mkv", 4, settings=REALBASICVSR, seed=seed)
+        for name, (path, seed) in sources.items()
+    }
+    assert records["first"] == records["copy"]
+    assert len({record.sha256 for record in records.values()}) == 3
+    frames, times = zip(*read_frames(tmp_path / "lq_first.mkv"), strict=True)
+    assert torch.stack(frames).shape == (3, 3, 12, 15) and list(times) == TIMES
+    assert not torch.equal(torch.stack(frames), bicubic_reduce(clip[..., :48, :60], 4))
+
+
+def test_write_lq_refuses_what_is_smaller_than_the_scale(hq_path: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="62x50 is too small to be reduced by 51"):
+        write_lq(hq_path, tmp_path / "lq.mkv", 51)
 
 
 def test_unreadable_files_are_named(tmp_path: Path):

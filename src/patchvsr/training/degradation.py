@@ -112,7 +112,8 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
     - below 4 what is done to a pixel (blur, noise, compression) is scaled by scale / 4, because less of it is
       averaged away by the reduction to come; resize factors and cutoffs are raised to the power log4(scale), so that
       at scale 1 nothing is resized and at 2 half as many octaves as at 4.
-    Other differences: all resizes are antialiased, Poisson noise is drawn from its Gaussian limit (256 photons for
+    Other differences: no step works below half the size wanted (the published one can, at a fifth of it: then noise is
+    all that is left), all resizes are antialiased, Poisson noise is drawn from its Gaussian limit (256 photons for
     white), and frames keep one size throughout the clip.
 
     Raises:
@@ -140,11 +141,11 @@ class _Chain:
 
     def run(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
         # 1. first pass
-        clip = self._noise(self._resize(self._blur(clip, _FIRST), _FIRST), _FIRST)
+        clip = self._noise(self._resize(self._blur(clip, _FIRST), size, _FIRST), _FIRST)
         clip = _to_clip(self._video(self._jpeg(_to_frames(clip))))
 
         # 2. second pass; its codec works before or after the reduction to the final size
-        clip = self._noise(self._resize(self._blur(clip, _SECOND), _SECOND), _SECOND)
+        clip = self._noise(self._resize(self._blur(clip, _SECOND), size, _SECOND), _SECOND)
         frames = self._jpeg(_to_frames(clip))
         if self.draw.chance(0.5):
             return _on_8_bits(self._finish(_to_clip(self._video(frames)), size))
@@ -158,11 +159,11 @@ class _Chain:
         size = self.strength / self.settings.strength  # kernels grow with the scale, not with the dial
         return blur(clip, random_kernels(self.draw, sigma, size=size, power=self.power))
 
-    def _resize(self, clip: Tensor, which: _Pass) -> Tensor:
+    def _resize(self, clip: Tensor, wanted: tuple[int, int], which: _Pass) -> Tensor:
         low, high = which.resize_factors
         mode = self.draw.choice(which.resize_chances)
         published = {"up": self.draw.uniform(1, high), "down": self.draw.uniform(low, 1), "keep": 1.0}[mode]
-        factor = published**self.power
+        factor = max(published**self.power, wanted[0] / clip.shape[-2] / 2)
         height, width = (max(1, round(side * factor)) for side in clip.shape[-2:])
         return self._any_resize(clip, (height, width))
 
