@@ -1,4 +1,4 @@
-"""Training clips: footage and photos decoded once into a packed folder, then cut by random access.
+"""Training clips, cut by random access from packed footage (see `packing`).
 
 Photos become clips through smooth random camera moves, because there are many more good photos than good videos.
 Every draw comes from a generator that the caller seeds by position, so a resumed run sees the same clips.
@@ -7,156 +7,161 @@ Every draw comes from a generator that the caller seeds by position, so a resume
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from math import ceil, floor, hypot, pi
 from pathlib import Path
 
-import av
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from patchvsr.errors import InputError
+from patchvsr.training.shards import Index, Shard
 
-logger = logging.getLogger(__name__)
+STRIDE_2_SHARE, TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.25, 0.1, 0.4
 
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-INDEX = "index.json"
-
-
-@dataclass(frozen=True)
-class PackedFile:
-    """One decoded file: `path` is an array (F, H, W, 3) uint8 beside the index; a photo has one frame."""
-
-    path: str
-    source: str
-    sha256: str
-    num_frames: int
-    height: int
-    width: int
-
-
-def pack(data: Path, packed: Path) -> int:
-    """Decodes every video and photo below `data` into `packed`; returns how many files were skipped as unreadable.
-
-    Running it again packs only what is new, so that an interrupted pack is continued by the same command.
-    """
-    packed.mkdir(parents=True, exist_ok=True)
-    skipped, entries = 0, []
-    for source in _media_files(data):
-        name = source.relative_to(data).as_posix().replace("/", "__") + ".npy"
-        try:
-            if not (packed / name).exists():
-                _decode_to(source, packed / name)
-            frames = np.load(packed / name, mmap_mode="r")
-        except (av.FFmpegError, ValueError, OSError) as error:
-            logger.warning("skipped %s: %s", source, error)
-            skipped += 1
-            continue
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        entries.append(PackedFile(name, source.relative_to(data).as_posix(), digest, *frames.shape[:3]))
-    if not entries:
-        raise InputError(f"no readable video or photo below {data}: point the recipe's data at a folder of footage")
-    (packed / INDEX).write_text(json.dumps([asdict(entry) for entry in entries], indent=1))
-    return skipped
-
-
-def _media_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES | PHOTO_SUFFIXES:
-            yield path
-
-
-def _decode_to(source: Path, target: Path) -> None:
-    with av.open(str(source)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    temporary = target.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        np.save(file, np.stack(frames))
-    temporary.rename(target)
+# Root mean square change from frame to frame; a tilt is what the depth of the picture's corner changes by.
+PAN_SPEED_PX, SHAKE_SPEED_PX, SPIN_SPEED, ZOOM_SPEED, TILT_SPEED = 2.0, 0.3, 0.003, 0.003, 0.003
+MAX_TILT = 0.2
+SLOW_PERIODS, SHAKE_PERIODS = (24, 96), (5, 12)  # frames
 
 
 class ClipSource:
-    """Random windows of a packed folder."""
+    """Random windows of a packed folder.
+
+    `entries` are its arrays; `digest` is a function of the footage and its cutting, not of its place. Arrays are
+    mapped for one window at a time, so a source holds no memory and can be pickled to workers.
+    """
 
     def __init__(self, packed: Path, *, photo_share: float = 0.6):
-        if not (packed / INDEX).exists():
-            raise InputError(f"{packed} holds no {INDEX}: pack the data first (patchvsr pack DATA {packed})")
-        entries = [PackedFile(**entry) for entry in json.loads((packed / INDEX).read_text())]
-        self.digest = hashlib.sha256("".join(sorted(entry.sha256 for entry in entries)).encode()).hexdigest()
-        self.entries = entries
+        """Raises InputError: nothing packed there, or by another version."""
+        self.packed = packed
+        self.entries = Index.load(packed).entries
         self.photo_share = photo_share
-        self._arrays = [np.load(packed / entry.path, mmap_mode="r") for entry in entries]
+        parts = sorted(f"{e.sha256} {e.first_frame} {e.num_frames} {e.height} {e.width}" for e in self.entries)
+        self.digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        shapes = np.array([(e.num_frames, e.height, e.width) for e in self.entries])
+        self._lengths, self._heights, self._widths = shapes.T
 
     def window(self, generator: Generator, num_frames: int, height: int, width: int) -> Tensor:
-        """A random clip (F, 3, height, width) in [0, 1] that no resampling has touched, save for camera moves."""
-        fitting = [i for i, e in enumerate(self.entries) if e.height >= height and e.width >= width]
-        videos = [i for i in fitting if self.entries[i].num_frames >= num_frames]
-        photos = [i for i in fitting if self.entries[i].num_frames == 1]
-        if not videos and not photos:
+        """A random clip (F, 3, height, width) in [0, 1] that no resampling has touched, save for camera moves.
+
+        Every frame of footage is equally likely to be seen. Raises InputError: no file is large or long enough.
+        """
+        entry = self._choose(generator, num_frames, height, width)
+        array = np.load(self.packed / entry.path, mmap_mode="r")
+        transposed = _chance(generator, TRANSPOSED_SHARE) and entry.height >= width and entry.width >= height
+        size = (width, height) if transposed else (height, width)
+        if entry.num_frames == 1:
+            frames = _camera_move(array[0], generator, num_frames, *size)
+        else:
+            frames = _cut_video(array, generator, num_frames, *size)
+        if transposed:
+            frames = frames.swapaxes(1, 2)
+        if _chance(generator, 0.5):
+            frames = frames[:, :, ::-1]
+        # (F, H, W, 3) uint8 -> (F, 3, H, W) float; everything before was a view.
+        return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().div_(255)
+
+    def _choose(self, generator: Generator, num_frames: int, height: int, width: int) -> Shard:
+        fitting = (self._heights >= height) & (self._widths >= width)
+        photos = np.flatnonzero(fitting & (self._lengths == 1))
+        videos = np.flatnonzero(fitting & (self._lengths > 1) & (self._lengths >= num_frames))
+        if not len(photos) and not len(videos):
             raise InputError(f"no packed file holds {num_frames} frames of {width}x{height}: use smaller clips")
-        use_photo = bool(photos) and (not videos or _uniform(generator) < self.photo_share)
-        chosen = photos if use_photo else videos
-        array = self._arrays[chosen[_below(generator, len(chosen))]]
-        cut = _camera_move if use_photo else _cut_video
-        clip = cut(array, generator, num_frames, height, width)
-        return clip.flip(-1) if _uniform(generator) < 0.5 else clip
+        if len(photos) and (not len(videos) or _chance(generator, self.photo_share)):
+            return self.entries[photos[_below(generator, len(photos))]]
+        ends = self._lengths[videos].cumsum()
+        return self.entries[videos[ends.searchsorted(_below(generator, int(ends[-1])), side="right")]]
 
 
-def _cut_video(array: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> Tensor:
+def _cut_video(array: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
     available, full_height, full_width = array.shape[:3]
-    stride = 2 if available >= 2 * num_frames and _uniform(generator) < 0.25 else 1
+    stride = 2 if available >= 2 * num_frames and _chance(generator, STRIDE_2_SHARE) else 1
     start = _below(generator, available - stride * (num_frames - 1))
     top, left = _below(generator, full_height - height + 1), _below(generator, full_width - width + 1)
     frames = array[start : start + stride * (num_frames - 1) + 1 : stride, top : top + height, left : left + width]
-    return _to_clip(frames)
+    return frames[::-1] if _chance(generator, 0.5) else frames
 
 
-def _camera_move(array: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> Tensor:
-    """Pan, zoom and rotation with constant speed over one photo; sampled bicubically."""
-    full_height, full_width = array.shape[1:3]
-    margin = 4 * num_frames
-    top = _below(generator, full_height - height + 1)
-    left = _below(generator, full_width - width + 1)
-    y0, y1 = max(0, top - margin), min(full_height, top + height + margin)
-    x0, x1 = max(0, left - margin), min(full_width, left + width + margin)
-    photo = _to_clip(array[:, y0:y1, x0:x1])
-
-    pan = torch.randn(2, generator=generator) * 1.5  # pixels a frame
-    spin = torch.randn((), generator=generator) * 0.003  # radians a frame
-    zoom = torch.randn((), generator=generator) * 0.003
-    if _uniform(generator) < 0.4:  # whole-pixel pans keep the photo's own sharpness
-        pan, spin, zoom = pan.round(), spin * 0, zoom * 0
-    time = torch.arange(num_frames, dtype=torch.float32) - (num_frames - 1) / 2
-    ys = torch.arange(height, dtype=torch.float32) - (height - 1) / 2
-    xs = torch.arange(width, dtype=torch.float32) - (width - 1) / 2
-    scale, angle = (1 + zoom * time).view(-1, 1, 1), (spin * time).view(-1, 1, 1)
-    centre_y = (top - y0) + (height - 1) / 2 + (pan[0] * time).round(decimals=3).view(-1, 1, 1)
-    centre_x = (left - x0) + (width - 1) / 2 + (pan[1] * time).round(decimals=3).view(-1, 1, 1)
-    grid_y = centre_y + scale * (angle.cos() * ys.view(1, -1, 1) + angle.sin() * xs.view(1, 1, -1))
-    grid_x = centre_x + scale * (angle.cos() * xs.view(1, 1, -1) - angle.sin() * ys.view(1, -1, 1))
-    grid = torch.stack([2 * grid_x / max(1, x1 - x0 - 1) - 1, 2 * grid_y / max(1, y1 - y0 - 1) - 1], dim=-1)
-    # Drawn clips are kept inside by reflection: a black border would be learned as content.
-    moved = F.grid_sample(
-        photo.expand(num_frames, -1, -1, -1),
-        grid,
-        mode="bicubic",
-        padding_mode="reflection",
-        align_corners=True,
-    )
-    return moved.clamp(0, 1)
+# --- camera moves -------------------------------------------------------------------------------------------
 
 
-def _to_clip(frames: np.ndarray) -> Tensor:  # (F, H, W, 3) uint8 -> (F, 3, H, W) float
-    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float().div_(255)
+def _camera_move(photo: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
+    """(F, height, width, 3): the photo (H, W, 3) under a moving camera, sampled bicubically."""
+    moves = _moves(generator, num_frames, height, width)
+    middle = np.array([width - 1, height - 1]) / 2
+    corners = np.array([[x, y, 1] for x in (-middle[0], middle[0]) for y in (-middle[1], middle[1])]).T
+    seen = moves @ corners  # (F, 3, 4)
+    seen = seen[:, :2] / seen[:, 2:]
+    low, high = seen.min(axis=(0, 2)), seen.max(axis=(0, 2))  # x, y, from the middle of the window
+
+    # Whole pixels again, so that moves by whole pixels stay exact.
+    places = [
+        _place(generator, size, *reach)
+        for size, *reach in zip(photo.shape[1::-1], low + middle, high + middle, strict=True)
+    ]
+    centre = middle + places
+    start = np.maximum(0, np.floor(centre + low) - 3).astype(int)  # with what bicubic sampling reaches
+    end = np.ceil(centre + high).astype(int) + 4
+    part = np.ascontiguousarray(photo[start[1] : end[1], start[0] : end[0]])
+
+    cv2.setNumThreads(1)  # workers are processes; threads of OpenCV's own would not survive a fork
+    frames = np.empty((num_frames, height, width, 3), np.uint8)
+    for frame, move in zip(frames, _shift(centre - start) @ moves @ _shift(-middle), strict=True):
+        # Where the photo ends it is reflected: a black border would be learned as content.
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        cv2.warpPerspective(part, move, (width, height), frame, flags, cv2.BORDER_REFLECT_101)
+    return frames
 
 
-def _uniform(generator: Generator) -> float:
-    return torch.rand((), generator=generator).item()
+def _moves(generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
+    """(F, 3, 3): homographies from window to photo, around their middles; the identity at the middle of the clip."""
+    pan = _curves(generator, num_frames, 2, PAN_SPEED_PX, SLOW_PERIODS)
+    if _chance(generator, WHOLE_PIXEL_SHARE):  # the photo's own sharpness is kept
+        steps = np.diff(pan, prepend=pan[:, :1]).round().cumsum(axis=1)
+        return _shift((steps - steps[:, num_frames // 2, None]).T)
+    pan += _chance(generator, 0.5) * _curves(generator, num_frames, 2, SHAKE_SPEED_PX, SHAKE_PERIODS)
+    (spin,) = _curves(generator, num_frames, 1, SPIN_SPEED, SLOW_PERIODS)
+    (zoom,) = np.exp(_curves(generator, num_frames, 1, ZOOM_SPEED, SLOW_PERIODS))
+    tilt = MAX_TILT * np.tanh(_curves(generator, num_frames, 2, TILT_SPEED, SLOW_PERIODS) / MAX_TILT)
+    lens = np.zeros((num_frames, 3, 3))
+    lens[:, 0, 0] = lens[:, 1, 1] = zoom * np.cos(spin)
+    lens[:, 1, 0] = zoom * np.sin(spin)
+    lens[:, 0, 1] = -lens[:, 1, 0]
+    lens[:, 2, :2] = tilt.T / (hypot(height, width) / 2)
+    lens[:, 2, 2] = 1
+    return _shift(pan.T) @ lens
+
+
+def _curves(
+    generator: Generator, num_frames: int, count: int, speed: float, periods: tuple[float, float]
+) -> np.ndarray:
+    """(count, F): random smooth curves, sums of two sines, zero at the middle of the clip."""
+    time = np.arange(num_frames) - (num_frames - 1) / 2
+    draw = torch.rand((2, count, 2, 1), generator=generator, dtype=torch.float64).numpy()
+    period = periods[0] * (periods[1] / periods[0]) ** draw[0]
+    phase = 2 * pi * draw[1]
+    strength = torch.randn((count, 2, 1), generator=generator, dtype=torch.float64).numpy()
+    waves = np.sin(2 * pi * time / period + phase) - np.sin(phase)
+    return (speed * period / (2 * pi) * strength * waves).sum(axis=1)
+
+
+def _place(generator: Generator, size: int, low: float, high: float) -> int:
+    """Where in `size` pixels the window goes, which sees pixels `low` to `high`; the middle if it sees more."""
+    first, last = ceil(-low), floor(size - 1 - high)
+    return first + _below(generator, last - first + 1) if first <= last else round((size - 1 - low - high) / 2)
+
+
+def _shift(offsets: np.ndarray) -> np.ndarray:
+    """(..., 2) offsets x, y -> (..., 3, 3) homographies."""
+    matrices = np.broadcast_to(np.eye(3), (*offsets.shape[:-1], 3, 3)).copy()
+    matrices[..., :2, 2] = offsets
+    return matrices
+
+
+def _chance(generator: Generator, share: float) -> bool:
+    return torch.rand((), generator=generator).item() < share
 
 
 def _below(generator: Generator, bound: int) -> int:
