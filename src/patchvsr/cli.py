@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from patchvsr.errors import InputError, OutputError, PatchVSRError, SettingsError
+from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
     from patchvsr.config import UpscaleConfig
