@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import one_shot, write_video
+from footage import one_shot, write_video
 from PIL import Image
 
 from patchvsr.errors import InputError, SettingsError

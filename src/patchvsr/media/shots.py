@@ -86,5 +86,5 @@ def _small_bgr(frame: np.ndarray) -> np.ndarray:
     size = max(1, round(width * factor)), max(1, round(height * factor))
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     if small.dtype == np.uint16:
-        small = (small >> 8).astype(np.uint8)
+        small = np.right_shift(small, 8).astype(np.uint8)
     return cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
