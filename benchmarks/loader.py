@@ -2,8 +2,7 @@
 
 python benchmarks/loader.py runs/packed 5x256x256 17x512x512
 
-A second number is what the processes of a loader must make together: clips a step, over seconds a step. The first
-clips of a size also read the disk; `--warmup` of them are not counted.
+The first clips of a size may wait for the disk; `--warmup` of them are not counted. The folder must hold both kinds.
 """
 
 import argparse
@@ -42,7 +41,9 @@ def main() -> None:
             source = ClipSource(args.packed, photo_share=photo_share)
             times = seconds_per_clip(source, (frames, height, width), args.clips, args.warmup)
             mean = statistics.fmean(times)
-            print(f"| {text} | {kind} | {statistics.median(times) * 1e3:.1f} | {mean * 1e3:.1f} | {frames / mean:.0f} |")
+            print(
+                f"| {text} | {kind} | {statistics.median(times) * 1e3:.1f} | {mean * 1e3:.1f} | {frames / mean:.0f} |"
+            )
 
 
 if __name__ == "__main__":

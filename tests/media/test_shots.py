@@ -44,7 +44,12 @@ def test_finds_hard_cuts_up_to_both_ends_and_single_frames(counts: tuple[int, ..
 def test_finds_cuts_between_similar_shots() -> None:
     picture = scene(0, HEIGHT, WIDTH + 12)
     assert detect_shots(clip((picture[:, 12:], 8), (picture[:, :-12], 8))) == ranges(8, 8)  # a step aside
-    assert detect_shots(clip((scene(0) // 9, 8), (scene(1) // 9, 8))) == ranges(8, 8)  # at night
+
+
+def test_dark_grain_hides_no_cut_and_makes_none() -> None:
+    night, lighter = np.full((HEIGHT, WIDTH, 3), 12.0), np.full((HEIGHT, WIDTH, 3), 26.0)
+    assert detect_shots(clip((night, 16))) == ranges(16)
+    assert detect_shots(clip((night, 8), (lighter, 8))) == ranges(8, 8)
 
 
 def test_motion_is_no_cut() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import one_shot, write_video
+from footage import one_shot, write_video
 from PIL import Image
 
 from patchvsr.errors import InputError, SettingsError
@@ -153,8 +153,7 @@ def test_pictures_are_stored_as_displayed(tmp_path: Path) -> None:
     Image.fromarray(frames[0]).convert("L").save(tmp_path / "photo.jpg", exif=orientation)
     pack(tmp_path, tmp_path / "packed")
     arrays = {
-        name: np.load(tmp_path / "packed" / shard.path)
-        for name, (shard,) in by_source(tmp_path / "packed").items()
+        name: np.load(tmp_path / "packed" / shard.path) for name, (shard,) in by_source(tmp_path / "packed").items()
     }
     assert np.array_equal(arrays["90.mkv"], np.rot90(frames, 1, axes=(1, 2)))
     assert np.array_equal(arrays["180.mkv"], np.rot90(frames, 2, axes=(1, 2)))

@@ -86,7 +86,7 @@ def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int
             if count == 1:
                 shape = frame.shape
                 _write_header(file, (0, *shape))
-            file.write(np.ascontiguousarray(frame))
+            file.write(np.ascontiguousarray(frame).data)
         file.seek(0)
         _write_header(file, (count, *shape))  # as long as the first: numpy leaves room for more frames
     temporary.replace(path)
