@@ -2,8 +2,9 @@
 
 python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_codec ...] [--steps 10]
 
-The workers have a few batches ready when their time starts, so take more steps than that. Samples alone, then steps alone on one batch that lies ready, one after the other in one run; the recipe's own batch,
-sizes and degradation. Needs the stages before each recipe's in `--output`, or `--init mini`.
+Samples alone, then steps alone on one batch that lies ready, one after the other in one run; the recipe's own batch,
+sizes and degradation. The workers have up to four batches ready when their time starts: take more steps.
+Needs the stages before each recipe's in `--output`, or `--init mini`.
 """
 
 import argparse
