@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from patchvsr.errors import SettingsError
+from filelock import FileLock
+
+from patchvsr.errors import OutputError, SettingsError
 from patchvsr.training.build import build_stage
 from patchvsr.training.cache import CachedSamples, write_cache
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
-from patchvsr.training.shards import INDEX
+from patchvsr.training.shards import INDEX, Index
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
 
@@ -51,7 +53,21 @@ def samples_of(recipe: Recipe, stage: Stage) -> Samples:
 
 
 def clip_source(data: Path, packed: Path) -> ClipSource:
-    if not (packed / INDEX).exists():
-        logger.info("packing %s into %s", data, packed)
-        pack(data, packed)
+    """What is packed, or else `data`, packed now; an interrupted pack is completed first.
+
+    Of several processes one packs, the others wait.
+    """
+    if not _is_packed(packed):
+        try:
+            packed.mkdir(parents=True, exist_ok=True)
+            with FileLock(packed / ".lock"):
+                if not _is_packed(packed):
+                    logger.info("packing %s into %s", data, packed)
+                    pack(data, packed)
+        except OSError as error:
+            raise OutputError(f"cannot write into {packed} ({error}): choose another folder") from error
     return ClipSource(packed)
+
+
+def _is_packed(packed: Path) -> bool:
+    return (packed / INDEX).exists() and Index.load(packed).complete
