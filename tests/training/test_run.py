@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import toy
 
 from patchvsr.errors import InputError
 from patchvsr.training import packing, run
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.run import clip_source
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.run import clip_source, samples_of
 from patchvsr.training.shards import Index
+from patchvsr.training.stages import AdapterStage, CodecStage
 
 
 def test_an_interrupted_pack_is_completed_before_training(
@@ -53,3 +58,22 @@ def test_one_of_several_packs(footage: Path, source: ClipSource, tmp_path: Path,
     with ThreadPoolExecutor() as pool:
         sources = list(pool.map(lambda _: clip_source(footage, tmp_path / "packed"), range(3)))
     assert {each.digest for each in sources} == {source.digest} and len(packs) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # 144x160: a canvas of 128 is held, one of 160, which is one draw in two, is not
+        ({"stage": "adapter", "name": "toy_adapter", "canvas_max": 160}, "holds 5 frames of 160x160: use smaller clips"),
+        ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller clips"),
+    ],
+)
+def test_footage_that_is_too_small_is_refused_before_training(
+    settings: dict[str, Any], message: str, source: ClipSource
+) -> None:
+    recipe = Recipe(packed=str(source.packed), **({"sizes": "64", "canvas_min": 128, "canvas_max": 128} | settings))
+    transformer, codec = toy.transformer(), toy.codec()
+    stage = CodecStage(recipe, codec) if recipe.stage == "codec" else AdapterStage(recipe, codec, transformer)
+    with pytest.raises(InputError, match=message):
+        samples_of(recipe, stage)
+    samples_of(replace(recipe, canvas_max=128, sizes="64"), stage)

@@ -48,8 +48,14 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
 
 
 def samples_of(recipe: Recipe, stage: Stage) -> Samples:
-    """The stage's samples from the recipe's footage, packed on first use."""
-    return Samples(stage.make_sample, clip_source(Path(recipe.data), Path(recipe.packed)), recipe)
+    """The stage's samples from the recipe's footage, packed on first use.
+
+    Raises InputError where the footage is too small for the recipe: a worker would say so after hours, and less plainly.
+    """
+    source = clip_source(Path(recipe.data), Path(recipe.packed))
+    largest = max(recipe.size_choices) if recipe.stage == "codec" else recipe.canvas_max
+    source.check_holds(recipe.num_frames, largest, largest)
+    return Samples(stage.make_sample, source, recipe)
 
 
 def clip_source(data: Path, packed: Path) -> ClipSource:
