@@ -34,7 +34,7 @@ def main() -> None:
     _quiet_libraries()
     try:
         app(standalone_mode=True)
-    except PatchVSRError as error:
+    except (PatchVSRError, FloatingPointError) as error:  # the second: what a model made is not a number
         _fail(str(error))
 
 
@@ -303,7 +303,11 @@ def train_command(
     from patchvsr.training.run import run_recipe
 
     chosen = resolve(recipe, _pairs(overrides, "--set"))
-    show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
+    try:
+        show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from the last checkpoint")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command("cache")
