@@ -50,7 +50,7 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
 def samples_of(recipe: Recipe, stage: Stage) -> Samples:
     """The stage's samples from the recipe's footage, packed on first use.
 
-    Raises InputError where the footage is too small for the recipe: a worker would say so after hours, and less plainly.
+    Raises InputError where the footage is too small for the recipe: a worker would say so after hours.
     """
     source = clip_source(Path(recipe.data), Path(recipe.packed))
     largest = max(recipe.size_choices) if recipe.stage == "codec" else recipe.canvas_max
