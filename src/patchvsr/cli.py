@@ -313,7 +313,7 @@ def train_command(
 @app.command("cache")
 def cache_command(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
-    count: Annotated[int, typer.Option(help="Samples to encode.")],
+    count: Annotated[int, typer.Option(min=1, help="Samples to encode.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
 ) -> None:
     """Encode training samples once, for bases with a slow autoencoder; run again to go on."""

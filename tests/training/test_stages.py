@@ -20,13 +20,14 @@ import toy
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from patchvsr.errors import SettingsError
+from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.models import mini
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage, trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import Degradation
+from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe, load_recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.stages import Stage
@@ -169,6 +170,15 @@ def test_trained_modules_are_the_averaged_ones(runs: dict[str, Any], stage: str)
             assert torch.equal(value, runs[stage][1][f"{part}.{name}"]), name
 
 
+@pytest.mark.parametrize("scores", [None, "[]", '{"median": {}}'])
+def test_export_refuses_scores_that_are_none(scores: str | None, runs: dict[str, Any], tmp_path: Path) -> None:
+    if scores:
+        (tmp_path / "quality.json").write_text(scores)
+    with pytest.raises(InputError, match=r"is no quality\.json"):
+        export(recipe("adapter", runs["output"]), tmp_path / "model", validation=tmp_path / "quality.json")
+    assert not (tmp_path / "model").exists()
+
+
 # --- stop and resume ----------------------------------------------------------------------------------------
 
 
@@ -271,6 +281,14 @@ def test_refuses_another_architecture(
         next(run(chosen, build_stage(chosen), source))
     with pytest.raises(SettingsError, match="another architecture"):
         build_stage(recipe("base", tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_in_one_line(source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("codec", tmp_path)
+    chosen.run.mkdir()
+    (chosen.run / "checkpoints").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_codec"):
+        list(run(chosen, build_stage(chosen), source))
 
 
 def test_a_loss_that_is_not_a_number_names_stage_and_step(
