@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import toy
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -249,6 +250,36 @@ def test_a_finished_run_is_loaded_and_not_trained(runs: dict[str, Any], source: 
     stage = build_stage(chosen)
     assert list(run(chosen, stage, source)) == []
     assert same(weights(stage), runs["codec"][1])
+
+
+def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSource, tmp_path: Path) -> None:
+    class Failing:
+        def run(self, stage: Stage, step: int) -> None:
+            raise RuntimeError("out of memory")
+
+    chosen = recipe("codec", tmp_path, validation_every=3)
+    stage = build_stage(chosen)
+    samples = Samples(stage.make_sample, source, chosen)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(train(chosen, stage, samples, data_digest=source.digest, validator=Failing()))  # type: ignore[arg-type]
+    state = stage.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in saved(chosen.run, "weights").items())
+
+
+def test_precision_is_the_recipes_alone(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that of accelerate's settings, which would halve a fp32 run unnoticed."""
+    ended = []
+    for setting in ("no", "bf16"):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", setting)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        chosen = recipe("codec", tmp_path / setting, precision="fp32", steps=2)
+        stage = build_stage(chosen)
+        list(run(chosen, stage, source))
+        ended.append(weights(stage))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert same(*ended)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class TrainingState:
             weights = parameter.detach().clone()
             parameter.copy_(self.average[name])
             self.average[name].copy_(weights)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the model for a while."""
+        self.swap_average()
+        try:
+            yield
+        finally:
+            self.swap_average()
 
     def save(self, run: Path, *, is_main: bool = True) -> None:
         """Every device takes part in gathering the tensors; the main one writes them, and removes old checkpoints.
