@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -371,14 +373,24 @@ def _fail(message: str) -> None:
 
 def _quiet_libraries() -> None:
     """Their progress bars and advice are for developers; ours is the only voice here."""
-    import logging
-    import os
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     logging.getLogger("diffusers").setLevel(logging.ERROR)
+    ours = logging.getLogger("patchvsr")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(_ToConsole())
+    ours.propagate = False
+
+
+class _ToConsole(logging.Handler):
+    """What the library has to say, such as that it packs or skips files, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
+            console.print(record.getMessage())
 
 
 if __name__ == "__main__":

@@ -93,9 +93,15 @@ def training(source: ClipSource, output: Path, **settings: str) -> subprocess.Po
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def test_an_interrupted_training_says_so_and_has_a_checkpoint(source: ClipSource, tmp_path: Path) -> None:
-    with training(source, tmp_path) as process:
-        assert process.stderr is not None and process.stderr.readline().startswith("step 1/1000")
+def test_an_interrupted_training_says_so_and_has_a_checkpoint(
+    footage: Path, source: ClipSource, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed"
+    with training(source, tmp_path, data=str(footage), packed=str(packed)) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(3)]
+        assert lines[0] == f"packing {footage} into {packed}\n"  # which can take an hour
+        assert lines[1].startswith("skipped broken.mp4: ") and lines[2].startswith("step 1/1000")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130  # or a script would take the next stage to be due
