@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-complete
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo train-smoke test lint format setup clean
 
 demo: setup  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
+
+train-smoke: setup  ## every training stage from scratch in minutes, then a clip upscaled with the result
+	rm -rf runs/smoke
+	$(BIN)/python examples/train_smoke.py runs/smoke
 
 test: setup lint  ## linters, type check, tests
 	$(BIN)/python -m pytest

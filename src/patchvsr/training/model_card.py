@@ -80,9 +80,7 @@ def _training(provenance: Mapping[str, Any]) -> str:
         for name, stage in stages.items()
     ]
     head = ["stage", "steps", "minutes", *(RECIPE_COLUMNS[key] for key in columns)]
-    before = (
-        "" if "went_on_from" not in provenance else " It went on from an earlier model, told there too."
-    )
+    before = "" if "went_on_from" not in provenance else " It went on from an earlier model, told there too."
     return (
         f"{_table(head, rows)}\n\nEvery setting is in `provenance.json`. Made with PatchVSR {provenance['patchvsr']}; "
         f"digest of the training data (SHA-256): `{provenance['data_sha256']}`.{before}"

@@ -194,8 +194,8 @@ def _for_wan(base: str, **settings: Any) -> Recipe:
 def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
     common: dict[str, Any] = dict(
         output="runs/smoke", packed="runs/smoke/packed", data="runs/smoke/data", num_frames=5, sizes="64",
-        canvas_min=64, canvas_max=128, warmup_steps=5, ema_decay=0.95, log_every=5, decode_size=64, decode_frames=5,
-        degradation=Degradation(clean_share=1.0),
+        canvas_min=64, canvas_max=128, warmup_steps=5, ema_decay=0.95, log_every=1, checkpoint_every=20,
+        decode_size=64, decode_frames=5, degradation=Degradation(clean_share=1.0),
     )  # fmt: skip
     return replace(recipe, name=recipe.name.replace("mini_", "smoke_"), **(common | settings))
 
@@ -213,7 +213,7 @@ def smoke_adapter() -> Recipe:
 
 
 def smoke_distill() -> Recipe:
-    return _smoke(mini_distill(), steps=30, batch_size=4)
+    return _smoke(mini_distill(), steps=60, batch_size=4)
 
 
 RECIPES = {

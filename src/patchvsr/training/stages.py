@@ -164,9 +164,11 @@ class AdapterStage(Stage):
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
         pipeline, size = self.pipeline(), (hq.shape[-1], hq.shape[-2])
         restored = {}
-        for steps in self.recipe.validation_step_choices:
-            frames, _ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
-            restored[f"steps {steps}"] = frames
+        # Trained parts are in float32, a large base in bfloat16: autocast brings them together, as in training.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            for steps in self.recipe.validation_step_choices:
+                frames, _ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
+                restored[f"steps {steps}"] = frames
         return restored
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:

@@ -1,0 +1,95 @@
+"""Steps per second of each stage, and whether samples come at least three times as fast as they are used.
+
+python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_codec ...] [--steps 10]
+
+Samples alone, then steps alone on one batch that lies ready, one after the other in one run; the recipe's own batch,
+sizes and degradation. The workers have up to four batches ready when their time starts: take more steps.
+Needs the stages before each recipe's in `--output`, or `--init mini`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from patchvsr.allocator import keep_freed_memory
+from patchvsr.errors import PatchVSRError
+from patchvsr.training.build import build_stage
+from patchvsr.training.checkpoint import trained_parameters
+from patchvsr.training.recipes import Recipe, resolve
+from patchvsr.training.run import samples_of
+from patchvsr.training.samples import batches
+from patchvsr.training.stages import Stage
+
+NEEDED_RATIO = 3.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packed", type=Path, required=True, help="packed training data")
+    parser.add_argument("--output", default="runs/mini", help="folder of the stages' runs")
+    parser.add_argument("--init", default="", help="model to start from instead")
+    parser.add_argument("--recipes", nargs="*", default=["mini_codec", "mini_base", "mini_adapter", "mini_distill"])
+    parser.add_argument("--steps", type=int, default=10)
+    args = parser.parse_args()
+    keep_freed_memory()
+    torch.set_flush_denormal(True)
+    print(f"{torch.get_num_threads()} threads\n")
+    print(
+        "| recipe | samples a step | loader, s a step | training, s a step | ratio | steps a second |\n"
+        + "|---" * 6
+        + "|"
+    )
+    for name in args.recipes:
+        try:
+            recipe = resolve(name, {"packed": str(args.packed), "output": args.output, "init": args.init})
+            print(row(recipe, args.steps), flush=True)
+        except PatchVSRError as error:
+            sys.exit(str(error))
+
+
+def row(recipe: Recipe, steps: int) -> str:
+    stage = build_stage(recipe)
+    loader = iter(batches(samples_of(recipe, stage), recipe, 0))
+    batch = next(loader)  # the workers have started
+    loading = seconds(loader.__next__, steps)
+    del loader
+    training = seconds(one_step(recipe, stage, batch), steps)
+    ratio = training / loading
+    verdict = "" if ratio >= NEEDED_RATIO else f" (below {NEEDED_RATIO})"
+    return (
+        f"| {recipe.name} | {recipe.batch_size} | {loading:.3f} | {training:.3f} | {ratio:.1f}{verdict} "
+        f"| {1 / training:.2f} |"
+    )
+
+
+def one_step(recipe: Recipe, stage: Stage, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """Forward, backward, optimiser: what the trainer does between two batches."""
+    parameters = list(trained_parameters(stage).values())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = stage(batch)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def seconds(call: Callable[[], object], times: int) -> float:
+    """Mean duration, the first call aside."""
+    call()
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times
+
+
+if __name__ == "__main__":
+    main()
