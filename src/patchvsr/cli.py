@@ -325,12 +325,21 @@ def cache_command(
 
 
 @app.command("recipes")
-def recipes_command() -> None:
-    """List the training recipes with their settings."""
-    from patchvsr.training.recipes import RECIPES
+def recipes_command(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show every setting of this one.")] = None,
+) -> None:
+    """List the training recipes, or one recipe's settings."""
+    from patchvsr.training.recipes import RECIPES, resolve
 
-    for name, recipe in RECIPES.items():
-        console.print(f"{name}: {recipe()}")
+    if recipe:
+        typer.echo(json.dumps(dataclasses.asdict(resolve(recipe)), indent=1))
+        return
+    table = Table("recipe", "base", "patch, px", "frames", "batch", "steps", box=None, pad_edge=False)
+    for name, make in RECIPES.items():
+        r = make()
+        batch = f"{r.batch_size} x {r.accumulate}" if r.accumulate > 1 else str(r.batch_size)
+        table.add_row(name, r.base, r.sizes, str(r.num_frames), batch, str(r.steps))
+    Console(highlight=False).print(table)
 
 
 @app.command("export")

@@ -68,7 +68,7 @@ class Recipe:
     validation_packed: str = "runs/packed_validation"
     validation_every: int = 500
     validation_frames: int = 5
-    validation_side: int = 512  # centre crop; 0 for whole frames
+    validation_side: int = 512  # centre crop; 0 for whole frames, which seams at patches of 512 need
     validation_steps: str = "1,4"
     validation_vmaf: bool = False
 
@@ -134,7 +134,7 @@ def mini_distill() -> Recipe:
     """At the size and length of patches when upscaling, after shorter stages on smaller ones."""
     return Recipe(
         stage="distill", name="mini_distill", steps=400, batch_size=1, num_frames=17, sizes="512",
-        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4",
+        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4", validation_side=0,
     )  # fmt: skip
 
 
