@@ -14,6 +14,7 @@ from patchvsr.models import bases
 from patchvsr.models.bases import load_base
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage
+from patchvsr.training.checkpoint import trained_parameters
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import Degradation
 from patchvsr.training.export import export
@@ -52,8 +53,7 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
 
     stage = build_stage(chosen)
     assert isinstance(stage, AdapterStage)
-    dtypes = {parameter.dtype for parameter in stage.parameters() if parameter.requires_grad}
-    assert dtypes == {torch.float32}
+    assert {parameter.dtype for parameter in trained_parameters(stage).values()} == {torch.float32}
     for name, value in before.state_dict().items():
         own = dict(stage.transformer.state_dict())
         lora = name.replace(".weight", ".base_layer.weight").replace(".bias", ".base_layer.bias")
@@ -69,12 +69,19 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
     assert not torch.equal(untrained["steps 1"], restored)  # three steps have done something
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("stage", ["base", "distill"])
-def test_the_other_stages_train(stage: str, base: Path, source: ClipSource, tmp_path: Path) -> None:
+def test_the_other_stages_train(
+    stage: str, precision: str, base: Path, source: ClipSource, tmp_path: Path
+) -> None:
     if stage == "distill":
-        list(run_recipe(recipe(base, source, tmp_path)))
-    events = list(run_recipe(recipe(base, source, tmp_path, stage)))
-    assert [event.step for event in events] == [1, 2, 3]
+        list(run_recipe(recipe(base, source, tmp_path, precision=precision)))
+    chosen = recipe(base, source, tmp_path, stage, precision=precision)
+    assert [event.step for event in run_recipe(chosen)] == [1, 2, 3]
+    built = build_stage(chosen)
+    assert {parameter.dtype for parameter in trained_parameters(built).values()} == {torch.float32}
+    if stage == "distill":
+        assert built.restore(toy.video(5, 16, 24), toy.video(5, 64, 96))["steps 1"].isfinite().all()
 
 
 def test_latents_and_prompt_are_made_once(

@@ -56,6 +56,14 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
         ("mini_adapter", {"precision": "fp16"}, "precision is 'fp16': choose bf16 or fp32"),
         ("mini_distill", {"objective": "magic"}, "objective is 'magic': choose one of pixel"),
         ("mini_distill", {"steps": "0"}, "steps must be at least 1"),
+        ("mini_codec", {"validation_every": "0"}, "validation_every must be at least 1"),
+        ("mini_codec", {"workers": "-1"}, "workers must be at least 0"),
+        ("mini_codec", {"num_frames": "-3"}, r"must be 4k\+1"),
+        ("mini_adapter", {"validation_steps": "one"}, "validation_steps=one: whole numbers"),
+        ("mini_adapter", {"validation_steps": "-1"}, "validation_steps=-1: give 0 or more"),
+        ("wan21_adapter", {"max_noise_timestep": "100"}, "min_noise_timestep <= max_noise_timestep"),
+        ("wan21_adapter", {"init": "mini"}, "init is for base mini"),
+        ("mini_distill", {"objective": "adversarial"}, "needs an adversarial_weight above 0"),
     ],
 )
 def test_refusals(name: str, overrides: dict[str, str], message: str) -> None:

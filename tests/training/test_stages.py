@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -321,6 +322,21 @@ def test_workers_do_not_change_a_bit(runs: dict[str, Any], source: ClipSource, t
     stage = build_stage(chosen)
     list(run(chosen, stage, source))
     assert same(weights(stage), runs["codec"][1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_do_not_lose_the_step(
+    number: int, runs: dict[str, Any], source: ClipSource, tmp_path: Path
+) -> None:
+    """As Ctrl-C and launchers send them: to the workers too."""
+    chosen = recipe("codec", tmp_path, workers=2, checkpoint_every=100)
+    steps = run(chosen, build_stage(chosen), source)
+    next(steps)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    os.kill(os.getpid(), number)
+    assert [event.step for event in steps] == [2]
+    assert last_checkpoint(chosen.run).name == "step-000002"
 
 
 def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -117,18 +118,19 @@ def new_transformer(
 
 
 def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) -> Tensor:
-    """The embedding of the prompt, read from `file`, or encoded and written there the first time.
+    """The embedding of the prompt, read from `file`, or encoded and written there the first time, by one process.
 
     Raises ModelError where the file holds another prompt or another base's, or cannot be read.
     """
     made_of = {"base": find_base(name_or_folder).name, "prompt": prompt}
     if not file.exists():
-        embeds = encode_prompt(name_or_folder, prompt)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial")
-        save_file({"prompt_embeds": embeds}, partial, metadata=made_of)
-        partial.replace(file)
-        return embeds
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if not file.exists():
+                embeds = encode_prompt(name_or_folder, prompt)
+                partial = file.with_name(f".{file.name}.partial")
+                save_file({"prompt_embeds": embeds}, partial, metadata=made_of)
+                partial.replace(file)
     try:
         with safe_open(file, framework="pt") as stored:
             metadata, embeds = stored.metadata(), stored.get_tensor("prompt_embeds")

@@ -90,23 +90,28 @@ def _after_adapter(
 
 
 def _on_open_base(recipe: Recipe) -> Stage:
-    """An adapter, or more, on a Wan base: the base in bfloat16, what is trained in float32."""
+    """An adapter, or more, on a Wan base: what is trained in float32, the rest in the recipe's precision."""
     if recipe.stage == "codec":
         raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     prompt = fixed_prompt(recipe.base, Path(recipe.output) / "prompt.safetensors")
     if recipe.stage == "base":
-        base, codec = load_base(recipe.base, dtype=torch.bfloat16)
+        base, codec = load_base(recipe.base, dtype=dtype)
         return BaseStage(recipe, codec, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
-    transformer, codec = new_transformer(recipe.base, prompt, dtype=torch.bfloat16)
+    transformer, codec = new_transformer(recipe.base, prompt, dtype=dtype)
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-    for parameter in transformer.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    adapter_stage = AdapterStage(recipe, codec, transformer)
+    adapter_stage = _trained_in_float32(AdapterStage(recipe, codec, transformer))
     if recipe.stage == "adapter":
         return adapter_stage
     load_average(recipe.run_of("adapter"), adapter_stage)
-    return DistillStage(recipe, codec, transformer)
+    return _trained_in_float32(DistillStage(recipe, codec, transformer))
+
+
+def _trained_in_float32(stage: Stage) -> Stage:
+    """Steps of training are smaller than bfloat16 can tell from none."""
+    for parameter in trained_parameters(stage).values():
+        parameter.data = parameter.data.float()
+    return stage
 
 
 def unlocked(transformer: PatchVSRTransformer3DModel) -> PatchVSRTransformer3DModel:

@@ -63,12 +63,21 @@ class ClipSource:
         # (F, H, W, 3) uint8 -> (F, 3, H, W) float; everything before was a view.
         return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().div_(255)
 
-    def _choose(self, generator: Generator, num_frames: int, height: int, width: int) -> Shard:
+    def check_holds(self, num_frames: int, height: int, width: int) -> None:
+        """Raises InputError where no file is large or long enough for such a window, or a smaller one."""
+        self._fitting(num_frames, height, width)
+
+    def _fitting(self, num_frames: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the photos and of the videos that hold such a window."""
         fitting = (self._heights >= height) & (self._widths >= width)
         photos = np.flatnonzero(fitting & (self._lengths == 1))
         videos = np.flatnonzero(fitting & (self._lengths > 1) & (self._lengths >= num_frames))
         if not len(photos) and not len(videos):
             raise InputError(f"no packed file holds {num_frames} frames of {width}x{height}: use smaller clips")
+        return photos, videos
+
+    def _choose(self, generator: Generator, num_frames: int, height: int, width: int) -> Shard:
+        photos, videos = self._fitting(num_frames, height, width)
         if len(photos) and (not len(videos) or _chance(generator, self.photo_share)):
             return self.entries[photos[_below(generator, len(photos))]]
         ends = self._lengths[videos].cumsum()

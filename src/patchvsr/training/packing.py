@@ -66,7 +66,7 @@ def pack(data: Path, packed: Path, *, max_side: int | None = None, min_frames: i
     index = _index_to_extend(packed, {"max_side": max_side, "min_frames": min_frames})
     try:
         packed.mkdir(parents=True, exist_ok=True)
-        done, skipped = _pack_all(sources, packed, index)
+        done, skipped = _pack_all(sources, packed, index) if sources else (set(), [])
     except OSError as error:
         raise OutputError(f"cannot write into {packed} ({error}): mend that, then run the same command") from error
     report = _report(index, done, skipped)
@@ -135,6 +135,7 @@ def _index_to_extend(packed: Path, settings: dict[str, Any]) -> Index:
 def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[str], list[str]]:
     """The sha256 of the files that are in the pack now, and the names of those skipped."""
     done, skipped, saved = set(), [], time.monotonic()
+    index.complete = False
     try:
         for source in sources:
             try:
@@ -145,6 +146,7 @@ def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[s
             if time.monotonic() - saved > _SAVE_EVERY_S:  # not after each: the index grows with the pack
                 index.save(packed)
                 saved = time.monotonic()
+        index.complete = True
     finally:  # an interruption loses one file only
         if index.shards:
             index.save(packed)

@@ -94,7 +94,7 @@ class Recipe:
             raise SettingsError(f"unknown stage {self.stage!r}: choose one of {', '.join(STAGES)}")
         if not self.name.endswith(f"_{self.stage}"):
             raise SettingsError(f"name is {self.name!r}: it must end with _{self.stage}, for stages to find each other")
-        if self.num_frames % 4 != 1 or self.decode_frames % 4 != 1:
+        if any(frames % 4 != 1 or frames < 1 for frames in (self.num_frames, self.decode_frames)):
             raise SettingsError(f"{self.name}: num_frames and decode_frames must be 4k+1, such as 5, 9 or 17")
         sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}
         if any(side % 32 or side <= 0 for side in sides):
@@ -107,10 +107,24 @@ class Recipe:
             raise SettingsError(f"{self.name}: precision is {self.precision!r}: choose bf16 or fp32")
         if self.objective not in OBJECTIVES:
             raise SettingsError(f"{self.name}: objective is {self.objective!r}: choose one of {', '.join(OBJECTIVES)}")
-        for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{self.name}: {name} must be at least 1")
+        if self.objective == "adversarial" and self.adversarial_weight <= 0:
+            raise SettingsError(f"{self.name}: objective adversarial needs an adversarial_weight above 0")
+        if self.init and self.base != "mini":
+            raise SettingsError(f"{self.name}: init is for base mini; on {self.base} every training starts anew")
+        if any(steps < 0 for steps in self.validation_step_choices):
+            raise SettingsError(f"{self.name}: validation_steps={self.validation_steps}: give 0 or more")
+        if not 0 <= self.min_noise_timestep <= self.max_noise_timestep <= 1000:
+            raise SettingsError(f"{self.name}: 0 <= min_noise_timestep <= max_noise_timestep <= 1000 is needed")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise SettingsError(f"{self.name}: {name} must be at least {least}")
         return self
+
+
+_LEAST = {
+    "steps": 1, "batch_size": 1, "accumulate": 1, "log_every": 1, "checkpoint_every": 1, "keep_checkpoints": 1,
+    "validation_every": 1, "workers": 0, "lora_rank": 0,
+}  # fmt: skip
 
 
 # --- the bundled model on two CPU cores ---------------------------------------------------------------------

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from patchvsr.errors import SettingsError
+from filelock import FileLock
+
+from patchvsr.errors import OutputError, SettingsError
 from patchvsr.training.build import build_stage
 from patchvsr.training.cache import CachedSamples, write_cache
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
-from patchvsr.training.shards import INDEX
+from patchvsr.training.shards import INDEX, Index
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
 
@@ -46,12 +48,32 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
 
 
 def samples_of(recipe: Recipe, stage: Stage) -> Samples:
-    """The stage's samples from the recipe's footage, packed on first use."""
-    return Samples(stage.make_sample, clip_source(Path(recipe.data), Path(recipe.packed)), recipe)
+    """The stage's samples from the recipe's footage, packed on first use.
+
+    Raises InputError where the footage is too small for the recipe: a worker would say so after hours, and less plainly.
+    """
+    source = clip_source(Path(recipe.data), Path(recipe.packed))
+    largest = max(recipe.size_choices) if recipe.stage == "codec" else recipe.canvas_max
+    source.check_holds(recipe.num_frames, largest, largest)
+    return Samples(stage.make_sample, source, recipe)
 
 
 def clip_source(data: Path, packed: Path) -> ClipSource:
-    if not (packed / INDEX).exists():
-        logger.info("packing %s into %s", data, packed)
-        pack(data, packed)
+    """What is packed, or else `data`, packed now; an interrupted pack is completed first.
+
+    Of several processes one packs, the others wait.
+    """
+    if not _is_packed(packed):
+        try:
+            packed.mkdir(parents=True, exist_ok=True)
+            with FileLock(packed / ".lock"):
+                if not _is_packed(packed):
+                    logger.info("packing %s into %s", data, packed)
+                    pack(data, packed)
+        except OSError as error:
+            raise OutputError(f"cannot write into {packed} ({error}): choose another folder") from error
     return ClipSource(packed)
+
+
+def _is_packed(packed: Path) -> bool:
+    return (packed / INDEX).exists() and Index.load(packed).complete

@@ -236,13 +236,15 @@ def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int
         batch_sampler=Places(recipe, first_step, rank, num_ranks),  # type: ignore[arg-type]
         num_workers=recipe.workers,
         prefetch_factor=2 if recipe.workers else None,
-        worker_init_fn=_leave_interrupts_to_the_trainer,
+        worker_init_fn=_leave_signals_to_the_trainer,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _leave_interrupts_to_the_trainer(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """Ctrl-C, and a launcher's SIGTERM, go to the workers as well: the trainer's last step still needs samples."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def generator_of(*place: int) -> Generator:

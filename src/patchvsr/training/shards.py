@@ -36,11 +36,15 @@ class Shard:
 
 @dataclass
 class Index:
-    """The contents of a packed folder, by the sha256 of their source; `too_short` counts the shots left out of each."""
+    """The contents of a packed folder, by the sha256 of their source.
+
+    too_short: shots left out of each source. complete: packing came to its end, it was not interrupted.
+    """
 
     settings: dict[str, Any]
     shards: dict[str, list[Shard]] = field(default_factory=dict)
     too_short: dict[str, int] = field(default_factory=dict)
+    complete: bool = False
 
     @classmethod
     def load(cls, packed: Path) -> Index:
@@ -56,7 +60,7 @@ class Index:
         shards: dict[str, list[Shard]] = {sha256: [] for sha256 in content["too_short"]}
         for entry in content["entries"]:
             shards[entry["sha256"]].append(Shard(**entry))
-        return cls(content["settings"], shards, content["too_short"])
+        return cls(content["settings"], shards, content["too_short"], content.get("complete", True))
 
     @property
     def entries(self) -> list[Shard]:
@@ -70,6 +74,7 @@ class Index:
         content = {
             "version": VERSION,
             "settings": self.settings,
+            "complete": self.complete,
             "too_short": self.too_short,
             "entries": [asdict(shard) for shard in self.entries],
         }

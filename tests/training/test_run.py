@@ -1,0 +1,79 @@
+"""What a run does before its first step: footage is packed once, whole, by one of its processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from patchvsr.errors import InputError
+from patchvsr.training import packing, run
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.run import clip_source, samples_of
+from patchvsr.training.shards import Index
+from patchvsr.training.stages import AdapterStage, CodecStage
+
+
+def test_an_interrupted_pack_is_completed_before_training(
+    footage: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> str:
+        if path.suffix == ".mkv":
+            raise KeyboardInterrupt
+        return sha256(path)
+
+    sha256 = packing._sha256
+    monkeypatch.setattr(packing, "_sha256", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        clip_source(footage, tmp_path)
+    monkeypatch.undo()
+    assert len(Index.load(tmp_path).entries) == 2
+    assert clip_source(footage, tmp_path).digest == source.digest
+
+
+def test_a_complete_pack_needs_no_data(source: ClipSource, tmp_path: Path) -> None:
+    shutil.copytree(source.packed, tmp_path / "packed")
+    assert clip_source(tmp_path / "nowhere", tmp_path / "packed").digest == source.digest
+    with pytest.raises(InputError, match="no readable video or photo"):
+        packing.pack(tmp_path / "nowhere", tmp_path / "packed")  # by mistake; nothing is lost
+    assert clip_source(tmp_path / "nowhere", tmp_path / "packed").digest == source.digest
+
+
+def test_one_of_several_packs(footage: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packs = []
+
+    def slow(data: Path, packed: Path) -> None:
+        packs.append(data)
+        time.sleep(0.2)
+        packing.pack(data, packed)
+
+    monkeypatch.setattr(run, "pack", slow)
+    with ThreadPoolExecutor() as pool:
+        sources = list(pool.map(lambda _: clip_source(footage, tmp_path / "packed"), range(3)))
+    assert {each.digest for each in sources} == {source.digest} and len(packs) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # 144x160: a canvas of 128 is held, one of 160, which is one draw in two, is not
+        ({"stage": "adapter", "name": "toy_adapter", "canvas_max": 160}, "holds 5 frames of 160x160: use smaller clips"),
+        ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller clips"),
+    ],
+)
+def test_footage_that_is_too_small_is_refused_before_training(
+    settings: dict[str, Any], message: str, source: ClipSource
+) -> None:
+    recipe = Recipe(packed=str(source.packed), **({"sizes": "64", "canvas_min": 128, "canvas_max": 128} | settings))
+    transformer, codec = toy.transformer(), toy.codec()
+    stage = CodecStage(recipe, codec) if recipe.stage == "codec" else AdapterStage(recipe, codec, transformer)
+    with pytest.raises(InputError, match=message):
+        samples_of(recipe, stage)
+    samples_of(replace(recipe, canvas_max=128, sizes="64"), stage)
