@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from patchvsr import cli_training
+from patchvsr.cli_training import pairs
 from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
@@ -24,18 +26,21 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
+app.add_typer(cli_training.app)
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
-USER_ERROR, INTERRUPTED = 2, 130
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
-    """Entry point: exit code 0, 2 for what the user can mend, 130 for Ctrl-C; anything else is a bug."""
+    """Entry point: exit code 0, 2 for what the user can mend, 1 for NaN, 130 for Ctrl-C; anything else is a bug."""
     _quiet_libraries()
     try:
         app(standalone_mode=True)
     except PatchVSRError as error:
-        _fail(str(error))
+        _fail(str(error), USER_ERROR)
+    except FloatingPointError as error:  # NaN, with the stage named: a traceback would say no more
+        _fail(str(error), FAILED)
 
 
 def _show_version(wanted: bool) -> None:
@@ -105,7 +110,7 @@ def upscale_command(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
         seed=seed, noise_timestep=noise_timestep, branch_scale=branch_scale, device=device, dtype=dtype,
         batch_size=batch_size, start_s=start, end_s=end, codec=codec, crf=crf, pix_fmt=pix_fmt,
-        encoder_options=_pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
+        encoder_options=pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
     )  # fmt: skip
     jobs = plan_outputs(inputs, output)
     _check_before_loading(jobs, config)
@@ -242,136 +247,10 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
     return rows
 
 
-@app.command("pack")
-def pack_command(
-    data: Annotated[Path, typer.Argument(help="A folder of videos and photos, or a .jsonl list of them.")],
-    packed: Annotated[Path, typer.Argument(help="Where to; a folder packed before is added to.")],
-    max_side: Annotated[int | None, typer.Option(min=1, help="Shrink larger pictures: pixels, shorter side.")] = None,
-) -> None:
-    """Decode footage and photos once, for training; run again to continue."""
-    from patchvsr.training.packing import pack
-
-    report = pack(data, packed, max_side=max_side)
-    console.print(
-        f"packed into {packed}: {report.files} files, {report.shots} shots, {report.frames} frames; "
-        f"{len(report.skipped)} files skipped, {report.too_short} shots too short"
-    )
-    for name in report.skipped:
-        console.print(f"skipped: {name}")
-
-
-@app.command("degrade")
-def degrade_command(
-    hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original videos.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder of low-quality files and lq_set.json.")],
-    preset: Annotated[str, typer.Option(help="realbasicvsr or bicubic.")] = "realbasicvsr",
-    scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Factor of the reduction.")] = 4,
-    seed: Annotated[int, typer.Option(help="Same videos, settings and seed: same clips.")] = 0,
-    strength: Annotated[float, typer.Option(help="0 only reduces, 1 has the preset's ranges.")] = 1.0,
-    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of every video.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare an existing OUT with its record.")] = False,
-) -> None:
-    """Make a fixed set of low-quality clips for evaluation, known by hash."""
-    from patchvsr.allocator import keep_freed_memory
-    from patchvsr.evaluation.lq_set import check_lq_set, write_lq_set
-    from patchvsr.training.degradation import PRESETS
-
-    if check:
-        checked = check_lq_set(output, hq_folder)
-        console.print(f"{output}: {len(checked.clips)} clips are the ones of its record")
-        return
-    if preset not in PRESETS:
-        raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    keep_freed_memory()
-    settings = dataclasses.replace(PRESETS[preset], strength=strength)
-    made = write_lq_set(hq_folder, output, scale, settings=settings, seed=seed, max_frames=frames)
-    console.print(f"{output}: {len(made.clips)} clips, {sum(clip.lq.frames for clip in made.clips)} frames")
-
-
-@app.command("train")
-def train_command(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A name (see `patchvsr recipes`) or a recipe.json. Run again to go on."),
-    ],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
-) -> None:
-    """Train one stage, or continue where it stopped."""
-    from patchvsr.cli_training import show_training
-    from patchvsr.training.recipes import resolve
-    from patchvsr.training.run import run_recipe
-
-    chosen = resolve(recipe, _pairs(overrides, "--set"))
-    show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
-
-
-@app.command("cache")
-def cache_command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
-    count: Annotated[int, typer.Option(help="Samples to encode.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-) -> None:
-    """Encode training samples once, for bases with a slow autoencoder; run again to go on."""
-    from patchvsr.training.recipes import resolve
-    from patchvsr.training.run import cache_recipe
-
-    chosen = resolve(recipe, _pairs(overrides, "--set"))
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("encoding", total=count)
-        for done in cache_recipe(chosen, count):
-            bar.update(task, completed=done)
-    console.print(f"{chosen.cache}: {count} samples")
-
-
-@app.command("recipes")
-def recipes_command(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show every setting of this one.")] = None,
-) -> None:
-    """List the training recipes, or one recipe's settings."""
-    from patchvsr.training.recipes import RECIPES, resolve
-
-    if recipe:
-        typer.echo(json.dumps(dataclasses.asdict(resolve(recipe)), indent=1))
-        return
-    table = Table("recipe", "base", "patch, px", "frames", "batch", "steps", box=None, pad_edge=False)
-    for name, make in RECIPES.items():
-        r = make()
-        batch = f"{r.batch_size} x {r.accumulate}" if r.accumulate > 1 else str(r.batch_size)
-        table.add_row(name, r.base, r.sizes, str(r.num_frames), batch, str(r.steps))
-    Console(highlight=False).print(table)
-
-
-@app.command("export")
-def export_command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The last stage trained.")] = "mini_distill",
-    steps: Annotated[int, typer.Option(help="The model's own default.")] = 1,
-    validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-) -> None:
-    """Write trained weights as a model folder for --model."""
-    from patchvsr.training.export import export
-    from patchvsr.training.recipes import resolve
-
-    export(resolve(recipe, _pairs(overrides, "--set")), output, num_inference_steps=steps, validation=validation)
-    console.print(f"wrote {output}")
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise SettingsError(f"{option} {text!r} is not KEY=VALUE")
-        pairs[key] = value
-    return pairs
-
-
-def _fail(message: str) -> None:
+def _fail(message: str, code: int) -> None:
     # The same line shape as usage errors, whatever the message was wrapped for.
     console.print(f"patchvsr: {' '.join(message.split())}")
-    sys.exit(USER_ERROR)
+    sys.exit(code)
 
 
 def _quiet_libraries() -> None:
@@ -384,6 +263,8 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     logging.getLogger("diffusers").setLevel(logging.ERROR)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("patchvsr").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

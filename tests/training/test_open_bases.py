@@ -71,9 +71,7 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("stage", ["base", "distill"])
-def test_the_other_stages_train(
-    stage: str, precision: str, base: Path, source: ClipSource, tmp_path: Path
-) -> None:
+def test_the_other_stages_train(stage: str, precision: str, base: Path, source: ClipSource, tmp_path: Path) -> None:
     if stage == "distill":
         list(run_recipe(recipe(base, source, tmp_path, precision=precision)))
     chosen = recipe(base, source, tmp_path, stage, precision=precision)

@@ -46,7 +46,9 @@ def test_a_complete_pack_needs_no_data(source: ClipSource, tmp_path: Path) -> No
     assert clip_source(tmp_path / "nowhere", tmp_path / "packed").digest == source.digest
 
 
-def test_one_of_several_packs(footage: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_several_packs(
+    footage: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packs = []
 
     def slow(data: Path, packed: Path) -> None:
@@ -64,7 +66,10 @@ def test_one_of_several_packs(footage: Path, source: ClipSource, tmp_path: Path,
     ("settings", "message"),
     [
         # 144x160: a canvas of 128 is held, one of 160, which is one draw in two, is not
-        ({"stage": "adapter", "name": "toy_adapter", "canvas_max": 160}, "holds 5 frames of 160x160: use smaller clips"),
+        (
+            {"stage": "adapter", "name": "toy_adapter", "canvas_max": 160},
+            "holds 5 frames of 160x160: use smaller clips",
+        ),
         ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller clips"),
     ],
 )

@@ -195,7 +195,7 @@ def wan22_adapter() -> Recipe:
 
 def _for_wan(base: str, **settings: Any) -> Recipe:
     return Recipe(
-        stage="adapter", base=base, output="runs/wan", steps=10_000, num_frames=17, sizes="512",
+        stage="adapter", base=base, output=f"runs/{base}", steps=10_000, num_frames=17, sizes="512",
         canvas_min=512, canvas_max=1024, learning_rate=1e-4, warmup_steps=500, ema_decay=0.9995,
         gradient_checkpointing=True, lora_rank=32, min_noise_timestep=200.0, clean_condition_share=0.0,
         workers=8, validation_every=1000, validation_steps="20", **settings,

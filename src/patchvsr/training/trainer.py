@@ -72,7 +72,7 @@ def train(
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
     # Said plainly: several processes without a GPU are told from one only so.
-    accelerator = Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
