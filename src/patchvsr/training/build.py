@@ -132,9 +132,9 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
     if optional and not checkpoints(run):
         return
     folder = last_checkpoint(run)
-    # A discriminator belongs to its run and is no part of the model.
+    # A discriminator and a learned score belong to their run and are no part of the model.
     weights, trained = (
-        {name: value for name, value in tensors.items() if not name.startswith("adversary.")}
+        {name: value for name, value in tensors.items() if not name.startswith(("adversary.", "score_of_student."))}
         for tensors in (load_file(folder / "average.safetensors"), trained_parameters(stage))
     )
     found, needed = shapes(weights), shapes(trained)
