@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from patchvsr import cli_training
-from patchvsr.cli_training import pairs
+from patchvsr.cli_training import INTERRUPTED, pairs
 from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,18 +29,16 @@ app = typer.Typer(
 app.add_typer(cli_training.app)
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
-FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+USER_ERROR = 2
 
 
 def main() -> None:
-    """Entry point: exit code 0, 2 for what the user can mend, 1 for NaN, 130 for Ctrl-C; anything else is a bug."""
+    """Entry point: exit code 0, 2 for what the user can mend, 130 for Ctrl-C; anything else is a bug."""
     _quiet_libraries()
     try:
         app(standalone_mode=True)
-    except PatchVSRError as error:
-        _fail(str(error), USER_ERROR)
-    except FloatingPointError as error:  # NaN, with the stage named: a traceback would say no more
-        _fail(str(error), FAILED)
+    except (PatchVSRError, FloatingPointError) as error:  # the second: what a model made is not a number
+        _fail(str(error))
 
 
 def _show_version(wanted: bool) -> None:
@@ -247,10 +245,10 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
     return rows
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str) -> None:
     # The same line shape as usage errors, whatever the message was wrapped for.
     console.print(f"patchvsr: {' '.join(message.split())}")
-    sys.exit(code)
+    sys.exit(USER_ERROR)
 
 
 def _quiet_libraries() -> None:

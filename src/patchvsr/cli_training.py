@@ -16,6 +16,7 @@ from patchvsr.errors import SettingsError
 
 app = typer.Typer()
 FEW_STEPS, MANY_STEPS = 1, 20
+INTERRUPTED = 130
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 Overrides = Annotated[
@@ -85,7 +86,11 @@ def train_command(
     from patchvsr.training.run import run_recipe
 
     chosen = resolve(recipe, pairs(overrides, "--set"))
-    show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
+    try:
+        show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from the last checkpoint")
+        raise typer.Exit(INTERRUPTED) from None
     newest = last_checkpoint(chosen.run)
     done = read_state(newest)["step"]
     again = "" if done >= chosen.steps else "; run the same command again to go on"

@@ -60,5 +60,7 @@ def test_two_processes_are_one(mode: str, alone: Path, packed: Path, tmp_path: P
         # Adam's first steps are of the learning rate's size, whatever the gradient's: signs of tiny ones may differ.
         different = sum((~torch.isclose(one[key], two[key], atol=1e-5, rtol=1e-4)).sum().item() for key in one)
         assert different < 0.01 * sum(value.numel() for value in one.values())
+        first, second = (read_log(output / f"mini_{name}")[0]["losses"] for output in (tmp_path, alone))
+        assert first == pytest.approx(second, rel=1e-3)  # of the whole batch, not of the first process's part
     scores = [event["validation"] for event in read_log(tmp_path / "mini_adapter") if "validation" in event]
     assert len(scores) == 1 and "bicubic LQ, steps 1" in scores[0]

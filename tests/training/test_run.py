@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +17,7 @@ import toy
 
 from patchvsr.errors import InputError
 from patchvsr.training import packing, run
+from patchvsr.training.checkpoint import checkpoints
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.run import clip_source, samples_of
@@ -82,3 +86,29 @@ def test_footage_that_is_too_small_is_refused_before_training(
     with pytest.raises(InputError, match=message):
         samples_of(recipe, stage)
     samples_of(replace(recipe, canvas_max=128, sizes="64"), stage)
+
+
+def training(source: ClipSource, output: Path, **settings: str) -> subprocess.Popen[str]:
+    """`patchvsr train` on one small clip a step, whose first line says that it has begun."""
+    fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000) | settings
+    words = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "patchvsr.cli", "train", "smoke_codec", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_interrupted_training_says_so_and_has_a_checkpoint(source: ClipSource, tmp_path: Path) -> None:
+    with training(source, tmp_path) as process:
+        assert process.stderr is not None and process.stderr.readline().startswith("step 1/1000")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130  # or a script would take the next stage to be due
+    assert said.splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
+    assert len(checkpoints(tmp_path / "smoke_codec")) == 1
+
+
+def test_a_training_that_explodes_says_so_in_one_line(source: ClipSource, tmp_path: Path) -> None:
+    with training(source, tmp_path, learning_rate="1e30", warmup_steps="0") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    lines = [line for line in said.splitlines() if not line.startswith("step ")]
+    assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_codec step ") and "learning_rate" in lines[0]

@@ -186,10 +186,11 @@ def stop_by_kill(chosen: Recipe, source: ClipSource) -> None:
 def stop_by_signal(chosen: Recipe, source: ClipSource) -> None:
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     steps = []
-    for event in run(replace(chosen, checkpoint_every=100), build_stage(chosen), source):
-        steps.append(event.step)
-        if event.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        for event in run(replace(chosen, checkpoint_every=100), build_stage(chosen), source):
+            steps.append(event.step)
+            if event.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
     assert steps == [1, 2, 3]  # the step after the signal is finished and saved
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
 
@@ -324,6 +325,18 @@ def test_workers_do_not_change_a_bit(runs: dict[str, Any], source: ClipSource, t
     assert same(weights(stage), runs["codec"][1])
 
 
+def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("codec", tmp_path, checkpoint_every=100)
+    steps = run(chosen, build_stage(chosen), source)
+    next(steps)
+    handlers = signal.getsignal(signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    steps.close()
+    assert signal.getsignal(signal.SIGINT) is not handlers and not checkpoints(chosen.run)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_to_the_whole_group_do_not_lose_the_step(
     number: int, runs: dict[str, Any], source: ClipSource, tmp_path: Path
@@ -335,13 +348,15 @@ def test_signals_to_the_whole_group_do_not_lose_the_step(
     for worker in multiprocessing.active_children():
         os.kill(worker.pid, number)
     os.kill(os.getpid(), number)
-    assert [event.step for event in steps] == [2]
+    assert next(steps).step == 2
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
     assert last_checkpoint(chosen.run).name == "step-000002"
 
 
 def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
     """Gradients accumulate to those of the whole batch, up to rounding."""
-    gradients = []
+    gradients, losses = [], []
     for parts in (1, 2):
         chosen = recipe(
             "codec", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
@@ -349,7 +364,9 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
         stage = build_stage(chosen)
         (event,) = run(chosen, stage, source)
         gradients.append(event.gradient_norm)
+        losses.append(event.losses)
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_keeps_the_last_checkpoints_and_its_recipe(runs: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # its packages are an extra
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What the loop reports every `log_every` steps; losses and norms are of that step, times are means."""
+    """What the loop reports every `log_every` steps; losses and norms are of that whole step, times are means."""
 
     step: int
     losses: dict[str, float]
@@ -65,7 +65,7 @@ def train(
     """Trains `stage` in place, ending with its averaged weights; yields an event per log line.
 
     `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError, with stage and step, on a loss
-    or a gradient that is not finite.
+    or a gradient that is not finite, and KeyboardInterrupt on Ctrl-C or SIGTERM, once the step is finished and saved.
     """
     keep_freed_memory()
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
@@ -92,20 +92,28 @@ def train(
             rate = learning_rate(recipe, state.step)
             for group in wrapped_optimizer.param_groups:
                 group["lr"] = rate
+            losses: dict[str, Tensor] = {}
             for part in range(recipe.accumulate):
                 with clock.waiting():
-                    batch = {name: value.to(accelerator.device) for name, value in next(loader).items()}
+                    sample = next(loader)
+                # A copy that waits would wait for the part before it, and look like waiting for samples.
+                batch = {n: v.to(accelerator.device, non_blocking=v.is_pinned()) for n, v in sample.items()}
                 last = part == recipe.accumulate - 1
                 with nullcontext() if last else accelerator.no_sync(model):
                     with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                        losses: dict[str, Tensor] = model(batch)
-                    total = torch.stack(list(losses.values())).sum()
-                    accelerator.backward(total / recipe.accumulate)
+                        found: dict[str, Tensor] = model(batch)
+                    accelerator.backward(torch.stack(list(found.values())).sum() / recipe.accumulate)
+                for name, value in found.items():
+                    losses[name] = losses.get(name, 0) + value.detach() / recipe.accumulate
+            total = torch.stack(list(losses.values())).sum()
             norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             for what, value in (("loss", total), ("gradient norm", norm)):
                 if not torch.isfinite(value):
-                    raise FloatingPointError(f"{recipe.name} step {state.step}: {what} is {value.item()}")
+                    raise FloatingPointError(
+                        f"{recipe.name} step {state.step}: {what} is {value.item()}: the last checkpoint is sound, "
+                        "go on from it with a lower learning_rate"
+                    )
 
             # 2. step
             wrapped_optimizer.step()
@@ -118,7 +126,8 @@ def train(
             out_of_time = _on_any(accelerator, stop.requested or time.monotonic() > deadline)
             at_end = state.step == recipe.steps
             if state.step % recipe.log_every == 0 or at_end:
-                values = {name: loss.item() for name, loss in losses.items()}
+                means = accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
+                values = dict(zip(losses, means.tolist(), strict=True))
                 event = TrainEvent(state.step, values, rate, norm.item(), **clock.read())
                 if log:
                     log.event(event)
@@ -138,6 +147,8 @@ def train(
             if out_of_time:
                 break
     state.swap_average()
+    if stop.requested:
+        raise KeyboardInterrupt
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -196,14 +207,19 @@ def _gathered(model: nn.Module) -> Iterator[None]:
 
 
 class _StopSignal:
-    """Ctrl-C and SIGTERM finish the step and save, instead of losing the time since the last checkpoint."""
+    """Ctrl-C and SIGTERM finish the step and save, instead of losing the time since the last checkpoint.
+
+    A second Ctrl-C does not wait.
+    """
 
     def __enter__(self) -> _StopSignal:
         self.requested = False
         self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def _request(self, *_: object) -> None:
+    def _request(self, number: int, _: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.requested = True
 
     def __exit__(self, *_: object) -> None:
