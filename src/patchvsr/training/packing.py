@@ -102,8 +102,6 @@ def _found(folder: Path) -> Iterator[_Source]:
 
 
 def _listed(listing: Path) -> Iterator[_Source]:
-    if not listing.is_file():
-        raise InputError(f"{listing}: no such file; check the path")
     with listing.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
