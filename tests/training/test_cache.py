@@ -45,7 +45,7 @@ def test_holds_what_the_stage_would_encode(cache: Path, source: ClipSource) -> N
     stage = adapter()
     samples = Samples(stage.make_sample, source, RECIPE)
     stored = load_file(cache / "sample-000003.safetensors")
-    sample = {name: value.unsqueeze(0) for name, value in samples[1, 1].items()}
+    sample = {name: value.unsqueeze(0) for name, value in samples[3, 0].items()}
     for name, value in (stage.encode(sample) | {"box": sample["box"], "mask": sample["mask"]}).items():
         torch.testing.assert_close(stored[name].float(), value[0].to(stored[name].dtype).float())
     assert "hq" not in stored and "noise" not in stored
@@ -88,6 +88,20 @@ def test_is_taken_up_again_where_it_was_left(cache: Path, source: ClipSource, tm
     assert (folder / "sample-000000.safetensors").stat().st_mtime_ns == first
     for file in cache.glob("*.safetensors"):
         assert file.read_bytes() == (folder / file.name).read_bytes()
+
+
+def test_does_not_depend_on_the_batch_size(cache: Path, source: ClipSource, tmp_path: Path) -> None:
+    """Or taking it up with another one would leave samples out, and hold others twice."""
+    recipe, stage = replace(RECIPE, batch_size=5), adapter()
+    list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 6))
+    assert all(file.read_bytes() == (tmp_path / file.name).read_bytes() for file in cache.glob("*.safetensors"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_encodes_on_the_gpu(source: ClipSource, tmp_path: Path) -> None:
+    stage = adapter()
+    list(write_cache(RECIPE, stage, Samples(stage.make_sample, source, RECIPE), tmp_path, 1))
+    assert next(stage.codec.parameters()).is_cuda
 
 
 def test_base_stages_can_be_cached(source: ClipSource, tmp_path: Path) -> None:

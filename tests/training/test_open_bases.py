@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
         assert torch.equal(own[name if name in own else lora], value), name  # the base stays as it is
 
     export(chosen, tmp_path / "model", num_inference_steps=1)
+    with pytest.raises(SettingsError, match="is an adapter for another base"):
+        build_stage(replace(chosen, base="mini", init=str(tmp_path / "model")))
     pipeline = PatchVSRPipeline.from_pretrained(str(tmp_path / "model"), dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     clip = toy.video(5, 16, 24)

@@ -69,12 +69,9 @@ def test_one_of_several_packs(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        # 144x160: a canvas of 128 is held, one of 160, which is one draw in two, is not
-        (
-            {"stage": "adapter", "name": "toy_adapter", "canvas_max": 160},
-            "holds 5 frames of 160x160: use smaller clips",
-        ),
-        ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller clips"),
+        # Of 144x160 pixels: a canvas of 128 is held, one of 160, which is one draw in two, is not.
+        ({"stage": "adapter", "name": "toy_adapter", "canvas_max": 160}, "holds 5 frames of 160x160: use smaller"),
+        ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller"),
     ],
 )
 def test_footage_that_is_too_small_is_refused_before_training(

@@ -17,16 +17,18 @@ from typing import Any
 import pytest
 import torch
 import toy
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from patchvsr.errors import SettingsError
+from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.models import mini
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage, trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import Degradation
+from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe, load_recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.stages import Stage
@@ -169,6 +171,15 @@ def test_trained_modules_are_the_averaged_ones(runs: dict[str, Any], stage: str)
             assert torch.equal(value, runs[stage][1][f"{part}.{name}"]), name
 
 
+@pytest.mark.parametrize("scores", [None, "[]", '{"median": {}}'])
+def test_export_refuses_scores_that_are_none(scores: str | None, runs: dict[str, Any], tmp_path: Path) -> None:
+    if scores:
+        (tmp_path / "quality.json").write_text(scores)
+    with pytest.raises(InputError, match=r"is no quality\.json"):
+        export(recipe("adapter", runs["output"]), tmp_path / "model", validation=tmp_path / "quality.json")
+    assert not (tmp_path / "model").exists()
+
+
 # --- stop and resume ----------------------------------------------------------------------------------------
 
 
@@ -241,6 +252,36 @@ def test_a_finished_run_is_loaded_and_not_trained(runs: dict[str, Any], source: 
     assert same(weights(stage), runs["codec"][1])
 
 
+def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSource, tmp_path: Path) -> None:
+    class Failing:
+        def run(self, stage: Stage, step: int) -> None:
+            raise RuntimeError("out of memory")
+
+    chosen = recipe("codec", tmp_path, validation_every=3)
+    stage = build_stage(chosen)
+    samples = Samples(stage.make_sample, source, chosen)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(train(chosen, stage, samples, data_digest=source.digest, validator=Failing()))  # type: ignore[arg-type]
+    state = stage.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in saved(chosen.run, "weights").items())
+
+
+def test_precision_is_the_recipes_alone(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that of accelerate's settings, which would halve a fp32 run unnoticed."""
+    ended = []
+    for setting in ("no", "bf16"):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", setting)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        chosen = recipe("codec", tmp_path / setting, precision="fp32", steps=2)
+        stage = build_stage(chosen)
+        list(run(chosen, stage, source))
+        ended.append(weights(stage))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert same(*ended)
+
+
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
@@ -271,6 +312,14 @@ def test_refuses_another_architecture(
         next(run(chosen, build_stage(chosen), source))
     with pytest.raises(SettingsError, match="another architecture"):
         build_stage(recipe("base", tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_in_one_line(source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("codec", tmp_path)
+    chosen.run.mkdir()
+    (chosen.run / "checkpoints").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_codec"):
+        list(run(chosen, build_stage(chosen), source))
 
 
 def test_a_loss_that_is_not_a_number_names_stage_and_step(

@@ -14,6 +14,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.models import mini
 from patchvsr.models.bases import fixed_prompt, load_base, new_transformer
 from patchvsr.models.codec import Codec
+from patchvsr.models.mini_autoencoder import MiniAutoencoder
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
@@ -62,6 +63,8 @@ def _from_model(recipe: Recipe) -> Stage:
     """Goes on from a finished model, with the parts that this training has already improved in their place."""
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     codec, transformer = pipeline.codec, pipeline.transformer
+    if not isinstance(codec, MiniAutoencoder):
+        raise SettingsError(f"init={recipe.init} is an adapter for another base: give a model trained on mini")
     codec_stage = CodecStage(recipe, codec)
     if recipe.stage == "codec":
         return codec_stage

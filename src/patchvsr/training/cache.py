@@ -28,7 +28,7 @@ SHAPING = ("stage", "base", "seed", "num_frames", "sizes", "canvas_min", "canvas
 
 
 def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, count: int) -> Iterator[int]:
-    """Encodes the run's first `count` samples, one at a time; yields how many are done.
+    """Encodes `count` samples, one at a time, on a GPU where there is one; yields how many are done.
 
     Raises SettingsError for a stage that needs pixels, or a folder that holds samples of another recipe.
     """
@@ -41,11 +41,13 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
     if (folder / INDEX).exists() and _read(folder)["recipe"] != shaping:
         raise SettingsError(f"{folder} holds samples of another recipe: choose another folder")
     (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": 0}))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    stage.codec.to(device)  # type: ignore[attr-defined]
     for number in range(count):
         file = _file(folder, number)
         if not file.exists():
-            sample = samples[divmod(number, recipe.batch_size)]
-            encoded = stage.encode({name: value.unsqueeze(0).to(stage.device) for name, value in sample.items()})
+            sample = samples[number, 0]
+            encoded = stage.encode({name: value.unsqueeze(0).to(device) for name, value in sample.items()})
             kept: Sample = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
             kept |= {name: value[0].to(torch.bfloat16).cpu().contiguous() for name, value in encoded.items()}
             partial = file.with_suffix(".partial")

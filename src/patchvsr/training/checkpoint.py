@@ -12,17 +12,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from patchvsr.errors import SettingsError
+from patchvsr.errors import OutputError, SettingsError
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.stages import Stage
 
@@ -54,19 +56,36 @@ class TrainingState:
             parameter.copy_(self.average[name])
             self.average[name].copy_(weights)
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the model for a while."""
+        self.swap_average()
+        try:
+            yield
+        finally:
+            self.swap_average()
+
     def save(self, run: Path, *, is_main: bool = True) -> None:
-        """Every device takes part in gathering the tensors; the main one writes them, and removes old checkpoints."""
+        """Every device takes part in gathering the tensors; the main one writes them, and removes old checkpoints.
+
+        Raises OutputError where they cannot be written; the checkpoints before are left as they are.
+        """
         weights = _whole({name: parameter.detach() for name, parameter in self.trained.items()} | self.buffers)
         average, moments = _whole(self.average), _whole(self._moments())
         if not is_main:
             return
+        try:
+            self._write(run, {"weights": weights, "average": average, "optimizer": moments})
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"cannot write a checkpoint into {run}: {error}: mend that, then go on") from error
+
+    def _write(self, run: Path, files: Mapping[str, dict[str, Tensor]]) -> None:
         final = run / "checkpoints" / f"step-{self.step:06d}"
         partial = final.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(weights, partial / "weights.safetensors")
-        save_file(average, partial / "average.safetensors")
-        save_file(moments, partial / "optimizer.safetensors")
+        for name, tensors in files.items():
+            save_file(tensors, partial / f"{name}.safetensors")
         state = {"step": self.step, "data": self.data_digest, "recipe": asdict(self.recipe)}
         (partial / STATE).write_text(json.dumps(state, indent=1))
         _sync_folder(partial)

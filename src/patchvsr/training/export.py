@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from patchvsr import __version__
-from patchvsr.errors import ModelError, OutputError
+from patchvsr.errors import InputError, ModelError, OutputError
 from patchvsr.models.bases import MINI, Base, find_base
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.registry import resolve_model
@@ -132,12 +132,19 @@ def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
         "patchvsr": __version__,
         "data_sha256": read_state(last_checkpoint(last.run))["data"],
         "stages": stages,
-        "validation": json.loads(validation.read_text())["mean"] if validation else None,
+        "validation": _mean_scores(validation) if validation else None,
     }
     before = Path(resolve_model(last.init)) / "provenance.json" if last.init else None
     if before and before.is_file():
         provenance["went_on_from"] = json.loads(before.read_text())
     return provenance
+
+
+def _mean_scores(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())["mean"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{file} is no quality.json of benchmarks/quality.py: {error}") from None
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:

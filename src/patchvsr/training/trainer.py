@@ -71,8 +71,8 @@ def train(
     torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
-    # Said plainly: several processes without a GPU are told from one only so.
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    # Said plainly: several processes without a GPU are told from one only so, and precision is the recipe's alone.
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
@@ -136,10 +136,8 @@ def train(
                 state.save(run, is_main=accelerator.is_main_process)
                 accelerator.wait_for_everyone()
             if validator and (state.step % recipe.validation_every == 0 or at_end):
-                state.swap_average()
-                with _gathered(model):
+                with state.averaged(), _gathered(model):
                     scores = ValidationEvent(state.step, validator.run(accelerator.unwrap_model(model), state.step))
-                state.swap_average()
                 if log:
                     log.event(scores)
                 yield scores
@@ -199,10 +197,13 @@ def _on_any(accelerator: Accelerator, flag: bool) -> bool:
 @contextmanager
 def _gathered(model: nn.Module) -> Iterator[None]:
     """Sharded weights outside of the blocks, whole for a while: validation calls parts of the model on their own."""
-    if isinstance(model, FSDPModule):
-        model.unshard()
-    yield
-    if isinstance(model, FSDPModule):
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
         model.reshard()
 
 
