@@ -58,7 +58,7 @@ def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Names
     for steps in args.steps:
         target = folder / f"steps{steps}.mkv"
         start = time.perf_counter()
-        upscale_file(lq_path, target, steps=steps)
+        upscale_file(lq_path, target, steps=steps, model=args.model)
         seconds = time.perf_counter() - start
         score = compare(restored_frames(target), hq_path, lq, vmaf=args.vmaf)
         scores[f"PatchVSR, {steps} steps"] = score | {"seconds_per_frame": seconds / lq.frames}
@@ -89,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of original videos")
     parser.add_argument("--steps", type=int, nargs="*", default=[0, 1, 4], help="sampling steps to compare")
+    parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--out", type=Path, required=True, help="new folder for files and quality.json")
     parser.add_argument("--frames", type=int, help="only the first frames of every clip; a set brings its own number")
     parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")

@@ -2,28 +2,36 @@
 
 python examples/train_smoke.py [FOLDER]
 
-Prints the losses of each stage, first against last; stops one stage in the middle and goes on, and compares the weights
-with those of an uninterrupted run; exports the model and upscales a clip with it. Takes a few minutes on two CPU cores.
+Prints the loss of each stage before and after, on the same samples; stops one stage in the middle and goes on, and
+compares the weights with those of an uninterrupted run; exports the model and upscales a clip with it. Takes a few
+minutes on two CPU cores.
 The model is far too young to be of use: `docs/train.md` is about real training.
 """
 
 import subprocess
 import sys
 import time
+import warnings
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from safetensors.torch import load_file
 
 from patchvsr.errors import PatchVSRError
 from patchvsr.evaluation.lossless import LosslessWriter
 from patchvsr.evaluation.synthetic import camera_move, load_photo
+from patchvsr.training.build import build_stage, load_average
 from patchvsr.training.checkpoint import last_checkpoint
-from patchvsr.training.recipes import resolve
-from patchvsr.training.run import run_recipe
+from patchvsr.training.recipes import Recipe, resolve
+from patchvsr.training.run import run_recipe, samples_of
+from patchvsr.training.samples import batches
+from patchvsr.training.stages import Stage
 
 STAGES = ("codec", "base", "adapter", "distill")
 INTERRUPTED = "adapter"
+MEASURED_BATCHES = 6
 CLIPS = {"astronaut": 40, "coffee": 40, "chelsea": 40, "rocket": 30}  # frames
 CLIP_SIZE = (256, 320)
 
@@ -32,12 +40,16 @@ def main(folder: Path) -> None:
     if folder.exists():
         sys.exit(f"{folder} exists: remove it, or give another folder")
     started = time.monotonic()
+    warnings.filterwarnings("ignore", message="Mismatch dtype")  # torch, on norms in float32 under autocast
     make_clips(folder / "data")
     for stage in STAGES:
-        losses = train(folder, stage, folder / "run")
-        ends = losses[: len(losses) // 5], losses[-(len(losses) // 5) :]
-        first, last = (fmean(part) for part in ends)
-        print(f"{stage}: loss {first:.4f} in the first fifth, {last:.4f} in the last", flush=True)
+        recipe = recipe_of(stage, folder, folder / "run")
+        first = loss(recipe, build_stage(recipe))
+        train(recipe)
+        trained = build_stage(recipe)
+        load_average(recipe.run, trained)
+        last = loss(recipe, trained)
+        print(f"{stage}: loss {first:.4f} before {recipe.steps} steps, {last:.4f} after", flush=True)
         if last >= first:
             sys.exit(f"the loss of stage {stage} did not fall")
         if stage == INTERRUPTED:
@@ -57,34 +69,40 @@ def make_clips(data: Path) -> None:
                 writer.write(frame, index / 24)
 
 
-def train(folder: Path, stage: str, output: Path, *, stop_after: int | None = None) -> list[float]:
-    """The loss of every step; `stop_after` leaves in the middle of the run, as a kill would."""
-    overrides = {"data": folder / "data", "packed": folder / "packed", "output": output}
-    recipe = resolve(f"smoke_{stage}", {name: str(value) for name, value in overrides.items()})
-    losses = []
+def recipe_of(stage: str, folder: Path, output: Path) -> Recipe:
+    places = {"data": folder / "data", "packed": folder / "packed", "output": output}
+    return resolve(f"smoke_{stage}", {name: str(place) for name, place in places.items()})
+
+
+def train(recipe: Recipe, *, stop_after: int | None = None) -> None:
+    """`stop_after` leaves in the middle of the run, as a kill would."""
     for event in run_recipe(recipe):
-        losses.append(sum(event.losses.values()))
-        if stop_after and event.step >= stop_after:
+        if event.step == stop_after:
             break
-    return losses
+
+
+@torch.no_grad()
+def loss(recipe: Recipe, stage: Stage) -> float:
+    """Mean over the run's first batches."""
+    first = islice(batches(samples_of(recipe, stage), recipe, 0), MEASURED_BATCHES)
+    return fmean(sum(value.item() for value in stage(batch).values()) for batch in first)
 
 
 def check_resume(folder: Path, stage: str) -> None:
     """The same stage once more, left in the middle and taken up again: the weights must be the same, bit for bit."""
-    output = folder / "resumed"
-    output.mkdir()
+    recipe = recipe_of(stage, folder, folder / "resumed")
     for done in STAGES[: STAGES.index(stage)]:
-        (output / f"smoke_{done}").symlink_to((folder / "run" / f"smoke_{done}").resolve())
-    half = resolve(f"smoke_{stage}").steps // 2
-    train(folder, stage, output, stop_after=half + 1)
-    train(folder, stage, output)
+        recipe.run_of(done).parent.mkdir(exist_ok=True)
+        recipe.run_of(done).symlink_to((folder / "run" / f"smoke_{done}").resolve())
+    middle = recipe.steps // 2 + 1
+    train(recipe, stop_after=middle)
+    train(recipe)
     whole, resumed = (
-        load_file(last_checkpoint(place / f"smoke_{stage}") / "weights.safetensors")
-        for place in (folder / "run", output)
+        load_file(last_checkpoint(run) / "weights.safetensors") for run in (folder / "run" / recipe.name, recipe.run)
     )
     if whole.keys() != resumed.keys() or not all(whole[name].equal(resumed[name]) for name in whole):
         sys.exit(f"stage {stage} was stopped and resumed, and its weights differ")
-    print(f"{stage}: stopped after step {half + 1} and resumed: {len(whole)} tensors equal", flush=True)
+    print(f"{stage}: stopped after step {middle} and resumed: all {len(whole)} tensors equal", flush=True)
 
 
 def patchvsr(*words: object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from patchvsr.cli_training import show_training
+from patchvsr.training.console import show_training
 from patchvsr.training.trainer import TrainEvent, ValidationEvent
 
 SCORES = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +15,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from patchvsr import cli_training
+from patchvsr.cli_training import INTERRUPTED, pairs
 from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
+app.add_typer(cli_training.app)
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 
 
 def main() -> None:
@@ -107,7 +108,7 @@ def upscale_command(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
         seed=seed, noise_timestep=noise_timestep, branch_scale=branch_scale, device=device, dtype=dtype,
         batch_size=batch_size, start_s=start, end_s=end, codec=codec, crf=crf, pix_fmt=pix_fmt,
-        encoder_options=_pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
+        encoder_options=pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
     )  # fmt: skip
     jobs = plan_outputs(inputs, output)
     _check_before_loading(jobs, config)
@@ -244,127 +245,6 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
     return rows
 
 
-@app.command("pack")
-def pack_command(
-    data: Annotated[Path, typer.Argument(help="A folder of videos and photos, or a .jsonl list of them.")],
-    packed: Annotated[Path, typer.Argument(help="Where to; a folder packed before is added to.")],
-    max_side: Annotated[int | None, typer.Option(min=1, help="Shrink larger pictures: pixels, shorter side.")] = None,
-) -> None:
-    """Decode footage and photos once, for training; run again to continue."""
-    from patchvsr.training.packing import pack
-
-    report = pack(data, packed, max_side=max_side)
-    console.print(
-        f"packed into {packed}: {report.files} files, {report.shots} shots, {report.frames} frames; "
-        f"{len(report.skipped)} files skipped, {report.too_short} shots too short"
-    )
-    for name in report.skipped:
-        console.print(f"skipped: {name}")
-
-
-@app.command("degrade")
-def degrade_command(
-    hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original videos.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder of low-quality files and lq_set.json.")],
-    preset: Annotated[str, typer.Option(help="realbasicvsr or bicubic.")] = "realbasicvsr",
-    scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Factor of the reduction.")] = 4,
-    seed: Annotated[int, typer.Option(help="Same videos, settings and seed: same clips.")] = 0,
-    strength: Annotated[float, typer.Option(help="0 only reduces, 1 has the preset's ranges.")] = 1.0,
-    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of every video.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare an existing OUT with its record.")] = False,
-) -> None:
-    """Make a fixed set of low-quality clips for evaluation, known by hash."""
-    from patchvsr.allocator import keep_freed_memory
-    from patchvsr.evaluation.lq_set import check_lq_set, write_lq_set
-    from patchvsr.training.degradation import PRESETS
-
-    if check:
-        checked = check_lq_set(output, hq_folder)
-        console.print(f"{output}: {len(checked.clips)} clips are the ones of its record")
-        return
-    if preset not in PRESETS:
-        raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    keep_freed_memory()
-    settings = dataclasses.replace(PRESETS[preset], strength=strength)
-    made = write_lq_set(hq_folder, output, scale, settings=settings, seed=seed, max_frames=frames)
-    console.print(f"{output}: {len(made.clips)} clips, {sum(clip.lq.frames for clip in made.clips)} frames")
-
-
-@app.command("train")
-def train_command(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A name (see `patchvsr recipes`) or a recipe.json. Run again to go on."),
-    ],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
-) -> None:
-    """Train one stage, or continue where it stopped."""
-    from patchvsr.cli_training import show_training
-    from patchvsr.training.recipes import resolve
-    from patchvsr.training.run import run_recipe
-
-    chosen = resolve(recipe, _pairs(overrides, "--set"))
-    try:
-        show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from the last checkpoint")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-@app.command("cache")
-def cache_command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
-    count: Annotated[int, typer.Option(min=1, help="Samples to encode.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-) -> None:
-    """Encode training samples once, for bases with a slow autoencoder; run again to go on."""
-    from patchvsr.training.recipes import resolve
-    from patchvsr.training.run import cache_recipe
-
-    chosen = resolve(recipe, _pairs(overrides, "--set"))
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("encoding", total=count)
-        for done in cache_recipe(chosen, count):
-            bar.update(task, completed=done)
-    console.print(f"{chosen.cache}: {count} samples")
-
-
-@app.command("recipes")
-def recipes_command() -> None:
-    """List the training recipes with their settings."""
-    from patchvsr.training.recipes import RECIPES
-
-    for name, recipe in RECIPES.items():
-        console.print(f"{name}: {recipe()}")
-
-
-@app.command("export")
-def export_command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The last stage trained.")] = "mini_distill",
-    steps: Annotated[int, typer.Option(help="The model's own default.")] = 1,
-    validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repeatable.")] = None,
-) -> None:
-    """Write trained weights as a model folder for --model."""
-    from patchvsr.training.export import export
-    from patchvsr.training.recipes import resolve
-
-    export(resolve(recipe, _pairs(overrides, "--set")), output, num_inference_steps=steps, validation=validation)
-    console.print(f"wrote {output}")
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise SettingsError(f"{option} {text!r} is not KEY=VALUE")
-        pairs[key] = value
-    return pairs
-
-
 def _fail(message: str) -> None:
     # The same line shape as usage errors, whatever the message was wrapped for.
     console.print(f"patchvsr: {' '.join(message.split())}")
@@ -373,24 +253,16 @@ def _fail(message: str) -> None:
 
 def _quiet_libraries() -> None:
     """Their progress bars and advice are for developers; ours is the only voice here."""
+    import logging
+    import os
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     logging.getLogger("diffusers").setLevel(logging.ERROR)
-    ours = logging.getLogger("patchvsr")
-    ours.setLevel(logging.INFO)
-    ours.addHandler(_ToConsole())
-    ours.propagate = False
-
-
-class _ToConsole(logging.Handler):
-    """What the library has to say, such as that it packs or skips files, above a progress bar if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
-            console.print(record.getMessage())
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("patchvsr").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

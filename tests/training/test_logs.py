@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def test_a_resumed_run_replaces_what_was_logged_after_its_checkpoint(tmp_path: P
     with RunLog(tmp_path) as log:
         for event in (trained(20, 1.0), validated(20, 25.0), trained(40, 2.0), validated(40, 26.0), trained(60, 3.0)):
             log.event(event)
+    time.sleep(1.1)  # TensorBoard orders its files by the second, and within one by a count as text: 10 before 9
     with RunLog(tmp_path, step=30) as log:
         for event in (trained(35, 4.0), trained(70, 5.0)):
             log.event(event)

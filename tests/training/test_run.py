@@ -45,7 +45,7 @@ def test_an_interrupted_pack_is_completed_before_training(
 def test_a_complete_pack_needs_no_data(source: ClipSource, tmp_path: Path) -> None:
     shutil.copytree(source.packed, tmp_path / "packed")
     assert clip_source(tmp_path / "nowhere", tmp_path / "packed").digest == source.digest
-    with pytest.raises(InputError, match="no readable video or photo"):
+    with pytest.raises(InputError, match="no such folder or list"):
         packing.pack(tmp_path / "nowhere", tmp_path / "packed")  # by mistake; nothing is lost
     assert clip_source(tmp_path / "nowhere", tmp_path / "packed").digest == source.digest
 

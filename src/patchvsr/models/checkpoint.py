@@ -24,7 +24,7 @@ from patchvsr.models.registry import ADAPTER_CONFIG
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
 ADAPTER_SETTINGS = ("condition_channels", "num_branch_blocks", "branch_input", "prompt_length")
-MAX_SHARD_SIZE = "15MB"
+MAX_SHARD_SIZE = "5GB"  # as the Hub and diffusers have it
 
 
 def save_adapter(

@@ -36,7 +36,8 @@ class ClipSource:
     def __init__(self, packed: Path, *, photo_share: float = 0.6):
         """Raises InputError: nothing packed there, or by another version."""
         self.packed = packed
-        self.entries = Index.load(packed).entries
+        # Sorted, so that the same footage gives the same clips in whatever order it was packed.
+        self.entries = sorted(Index.load(packed).entries, key=lambda entry: (entry.sha256, entry.first_frame))
         self.photo_share = photo_share
         parts = sorted(f"{e.sha256} {e.first_frame} {e.num_frames} {e.height} {e.width}" for e in self.entries)
         self.digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()

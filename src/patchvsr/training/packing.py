@@ -62,8 +62,13 @@ def pack(data: Path, packed: Path, *, max_side: int | None = None, min_frames: i
     their source. Raises InputError (nothing usable, a wrong line in the list), SettingsError (the folder was packed
     with other settings) and OutputError (it cannot be written).
     """
+    if not data.exists():
+        raise InputError(f"{data}: no such folder or list; give footage to pack")
     sources = list(_listed(data) if data.suffix == ".jsonl" else _found(data))
     index = _index_to_extend(packed, {"max_side": max_side, "min_frames": min_frames})
+    root = str(data.resolve())
+    index.roots = [*(known for known in index.roots if known != root), root]
+    logger.info("packing %d files of %s into %s", len(sources), data, packed)
     try:
         packed.mkdir(parents=True, exist_ok=True)
         done, skipped = _pack_all(sources, packed, index) if sources else (set(), [])
@@ -97,8 +102,6 @@ def _found(folder: Path) -> Iterator[_Source]:
 
 
 def _listed(listing: Path) -> Iterator[_Source]:
-    if not listing.is_file():
-        raise InputError(f"{listing}: no such file; check the path")
     with listing.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -137,7 +140,7 @@ def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[s
     done, skipped, saved = set(), [], time.monotonic()
     index.complete = False
     try:
-        for source in sources:
+        for number, source in enumerate(sources, 1):
             try:
                 done.add(_pack_source(source, packed, index))
             except _UNREADABLE as error:
@@ -146,6 +149,7 @@ def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[s
             if time.monotonic() - saved > _SAVE_EVERY_S:  # not after each: the index grows with the pack
                 index.save(packed)
                 saved = time.monotonic()
+                logger.info("packed %d of %d files", number, len(sources))
         index.complete = True
     finally:  # an interruption loses one file only
         if index.shards:

@@ -68,7 +68,7 @@ class Recipe:
     validation_packed: str = "runs/packed_validation"
     validation_every: int = 500
     validation_frames: int = 5
-    validation_side: int = 512  # centre crop; 0 for whole frames
+    validation_side: int = 512  # centre crop; 0 for whole frames, which seams at patches of 512 need
     validation_steps: str = "1,4"
     validation_vmaf: bool = False
 
@@ -148,7 +148,7 @@ def mini_distill() -> Recipe:
     """At the size and length of patches when upscaling, after shorter stages on smaller ones."""
     return Recipe(
         stage="distill", name="mini_distill", steps=400, batch_size=1, num_frames=17, sizes="512",
-        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4",
+        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4", validation_side=0,
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def wan22_adapter() -> Recipe:
 
 def _for_wan(base: str, **settings: Any) -> Recipe:
     return Recipe(
-        stage="adapter", base=base, output="runs/wan", steps=10_000, num_frames=17, sizes="512",
+        stage="adapter", base=base, output=f"runs/{base}", steps=10_000, num_frames=17, sizes="512",
         canvas_min=512, canvas_max=1024, learning_rate=1e-4, warmup_steps=500, ema_decay=0.9995,
         gradient_checkpointing=True, lora_rank=32, min_noise_timestep=200.0, clean_condition_share=0.0,
         workers=8, validation_every=1000, validation_steps="20", **settings,

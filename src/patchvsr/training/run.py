@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
 from patchvsr.errors import OutputError, SettingsError
@@ -43,36 +44,42 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
     """Encodes `count` samples of a recipe into its cache; yields how many are done."""
     if not recipe.cache:
         raise SettingsError(f"{recipe.name} names no cache: add --set cache=FOLDER")
-    stage = build_stage(recipe)
+    stage = build_stage(recipe).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     yield from write_cache(recipe, stage, samples_of(recipe, stage), Path(recipe.cache), count)
 
 
 def samples_of(recipe: Recipe, stage: Stage) -> Samples:
     """The stage's samples from the recipe's footage, packed on first use.
 
-    Raises InputError where the footage is too small for the recipe: a worker would say so after hours.
+    Raises InputError where the footage is too small for the recipe: a worker would say so after hours, less plainly.
     """
-    source = clip_source(Path(recipe.data), Path(recipe.packed))
+    source = clip_source(Path(recipe.data), Path(recipe.packed), photo_share=recipe.photo_share)
     largest = max(recipe.size_choices) if recipe.stage == "codec" else recipe.canvas_max
     source.check_holds(recipe.num_frames, largest, largest)
     return Samples(stage.make_sample, source, recipe)
 
 
-def clip_source(data: Path, packed: Path) -> ClipSource:
+def clip_source(data: Path, packed: Path, *, photo_share: float = 0.0) -> ClipSource:
     """What is packed, or else `data`, packed now; an interrupted pack is completed first.
 
-    Of several processes one packs, the others wait.
+    Of several processes one packs, the others wait. Raises SettingsError where `data` is there and what is packed was
+    made from something else.
     """
     if not _is_packed(packed):
         try:
             packed.mkdir(parents=True, exist_ok=True)
             with FileLock(packed / ".lock"):
                 if not _is_packed(packed):
-                    logger.info("packing %s into %s", data, packed)
                     pack(data, packed)
         except OSError as error:
             raise OutputError(f"cannot write into {packed} ({error}): choose another folder") from error
-    return ClipSource(packed)
+    roots = Index.load(packed).roots
+    if roots and data.exists() and str(data.resolve()) not in roots:
+        raise SettingsError(
+            f"{packed} was packed from {', '.join(roots)}, not from {data}: choose another folder, or add to this one "
+            f"(patchvsr pack {data} {packed})"
+        )
+    return ClipSource(packed, photo_share=photo_share)
 
 
 def _is_packed(packed: Path) -> bool:

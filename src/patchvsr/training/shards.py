@@ -38,13 +38,15 @@ class Shard:
 class Index:
     """The contents of a packed folder, by the sha256 of their source.
 
-    too_short: shots left out of each source. complete: packing came to its end, it was not interrupted.
+    too_short: shots left out of each source. complete: packing came to its end, it was not interrupted. roots: the
+    folders and lists it was made from.
     """
 
     settings: dict[str, Any]
     shards: dict[str, list[Shard]] = field(default_factory=dict)
     too_short: dict[str, int] = field(default_factory=dict)
     complete: bool = False
+    roots: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, packed: Path) -> Index:
@@ -60,7 +62,9 @@ class Index:
         shards: dict[str, list[Shard]] = {sha256: [] for sha256 in content["too_short"]}
         for entry in content["entries"]:
             shards[entry["sha256"]].append(Shard(**entry))
-        return cls(content["settings"], shards, content["too_short"], content.get("complete", True))
+        return cls(
+            content["settings"], shards, content["too_short"], content.get("complete", True), content.get("roots", [])
+        )
 
     @property
     def entries(self) -> list[Shard]:
@@ -74,6 +78,7 @@ class Index:
         content = {
             "version": VERSION,
             "settings": self.settings,
+            "roots": self.roots,
             "complete": self.complete,
             "too_short": self.too_short,
             "entries": [asdict(shard) for shard in self.entries],

@@ -72,9 +72,7 @@ def train(
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
     # Said plainly: several processes without a GPU are told from one only so, and precision is the recipe's alone.
-    accelerator = Accelerator(
-        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()), mixed_precision="no"
-    )
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )

@@ -58,7 +58,7 @@ class Case:
 
 
 class Validator:
-    """Measures a stage on one clip of every file of `source`, in every one of `DEGRADATIONS`.
+    """Measures a stage on one clip of every file of `source`, in every one of `degradations`.
 
     A clip is the first `validation_frames` of the first shot that has so many, cut at the centre to
     `validation_side`, or for 0 to the multiple of 32 below its size. The low-quality clips are made here, once,
@@ -70,7 +70,7 @@ class Validator:
         InputError: a clip is too short or too small.
     """
 
-    def __init__(self, recipe: Recipe, source: ClipSource) -> None:
+    def __init__(self, recipe: Recipe, source: ClipSource, degradations: Sequence[str] = DEGRADATIONS) -> None:
         VideoMetrics(vmaf=recipe.validation_vmaf)  # what is not installed should be said now, not after hours
         if recipe.validation_frames % 4 != 1 or recipe.validation_side % 32:
             raise SettingsError(
@@ -79,7 +79,7 @@ class Validator:
             )
         self._recipe, self._source = recipe, source
         names = sorted({shard.source for shard in source.entries})
-        self._cases = [self._case(self._shard(name), degradation) for name in names for degradation in DEGRADATIONS]
+        self._cases = [self._case(self._shard(name), degradation) for name in names for degradation in degradations]
 
     def _shard(self, name: str) -> Shard:
         shards = [shard for shard in self._source.entries if shard.source == name]
