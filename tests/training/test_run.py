@@ -100,7 +100,7 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     with training(source, tmp_path, data=str(footage), packed=str(packed)) as process:
         assert process.stderr is not None
         lines = [process.stderr.readline() for _ in range(3)]
-        assert lines[0] == f"packing {footage} into {packed}\n"  # which can take an hour
+        assert lines[0].startswith("packing 4 files of ")  # which can take an hour
         assert lines[1].startswith("skipped broken.mp4: ") and lines[2].startswith("step 1/1000")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
