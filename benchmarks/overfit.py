@@ -7,6 +7,7 @@ Prints PSNR-Y of the bicubic enlargement, of true latents (the codec's ceiling) 
 
 import argparse
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     hq = centre(torch.stack(frames), args.side, args.side)
     with LosslessWriter(args.out / "data" / "clip.mkv") as writer:
         for index, frame in enumerate(hq):
-            writer.write(frame, index / 24)
+            writer.write(frame, Fraction(index, 24))
     pack(args.out / "data", args.out / "packed")
 
     # 2. the adapter stage, on nothing else

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -66,7 +67,7 @@ def make_clips(data: Path) -> None:
     for name, frames in CLIPS.items():
         with LosslessWriter(data / f"{name}.mkv") as writer:
             for index, frame in enumerate(camera_move(load_photo(name), CLIP_SIZE, frames)):
-                writer.write(frame, index / 24)
+                writer.write(frame, Fraction(index, 24))
 
 
 def recipe_of(stage: str, folder: Path, output: Path) -> Recipe:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.utils.logging import disable_progress_bar
 from safetensors.torch import load_file
 from torch import nn
 
@@ -61,6 +62,7 @@ def _from_runs(recipe: Recipe) -> Stage:
 
 def _from_model(recipe: Recipe) -> Stage:
     """Goes on from a finished model, with the parts that this training has already improved in their place."""
+    disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     codec, transformer = pipeline.codec, pipeline.transformer
     if not isinstance(codec, MiniAutoencoder):
