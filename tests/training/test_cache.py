@@ -52,7 +52,7 @@ def test_holds_what_the_stage_would_encode(cache: Path, source: ClipSource) -> N
 
 
 def test_every_use_has_its_own_noise(cache: Path) -> None:
-    cached = CachedSamples(adapter().make_sample, cache, RECIPE)
+    cached = CachedSamples(adapter(), cache, RECIPE)
     places = [(step, number) for step in range(20) for number in range(2)]
     drawn = [cached[place] for place in places]
     assert len({sample["noise"].sum().item() for sample in drawn}) == len(places)
@@ -66,8 +66,8 @@ def test_trains_and_resumes_from_it(cache: Path, source: ClipSource, tmp_path: P
         recipe = replace(RECIPE, output=str(tmp_path / str(stop)), checkpoint_every=1)
         for stop_at in (stop, None):
             stage = adapter()
-            cached = CachedSamples(stage.make_sample, cache, recipe)
-            assert cached.digest == source.digest
+            cached = CachedSamples(stage, cache, recipe)
+            assert cached.digest == f"{source.digest}, cache of 6"
             for event in train(recipe, stage, cached, data_digest=cached.digest):
                 if event.step == stop_at:
                     break
@@ -81,7 +81,7 @@ def test_is_taken_up_again_where_it_was_left(cache: Path, source: ClipSource, tm
     writing = write_cache(RECIPE, stage, samples, folder, 6)
     assert [next(writing), next(writing)] == [1, 2]
     with pytest.raises(SettingsError, match="is not complete: run `patchvsr cache` again"):
-        CachedSamples(stage.make_sample, folder, RECIPE)
+        CachedSamples(stage, folder, RECIPE)
     (folder / "sample-000002.partial").write_bytes(b"half")
     first = (folder / "sample-000000.safetensors").stat().st_mtime_ns
     assert list(write_cache(RECIPE, stage, samples, folder, 6))[-1] == 6
@@ -109,7 +109,7 @@ def test_base_stages_can_be_cached(source: ClipSource, tmp_path: Path) -> None:
     prompt = torch.nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))
     stage = BaseStage(recipe, toy.codec(), toy.base(), prompt)
     list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 2))
-    sample = CachedSamples(stage.make_sample, tmp_path, recipe)[0, 0]
+    sample = CachedSamples(stage, tmp_path, recipe)[0, 0]
     assert sample.keys() == {"latents", "noise", "sigma"}
 
 
@@ -128,7 +128,7 @@ def test_refuses_another_recipe(change: dict[str, Any], message: str, cache: Pat
         next(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), cache, 6))
     if "sizes" not in change:
         with pytest.raises(SettingsError, match=message):
-            CachedSamples(stage.make_sample, cache, recipe)
+            CachedSamples(stage, cache, recipe)
 
 
 def test_refuses_stages_that_need_pixels_and_folders_without_a_cache(source: ClipSource, tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_refuses_stages_that_need_pixels_and_folders_without_a_cache(source: Cli
     with pytest.raises(SettingsError, match="stage distill needs pixels: only adapter and base can be cached"):
         next(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 2))
     with pytest.raises(InputError, match="holds no cache: write one first"):
-        CachedSamples(stage.make_sample, tmp_path, RECIPE)
+        CachedSamples(stage, tmp_path, RECIPE)

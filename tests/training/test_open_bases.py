@@ -85,6 +85,19 @@ def test_the_other_stages_train(stage: str, precision: str, base: Path, source: 
         assert built.restore(toy.video(5, 16, 24), toy.video(5, 64, 96))["steps 1"].isfinite().all()
 
 
+def test_a_base_trained_further_is_exported_whole(base: Path, source: ClipSource, tmp_path: Path) -> None:
+    for stage in ("base", "adapter"):
+        list(run_recipe(recipe(base, source, tmp_path, stage)))
+    trained = build_stage(recipe(base, source, tmp_path))
+    untrained, _ = load_base(str(base), dtype=torch.bfloat16)
+    assert isinstance(trained, AdapterStage)
+    assert not torch.equal(trained.transformer.proj_out.weight, untrained.proj_out.weight)
+    export(recipe(base, source, tmp_path), tmp_path / "model", num_inference_steps=1)
+    assert "trained further" in (tmp_path / "model" / "README.md").read_text()
+    loaded = PatchVSRPipeline.from_pretrained(str(tmp_path / "model"), dtype=torch.bfloat16)
+    assert torch.equal(loaded.transformer.proj_out.weight, trained.transformer.proj_out.weight.bfloat16())
+
+
 def test_latents_and_prompt_are_made_once(
     base: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

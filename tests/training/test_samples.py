@@ -123,7 +123,7 @@ def test_decoded_crops_are_the_same_part_of_latents_and_pixels(source: ClipSourc
     told["hq"] = cells.repeat_interleave(16, -1).repeat_interleave(16, -2)[:, :, [0, 1, 1, 1, 1]]
     told["canvas"] = told["hq"]
     for number in range(3):
-        latents, canvas, hq = stage._crop(cells, told, number)
+        latents, canvas, hq = stage._crop(cells, told, told["crops"][:, number].tolist())
         assert latents.shape == (2, 1, 1, 2, 2) and hq.shape == (2, 1, 1, 32, 32)
         assert torch.equal(hq[..., ::16, ::16], latents.float()) and torch.equal(canvas, hq)
 

@@ -298,6 +298,29 @@ def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSourc
         next(run(chosen, build_stage(chosen), other))
 
 
+def test_refuses_to_resume_where_a_stage_before_has_gone_on(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path
+) -> None:
+    for name in ("codec", "base"):
+        shutil.copytree(runs["output"] / f"mini_{name}", tmp_path / f"mini_{name}")
+    chosen = recipe("base", tmp_path, steps=6)
+    assert [event.step for event in run(chosen, build_stage(chosen), source)] == [5, 6]
+    further = recipe("codec", tmp_path, steps=5)
+    list(run(further, build_stage(further), source))
+    with pytest.raises(SettingsError, match=r"stands on the stages \{'mini_codec': 4\}, which are \{'mini_codec': 5\}"):
+        next(run(recipe("base", tmp_path, steps=7), build_stage(chosen), source))
+
+
+def test_tells_of_settings_that_have_changed(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = recipe("codec", copied(runs, tmp_path), steps=5, learning_rate=1e-5)
+    list(run(chosen, build_stage(chosen), source))
+    (told,) = [record.getMessage() for record in caplog.records if record.name.startswith("patchvsr")]
+    assert "mini_codec goes on with other settings: " in told
+    assert "steps 4 -> 5" in told and "learning_rate 0.0004 -> 1e-05" in told
+
+
 @pytest.mark.parametrize("sizes", [dict(num_decoder_blocks=3), dict(decoder_channels=12)])
 def test_refuses_another_architecture(
     sizes: dict[str, int],

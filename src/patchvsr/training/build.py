@@ -104,6 +104,9 @@ def _on_open_base(recipe: Recipe) -> Stage:
         base, codec = load_base(recipe.base, dtype=dtype)
         return BaseStage(recipe, codec, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
     transformer, codec = new_transformer(recipe.base, prompt, dtype=dtype)
+    if checkpoints(recipe.run_of("base")):
+        tuned = load_file(last_checkpoint(recipe.run_of("base")) / "average.safetensors")
+        transformer.load_state_dict({name.removeprefix("base."): value for name, value in tuned.items()}, strict=False)
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
     adapter_stage = _trained_in_float32(AdapterStage(recipe, codec, transformer))
     if recipe.stage == "adapter":

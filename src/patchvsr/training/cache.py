@@ -6,6 +6,7 @@ and taken up again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import MakeSample, Sample, Samples, generator_of
+from patchvsr.training.samples import Sample, Samples, generator_of
 from patchvsr.training.stages import AdapterStage, BaseStage, Stage
 
 INDEX = "cache.json"
@@ -37,7 +38,7 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
     if len(recipe.size_choices) > 1:
         raise SettingsError(f"sizes={recipe.sizes}: a cache holds patches of one size, choose one")
     folder.mkdir(parents=True, exist_ok=True)
-    shaping = _shaping(recipe) | {"data": samples.source.digest}
+    shaping = _shaping(recipe) | {"data": samples.source.digest, "encoder": _digest(stage)}
     if (folder / INDEX).exists() and _read(folder)["recipe"] != shaping:
         raise SettingsError(f"{folder} holds samples of another recipe: choose another folder")
     (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": 0}))
@@ -60,14 +61,14 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
 class CachedSamples(Dataset[Sample]):
     """A cache's samples in random order, each time with new noise."""
 
-    def __init__(self, make: MakeSample, folder: Path, recipe: Recipe):
+    def __init__(self, stage: Stage, folder: Path, recipe: Recipe):
         index = _read(folder)
-        if {name: index["recipe"][name] for name in SHAPING} != _shaping(recipe):
+        if index["recipe"] != _shaping(recipe) | {"data": index["recipe"]["data"], "encoder": _digest(stage)}:
             raise SettingsError(f"{folder} holds samples of another recipe: cache them again into another folder")
         if not index["count"]:
             raise SettingsError(f"{folder} is not complete: run `patchvsr cache` again to finish it")
-        self.make, self.folder, self.recipe, self.count = make, folder, recipe, index["count"]
-        self.digest: str = index["recipe"]["data"]
+        self.make, self.folder, self.recipe, self.count = stage.make_sample, folder, recipe, index["count"]
+        self.digest = f"{index['recipe']['data']}, cache of {self.count}"
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         step, number = place
@@ -85,6 +86,14 @@ def _file(folder: Path, number: int) -> Path:
 def _shaping(recipe: Recipe) -> dict[str, object]:
     values = json.loads(json.dumps(asdict(recipe)))  # as it reads back from a file
     return {name: values[name] for name in SHAPING}
+
+
+def _digest(stage: Stage) -> str:
+    """Of the frozen autoencoder that made the latents."""
+    digest = hashlib.sha256()
+    for name, value in sorted(stage.codec.state_dict().items()):  # type: ignore[union-attr]
+        digest.update(name.encode() + value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(folder: Path) -> dict[str, Any]:

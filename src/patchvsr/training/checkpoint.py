@@ -4,12 +4,13 @@ RUN/checkpoints/step-000500/
     weights.safetensors     trained parameters, and buffers that training changes
     average.safetensors     their moving average, which is what a run is for
     optimizer.safetensors   AdamW's moments
-    state.json              step, digest of the data, recipe
+    state.json              step, digest of the data, steps of the stages before, recipe
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from patchvsr.errors import OutputError, SettingsError
-from patchvsr.training.recipes import Recipe
+from patchvsr.training.recipes import STAGES, Recipe
 from patchvsr.training.stages import Stage
+
+logger = logging.getLogger(__name__)
 
 STATE = "state.json"
 
@@ -86,7 +89,12 @@ class TrainingState:
         partial.mkdir(parents=True)
         for name, tensors in files.items():
             save_file(tensors, partial / f"{name}.safetensors")
-        state = {"step": self.step, "data": self.data_digest, "recipe": asdict(self.recipe)}
+        state = {
+            "step": self.step,
+            "data": self.data_digest,
+            "stands_on": stages_before(self.recipe),
+            "recipe": asdict(self.recipe),
+        }
         (partial / STATE).write_text(json.dumps(state, indent=1))
         _sync_folder(partial)
         shutil.rmtree(final, ignore_errors=True)  # of the same step: nothing new in it
@@ -98,7 +106,7 @@ class TrainingState:
     def load(self, run: Path) -> None:
         """Continues the last checkpoint of `run`, if there is one.
 
-        Raises SettingsError where it was made from other data or for another architecture.
+        Raises SettingsError where it was made from other data, on other stages before it, or for another architecture.
         """
         if not checkpoints(run):
             return
@@ -106,6 +114,13 @@ class TrainingState:
         state = read_state(folder)
         if state["data"] != self.data_digest:
             raise SettingsError(f"{folder} was trained on other data: choose another output folder")
+        before = stages_before(self.recipe)
+        if state.get("stands_on", before) != before:
+            raise SettingsError(
+                f"{folder} stands on the stages {state['stands_on']}, which are {before} by now: train it anew, in "
+                "another output folder"
+            )
+        self._tell_changes(state["recipe"])
         files = ("weights", "average", "optimizer")
         weights, average, moments = (load_file(folder / f"{name}.safetensors") for name in files)
         if shapes(weights) != shapes(self.trained | self.buffers):
@@ -122,6 +137,13 @@ class TrainingState:
             buffer.copy_(weights[name])
         self.step = state["step"]
 
+    def _tell_changes(self, before: dict[str, Any]) -> None:
+        """Settings may change on the way, but not unnoticed."""
+        now = json.loads(json.dumps(asdict(self.recipe)))
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+        if changed:
+            logger.warning("%s goes on with other settings: %s", self.recipe.name, "; ".join(changed))
+
     def _moments(self) -> dict[str, Tensor]:
         return {
             f"{name}/{key}": value
@@ -133,6 +155,12 @@ class TrainingState:
 def trained_parameters(stage: Stage) -> dict[str, torch.nn.Parameter]:
     """What a stage trains, by name."""
     return {name: parameter for name, parameter in stage.named_parameters() if parameter.requires_grad}
+
+
+def stages_before(recipe: Recipe) -> dict[str, int]:
+    """Steps of the runs that a stage starts from, by name: should they go on, the stage stands on other ground."""
+    runs = [recipe.run_of(stage) for stage in STAGES[: STAGES.index(recipe.stage)]]
+    return {run.name: read_state(checkpoints(run)[-1])["step"] for run in runs if checkpoints(run)}
 
 
 def checkpoints(run: Path) -> list[Path]:

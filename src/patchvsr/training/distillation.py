@@ -61,20 +61,21 @@ class DistillStage(AdapterStage):
 
     def _decoded(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Pixel losses of decoded crops; the last crop of every patch without latents."""
-        crops = [self._crop(estimate, batch, number) for number in range(DECODED_CROPS)]
+        origins = batch["crops"].tolist()
+        crops = [self._crop(estimate, batch, [patch[number] for patch in origins]) for number in range(DECODED_CROPS)]
         latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
         keep = torch.ones(len(latents), device=latents.device)
         keep[-len(estimate) :] = 0
         output = self.codec.decode(latents * per_clip(keep), canvas)
         return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
 
-    def _crop(self, latents: Tensor, batch: Batch, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
         """The same part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
         factor, time_factor = self.codec.spatial_factor, self.codec.temporal_factor
         side = min(self.recipe.decode_size // factor, latents.shape[-1])
         frames = min((self.recipe.decode_frames - 1) // time_factor + 1, latents.shape[2])
         parts = []
-        for index, (t, y, x) in enumerate(batch["crops"][:, number].tolist()):
+        for index, (t, y, x) in enumerate(origins):
             cells = (index, ..., slice(t, t + frames), slice(y, y + side), slice(x, x + side))
             # The last frame of a cell stands where a first frame, alone in its cell, would stand.
             first, last = time_factor * t, time_factor * (t + frames - 1) + 1
@@ -86,7 +87,8 @@ class DistillStage(AdapterStage):
 
     def _consistency(self, noisy: Tensor, estimate: Tensor, batch: Batch, features: PatchFeatures) -> dict[str, Tensor]:
         assert self.teacher is not None
-        sigma, later = batch["sigma"], batch["second_sigma"] * batch["sigma"]
+        sigma = batch["sigma"]
+        later = (sigma - 1 / 4).clamp_min(0)  # the next of the levels that the student sees, or none at all
         with torch.no_grad():
             teaching = self.teacher.encode_conditions(self.conditions(batch))
             velocity = self.teacher(noisy, 1000 * sigma, features=teaching).sample.float()

@@ -21,7 +21,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, read_state
 from patchvsr.training.logs import read_log
-from patchvsr.training.model_card import model_card
+from patchvsr.training.model_card import base_was_trained, model_card
 from patchvsr.training.recipes import STAGES, Recipe
 
 MAX_SHARD_SIZE = "15MB"  # hosts of source code refuse large files
@@ -60,15 +60,17 @@ def write_model(
 ) -> None:
     """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
 
-    `codec` is a `MiniAutoencoder` or `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights. On any
-    other base, named as users will find it, only what they lack is written: adapter, LoRA, and the codec where its
-    parameters are trainable. Weights are written in bfloat16, and the modules given are left so. `settings` go to
+    `codec` is a `MiniAutoencoder` or `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights, and so
+    does any base that has had a stage of its own. On any other base, named as users will find it, only what they lack
+    is written: adapter, LoRA, and the codec where its parameters are trainable. Weights are written in bfloat16, and
+    the modules given are left so. `settings` go to
     `PatchVSRPipeline`. Raises OutputError where the folder exists, and ModelError where weights of the base were
     trained, which an adapter does not hold.
     """
     folder = Path(folder)
     _check_new(folder)
     known = find_base(base)
+    whole = known is MINI or base_was_trained(provenance)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     settings = {
@@ -76,7 +78,7 @@ def write_model(
         "patch_frames": known.patch_frames,
         "num_inference_steps": num_inference_steps,
     } | settings
-    write = _write_pipeline if known is MINI else _write_adapter
+    write = _write_pipeline if whole else _write_adapter
     write(transformer, codec, partial, known, settings)
     (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
     (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")

@@ -26,7 +26,7 @@ def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: M
     """
     sections = (
         _head(base),
-        f"# {name}\n\n{_what(base, settings)}",
+        f"# {name}\n\n{_what(base, settings, whole=base is MINI or base_was_trained(provenance))}",
         f"## Use\n\n{_use(name)}",
         f"## Training\n\n{_training(provenance)}",
         f"## Validation\n\n{_validation(provenance['validation'])}",
@@ -48,12 +48,20 @@ def _head(base: Base) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _what(base: Base, settings: Mapping[str, Any]) -> str:
-    what = (
-        "A complete PatchVSR model: a small video diffusion transformer with its dual-branch adapter and autoencoder."
-        if base is MINI
-        else f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
-    )
+def base_was_trained(provenance: Mapping[str, Any]) -> bool:
+    """Whether the base has had a stage of its own, so that an adapter alone would not be the model."""
+    return any(stage.endswith("_base") for stage in provenance["stages"])
+
+
+def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:
+    if base is MINI:
+        what = (
+            "A complete PatchVSR model: a small video diffusion transformer, its dual-branch adapter and autoencoder."
+        )
+    elif whole:
+        what = f"A complete PatchVSR model: {_base_link(base)}, trained further, with its dual-branch adapter."
+    else:
+        what = f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
     side, steps = settings["patch_px"], settings["num_inference_steps"]
     return (
         f"{what} It enlarges video to any size, in patches of {side}x{side} pixels (after Du et al., CVPR 2025, arXiv "

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 
 from patchvsr.errors import OutputError, SettingsError
@@ -32,7 +31,7 @@ def run_recipe(recipe: Recipe, *, minutes: float | None = None) -> Iterator[Trai
 
         validator = Validator(recipe, clip_source(Path(recipe.validation), Path(recipe.validation_packed)))
     if recipe.cache:
-        cached = CachedSamples(stage.make_sample, Path(recipe.cache), recipe)
+        cached = CachedSamples(stage, Path(recipe.cache), recipe)
         yield from train(recipe, stage, cached, data_digest=cached.digest, validator=validator, minutes=minutes)
     else:
         samples = samples_of(recipe, stage)
@@ -44,7 +43,7 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
     """Encodes `count` samples of a recipe into its cache; yields how many are done."""
     if not recipe.cache:
         raise SettingsError(f"{recipe.name} names no cache: add --set cache=FOLDER")
-    stage = build_stage(recipe).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    stage = build_stage(recipe)
     yield from write_cache(recipe, stage, samples_of(recipe, stage), Path(recipe.cache), count)
 
 
