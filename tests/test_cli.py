@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,10 @@ def test_interrupt_leaves_no_output(tmp_path, model):
     source = make_video(tmp_path / "in.mkv", count=400)
     words = ["upscale", source, "-o", tmp_path / "out" / "out.mkv", "-s", 2, "--model", model, "--json"]
     command = [sys.executable, "-m", "patchvsr.cli", *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A job in the background has SIGINT switched off, and so have its children.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
         assert "started" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)

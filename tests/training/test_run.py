@@ -97,7 +97,7 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     footage: Path, source: ClipSource, tmp_path: Path
 ) -> None:
     packed = tmp_path / "packed"
-    with training(source, tmp_path, data=str(footage), packed=str(packed)) as process:
+    with training(source, tmp_path, data=str(footage), packed=str(packed), checkpoint_every=1000) as process:
         assert process.stderr is not None
         lines = [process.stderr.readline() for _ in range(3)]
         assert lines[0].startswith("packing 4 files of ")  # which can take an hour
