@@ -209,13 +209,14 @@ def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
     common: dict[str, Any] = dict(
         output="runs/smoke", packed="runs/smoke/packed", data="runs/smoke/data", num_frames=5, sizes="64",
         canvas_min=64, canvas_max=128, warmup_steps=5, ema_decay=0.95, log_every=1, checkpoint_every=20,
-        decode_size=64, decode_frames=5, degradation=Degradation(clean_share=1.0),
+        decode_size=64, decode_frames=5,
+        degradation=Degradation(clean_share=1.0, bilinear_share=0.0, four_share=1.0),
     )  # fmt: skip
     return replace(recipe, name=recipe.name.replace("mini_", "smoke_"), **(common | settings))
 
 
 def smoke_codec() -> Recipe:
-    return _smoke(mini_codec(), steps=120, batch_size=8, learning_rate=2e-3)
+    return _smoke(mini_codec(), steps=160, batch_size=8, learning_rate=2e-3)
 
 
 def smoke_base() -> Recipe:
@@ -223,7 +224,7 @@ def smoke_base() -> Recipe:
 
 
 def smoke_adapter() -> Recipe:
-    return _smoke(mini_adapter(), steps=60, batch_size=8, learning_rate=1e-3)
+    return _smoke(mini_adapter(), steps=80, batch_size=8, learning_rate=3e-4)
 
 
 def smoke_distill() -> Recipe:
