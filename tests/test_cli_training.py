@@ -61,9 +61,3 @@ def test_scores_are_a_table(terminal: bool) -> None:
 def test_of_several_processes_one_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     assert shown(terminal=False) == ""
-
-
-def test_a_finished_run_says_so() -> None:
-    text = io.StringIO()
-    show_training(iter(()), 100, Console(file=text))
-    assert text.getvalue() == "trained before, all 100 steps: nothing to do\n"

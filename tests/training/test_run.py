@@ -19,6 +19,7 @@ from patchvsr.errors import InputError
 from patchvsr.training import packing, run
 from patchvsr.training.checkpoint import checkpoints
 from patchvsr.training.clips import ClipSource
+from patchvsr.training.logs import read_log
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.run import clip_source, samples_of
 from patchvsr.training.shards import Index
@@ -107,6 +108,15 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     assert process.returncode == 130  # or a script would take the next stage to be due
     assert said.splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
     assert len(checkpoints(tmp_path / "smoke_codec")) == 1
+
+
+def test_says_how_far_it_has_come(source: ClipSource, tmp_path: Path) -> None:
+    newest = tmp_path / "smoke_codec" / "checkpoints" / "step-000002"
+    for _ in ("trained", "finished before"):
+        with training(source, tmp_path, steps="2", log_every="100") as process:
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 0 and said.splitlines()[-1] == f"{newest}: 2 of 2 steps"
+    assert [event["step"] for event in read_log(tmp_path / "smoke_codec")] == [2]  # the last step is always logged
 
 
 def test_a_training_that_explodes_says_so_in_one_line(source: ClipSource, tmp_path: Path) -> None:

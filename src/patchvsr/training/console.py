@@ -25,7 +25,7 @@ def show_training(events: Iterable[TrainEvent | ValidationEvent], steps: int, co
         console = Console(quiet=True)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task, event = bar.add_task("starting", total=steps), None
+        task = bar.add_task("starting", total=steps)
         for event in events:
             if isinstance(event, ValidationEvent):
                 console.print(_score_table(event))
@@ -34,8 +34,6 @@ def show_training(events: Iterable[TrainEvent | ValidationEvent], steps: int, co
             bar.update(task, completed=event.step, description=status)
             if not console.is_terminal:
                 console.print(f"step {event.step}/{steps}  {status}")
-    if event is None:
-        console.print(f"trained before, all {steps} steps: nothing to do")
 
 
 def _status(event: TrainEvent, steps: int) -> str:

@@ -125,7 +125,7 @@ def train(
             # 3. report, save, validate
             out_of_time = _on_any(accelerator, stop.requested or time.monotonic() > deadline)
             at_end = state.step == recipe.steps
-            if state.step % recipe.log_every == 0 or at_end:
+            if state.step % recipe.log_every == 0 or at_end or out_of_time:
                 means = accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
                 values = dict(zip(losses, means.tolist(), strict=True))
                 event = TrainEvent(state.step, values, rate, norm.item(), **clock.read())
