@@ -91,7 +91,7 @@ def training(source: ClipSource, output: Path, **settings: str) -> subprocess.Po
     fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000) | settings
     words = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "patchvsr.cli", "train", "smoke_codec", *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=output, stderr=subprocess.PIPE, text=True)  # not where footage may lie
 
 
 def test_an_interrupted_training_says_so_and_has_a_checkpoint(
