@@ -84,6 +84,17 @@ def transformer(
     return PatchVSRTransformer3DModel.from_base(base_model, prompt_embeds=prompt, **settings).eval()
 
 
+def trained(model: PatchVSRTransformer3DModel, *, rank: int = 2) -> PatchVSRTransformer3DModel:
+    """Every gate open, as if adapter and LoRA had been trained."""
+    model.train_adapter_and_lora(rank=rank)
+    generator = seeded()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.1)
+    return model
+
+
 def bfloat16(base_model: WanTransformer3DModel) -> WanTransformer3DModel:
     """As diffusers loads a bfloat16 Wan: norms, tables and the time embedder stay in float32."""
     for name, parameter in base_model.named_parameters():

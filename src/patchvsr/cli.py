@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from patchvsr import cli_training
-from patchvsr.cli_training import INTERRUPTED, pairs
+from patchvsr.cli_training import INTERRUPTED, console, pairs
 from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(cli_training.app)
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 USER_ERROR = 2
 

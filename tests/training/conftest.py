@@ -9,6 +9,7 @@ import pytest
 from footage import HEIGHT, WIDTH, one_shot, write_video
 from PIL import Image
 
+from patchvsr.training import packing
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.packing import pack
 
@@ -32,3 +33,17 @@ def source(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> ClipSourc
     packed = tmp_path_factory.mktemp("packed")
     pack(footage, packed)
     return ClipSource(packed)
+
+
+@pytest.fixture
+def stop_at_the_video(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Packing is interrupted when it comes to the video, until `undo` is called."""
+    sha256 = packing._sha256
+
+    def interrupted(path: Path) -> str:
+        if path.suffix == ".mkv":
+            raise KeyboardInterrupt
+        return sha256(path)
+
+    monkeypatch.setattr(packing, "_sha256", interrupted)
+    return monkeypatch

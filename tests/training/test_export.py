@@ -42,21 +42,10 @@ SMALL = {"patch_px": toy.PATCH_PX, "patch_frames": 5}
 LORA = "pytorch_lora_weights.safetensors"
 
 
-def trained(model: PatchVSRTransformer3DModel, *, rank: int = 2) -> PatchVSRTransformer3DModel:
-    """Every gate open, as if adapter and LoRA had been trained."""
-    model.train_adapter_and_lora(rank=rank)
-    generator = toy.seeded()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.1)
-    return model
-
-
 def on_base(base: Path, flavour: str = "wan2.1") -> tuple[PatchVSRTransformer3DModel, Any]:
     transformer, _ = load_base(str(base), dtype=torch.bfloat16)
     codec = toy_wan.codec(flavour).requires_grad_(False)
-    return trained(toy.transformer(transformer, condition_channels=codec.condition_channels)), codec
+    return toy.trained(toy.transformer(transformer, condition_channels=codec.condition_channels)), codec
 
 
 def restore(pipeline: PatchVSRPipeline) -> Tensor:
@@ -70,7 +59,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
-    transformer = trained(toy.transformer())
+    transformer = toy.trained(toy.transformer())
     codec = toy.randomised(toy.codec(), std=0.03)
     before = restore(PatchVSRPipeline(transformer, codec, **SMALL))
     write_model(transformer, codec, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)

@@ -80,19 +80,12 @@ def test_continues_where_it_was_stopped(footage: Path, tmp_path: Path) -> None:
 
 
 def test_an_interruption_keeps_the_files_before_it(
-    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    footage: Path, tmp_path: Path, stop_at_the_video: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path) -> str:
-        if path.suffix == ".mkv":
-            raise KeyboardInterrupt
-        return sha256(path)
-
-    sha256 = packing._sha256
-    monkeypatch.setattr(packing, "_sha256", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pack(footage, tmp_path / "stopped")
     assert set(by_source(tmp_path / "stopped")) == {"more/photo.webp", "photo.png"}
-    monkeypatch.undo()
+    stop_at_the_video.undo()
     pack(footage, tmp_path / "stopped")
     pack(footage, tmp_path / "straight")
     assert contents(tmp_path / "stopped") == contents(tmp_path / "straight")

@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from patchvsr.errors import InputError
+from patchvsr.training.draws import below, chance
 from patchvsr.training.shards import Index, Shard
 
 STRIDE_2_SHARE, TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.25, 0.1, 0.4
@@ -51,7 +52,7 @@ class ClipSource:
         """
         entry = self._choose(generator, num_frames, height, width)
         array = np.load(self.packed / entry.path, mmap_mode="r")
-        transposed = _chance(generator, TRANSPOSED_SHARE) and entry.height >= width and entry.width >= height
+        transposed = chance(generator, TRANSPOSED_SHARE) and entry.height >= width and entry.width >= height
         size = (width, height) if transposed else (height, width)
         if entry.num_frames == 1:
             frames = _camera_move(array[0], generator, num_frames, *size)
@@ -59,7 +60,7 @@ class ClipSource:
             frames = _cut_video(array, generator, num_frames, *size)
         if transposed:
             frames = frames.swapaxes(1, 2)
-        if _chance(generator, 0.5):
+        if chance(generator, 0.5):
             frames = frames[:, :, ::-1]
         # (F, H, W, 3) uint8 -> (F, 3, H, W) float; everything before was a view.
         return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().div_(255)
@@ -79,19 +80,19 @@ class ClipSource:
 
     def _choose(self, generator: Generator, num_frames: int, height: int, width: int) -> Shard:
         photos, videos = self._fitting(num_frames, height, width)
-        if len(photos) and (not len(videos) or _chance(generator, self.photo_share)):
-            return self.entries[photos[_below(generator, len(photos))]]
+        if len(photos) and (not len(videos) or chance(generator, self.photo_share)):
+            return self.entries[photos[below(generator, len(photos))]]
         ends = self._lengths[videos].cumsum()
-        return self.entries[videos[ends.searchsorted(_below(generator, int(ends[-1])), side="right")]]
+        return self.entries[videos[ends.searchsorted(below(generator, int(ends[-1])), side="right")]]
 
 
 def _cut_video(array: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
     available, full_height, full_width = array.shape[:3]
-    stride = 2 if available >= 2 * num_frames and _chance(generator, STRIDE_2_SHARE) else 1
-    start = _below(generator, available - stride * (num_frames - 1))
-    top, left = _below(generator, full_height - height + 1), _below(generator, full_width - width + 1)
+    stride = 2 if available >= 2 * num_frames and chance(generator, STRIDE_2_SHARE) else 1
+    start = below(generator, available - stride * (num_frames - 1))
+    top, left = below(generator, full_height - height + 1), below(generator, full_width - width + 1)
     frames = array[start : start + stride * (num_frames - 1) + 1 : stride, top : top + height, left : left + width]
-    return frames[::-1] if _chance(generator, 0.5) else frames
+    return frames[::-1] if chance(generator, 0.5) else frames
 
 
 # --- camera moves -------------------------------------------------------------------------------------------
@@ -128,10 +129,10 @@ def _camera_move(photo: np.ndarray, generator: Generator, num_frames: int, heigh
 def _moves(generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
     """(F, 3, 3): homographies from window to photo, around their middles; the identity at the middle of the clip."""
     pan = _curves(generator, num_frames, 2, PAN_SPEED_PX, SLOW_PERIODS)
-    if _chance(generator, WHOLE_PIXEL_SHARE):  # the photo's own sharpness is kept
+    if chance(generator, WHOLE_PIXEL_SHARE):  # the photo's own sharpness is kept
         steps = np.diff(pan, prepend=pan[:, :1]).round().cumsum(axis=1)
         return _shift((steps - steps[:, num_frames // 2, None]).T)
-    pan += _chance(generator, 0.5) * _curves(generator, num_frames, 2, SHAKE_SPEED_PX, SHAKE_PERIODS)
+    pan += chance(generator, 0.5) * _curves(generator, num_frames, 2, SHAKE_SPEED_PX, SHAKE_PERIODS)
     (spin,) = _curves(generator, num_frames, 1, SPIN_SPEED, SLOW_PERIODS)
     (zoom,) = np.exp(_curves(generator, num_frames, 1, ZOOM_SPEED, SLOW_PERIODS))
     tilt = MAX_TILT * np.tanh(_curves(generator, num_frames, 2, TILT_SPEED, SLOW_PERIODS) / MAX_TILT)
@@ -160,7 +161,7 @@ def _curves(
 def _place(generator: Generator, size: int, low: float, high: float) -> int:
     """Where in `size` pixels the window goes, which sees pixels `low` to `high`; the middle if it sees more."""
     first, last = ceil(-low), floor(size - 1 - high)
-    return first + _below(generator, last - first + 1) if first <= last else round((size - 1 - low - high) / 2)
+    return first + below(generator, last - first + 1) if first <= last else round((size - 1 - low - high) / 2)
 
 
 def _shift(offsets: np.ndarray) -> np.ndarray:
@@ -168,11 +169,3 @@ def _shift(offsets: np.ndarray) -> np.ndarray:
     matrices = np.broadcast_to(np.eye(3), (*offsets.shape[:-1], 3, 3)).copy()
     matrices[..., :2, 2] = offsets
     return matrices
-
-
-def _chance(generator: Generator, share: float) -> bool:
-    return torch.rand((), generator=generator).item() < share
-
-
-def _below(generator: Generator, bound: int) -> int:
-    return int(torch.randint(bound, (), generator=generator).item())

@@ -125,7 +125,7 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
     size = (max(1, round(height / scale)), max(1, round(width / scale)))
     clean, bilinear = torch.rand(2, generator=generator).tolist()
     if clean < settings.clean_share or settings.strength == 0:
-        return _on_8_bits(_resize(clip, size, "bilinear" if bilinear < settings.bilinear_share else "bicubic"))
+        return on_8_bits(_resize(clip, size, "bilinear" if bilinear < settings.bilinear_share else "bicubic"))
     if scale > PUBLISHED_SCALE:
         clip = resize_bicubic(clip, (4 * size[0], 4 * size[1]))
     return _Chain(Draw(generator, len(clip), settings.drift), min(scale, PUBLISHED_SCALE), settings).run(clip, size)
@@ -148,7 +148,7 @@ class _Chain:
         clip = self._noise(self._resize(self._blur(clip, _SECOND), size, _SECOND), _SECOND)
         frames = self._jpeg(_to_frames(clip))
         if self.draw.chance(0.5):
-            return _on_8_bits(self._finish(_to_clip(self._video(frames)), size))
+            return on_8_bits(self._finish(_to_clip(self._video(frames)), size))
         return _to_clip(self._video(_to_frames(self._finish(_to_clip(frames), size))))
 
     def _blur(self, clip: Tensor, which: _Pass) -> Tensor:
@@ -207,7 +207,7 @@ def _resize(clip: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     return F.interpolate(clip, size=size, mode="bicubic" if mode == "bicubic" else "bilinear", antialias=True)
 
 
-def _on_8_bits(clip: Tensor) -> Tensor:
+def on_8_bits(clip: Tensor) -> Tensor:
     return clip.clamp(0, 1).mul_(255).round_().div_(255)
 
 

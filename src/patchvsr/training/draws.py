@@ -39,3 +39,13 @@ class Draw:
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator)
+
+
+def chance(generator: Generator, share: float) -> bool:
+    """True for this share of the draws."""
+    return torch.rand((), generator=generator).item() < share
+
+
+def below(generator: Generator, bound: int) -> int:
+    """A whole number from 0 to `bound`, exclusive."""
+    return int(torch.randint(bound, (), generator=generator).item())

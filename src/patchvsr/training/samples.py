@@ -21,6 +21,7 @@ from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import resize_bicubic
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import degrade, draw_scale
+from patchvsr.training.draws import below
 from patchvsr.training.recipes import Recipe
 
 Sample = dict[str, Tensor]
@@ -117,7 +118,7 @@ class PatchSample:
         canvas, scale = make_canvas(clip, generator, self.recipe)
 
         # 2. a patch of it, on whole tokens
-        top, left = (TOKEN_PX * _below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
+        top, left = (TOKEN_PX * below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
         area = (..., slice(top, top + side), slice(left, left + side))
 
         # 3. its place, in latent cells
@@ -151,7 +152,7 @@ class PatchSample:
         """Origins (DECODED_CROPS, 3) in latent cells of the crops that are decoded."""
         wanted = self.geometry.cells(self.recipe.decode_frames, self.recipe.decode_size)
         rooms = [max(0, whole - part) for whole, part in zip(cells, wanted, strict=True)]
-        return torch.tensor([[_below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
+        return torch.tensor([[below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
 
 
 def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Tensor, float]:
@@ -164,7 +165,7 @@ def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Ten
 def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:
     """Height and width in whole tokens: frames come in all shapes."""
     choices = (recipe.canvas_max - recipe.canvas_min) // 32 + 1
-    height, width = (recipe.canvas_min + 32 * _below(generator, choices) for _ in range(2))
+    height, width = (recipe.canvas_min + 32 * below(generator, choices) for _ in range(2))
     return height, width
 
 
@@ -175,7 +176,7 @@ def draw_sigma(generator: Generator) -> Tensor:
 
 
 def draw_few_step_sigma(generator: Generator) -> Tensor:
-    return torch.tensor(FEW_STEP_SIGMAS[_below(generator, len(FEW_STEP_SIGMAS))])
+    return torch.tensor(FEW_STEP_SIGMAS[below(generator, len(FEW_STEP_SIGMAS))])
 
 
 def draw_noise_timestep(generator: Generator, recipe: Recipe) -> Tensor:
@@ -190,10 +191,6 @@ def as_video(clip: Tensor) -> Tensor:
     return clip.mul(2).sub(1).transpose(0, 1).half()
 
 
-def _below(generator: Generator, bound: int) -> int:
-    return int(torch.randint(bound, (), generator=generator).item())
-
-
 # --- from samples to batches --------------------------------------------------------------------------------
 
 
@@ -206,7 +203,7 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         step, number = place
         sizes = self.recipe.size_choices  # one for all samples of a step, which are stacked
-        side = sizes[_below(generator_of(self.recipe.seed, step, 0), len(sizes))]
+        side = sizes[below(generator_of(self.recipe.seed, step, 0), len(sizes))]
         generator = generator_of(self.recipe.seed, step, 1 + number)
         content = self.make.content(self.source, generator, side)
         return content | self.make.noise(generator, self.make.geometry.cells(self.recipe.num_frames, side))

@@ -22,7 +22,7 @@ from patchvsr.evaluation.seams import seam_score
 from patchvsr.media.frames import Frame
 from patchvsr.media.images import NOMINAL_RATE, ImageWriter
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import PRESETS, degrade
+from patchvsr.training.degradation import PRESETS, degrade, on_8_bits
 from patchvsr.training.logs import picture_folder
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.shards import Shard
@@ -132,7 +132,7 @@ class Validator:
     def _measure(self, stage: Stage, case: Case, pictures: Path) -> Scores:
         hq, lq = self._original(case.shard), case.lq.float() / 255
         # On the CPU: with TF32, a GPU's default in convolutions, SSIM's variances are differences of rounded squares.
-        restored = {name: _as_8_bit(clip.float().cpu()) for name, clip in stage.restore(lq, hq).items()}
+        restored = {name: on_8_bits(clip.float().cpu()) for name, clip in stage.restore(lq, hq).items()}
         enlarged, lines = bicubic_enlarge(lq, SCALE), stage.patch_lines(hq.shape[-2], hq.shape[-1])
         case.baseline = case.baseline or self._compare(enlarged, hq, lines)
         if restored and _is_main_process():
@@ -180,10 +180,6 @@ def centre(frames: Tensor, height: int, width: int) -> Tensor:
 def _is_main_process() -> bool:
     """Sharded weights need every process for a restored clip, but a picture only one."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def _as_8_bit(clip: Tensor) -> Tensor:
-    return clip.clamp(0, 1).mul(255).round() / 255
 
 
 def _mean(measures: Sequence[Measures]) -> Measures:
