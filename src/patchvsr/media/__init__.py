@@ -8,17 +8,22 @@ from patchvsr.media.color import ColorTags
 from patchvsr.media.encoders import EncodeSettings
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.probe import probe
 from patchvsr.media.reader import open_reader
-from patchvsr.media.writer import open_writer
+from patchvsr.media.writer import open_output, open_writer, refuse_existing
 
 __all__ = [
     "ColorTags",
     "EncodeSettings",
     "Frame",
+    "FrameTimes",
+    "Output",
     "StreamInfo",
     "VideoInfo",
+    "open_output",
     "open_reader",
     "open_writer",
     "probe",
+    "refuse_existing",
 ]

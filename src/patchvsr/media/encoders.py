@@ -115,7 +115,9 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     """Configure and open the encoder of an output stream; raises SettingsError."""
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = width, height, encoder.pix_fmt
-    context.time_base = stream.time_base = source.time_base
+    # To the encoder all frames last the same; the true times are the muxer's.
+    stream.time_base = source.time_base
+    context.time_base = 1 / nominal_rate(source)
     context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
     target = av.VideoFormat(encoder.pix_fmt)
     tags = source.color.for_rgb() if is_rgb(target) else source.color.for_yuv()
@@ -140,7 +142,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
 
 def nominal_rate(source: VideoInfo) -> Fraction:
     """A rate for the encoder's rate control only; the times of the frames are what counts."""
-    rate = source.average_rate or Fraction(24)
+    rate = (source.average_rate or Fraction(24)).limit_denominator(1001)
     return rate if 1 <= rate <= 240 else Fraction(24)
 
 

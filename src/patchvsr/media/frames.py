@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.info import VideoInfo
 
 Context = TypeVar("Context")
 
@@ -63,7 +63,7 @@ class FrameWriter(ABC):
     """Takes frames in order; a context manager that finishes the output, or removes it after an exception."""
 
     frames_written: int = 0
-    skipped_streams: tuple[StreamInfo, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @abstractmethod
     def write(self, frame: Frame) -> None: ...

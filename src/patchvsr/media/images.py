@@ -47,7 +47,7 @@ def list_images(path: str | Path) -> list[Path]:
     matches = re.compile(_regex(pattern) if pattern else r".*\.png", re.IGNORECASE)
     # Hidden files are thumbnails and leftovers, never frames.
     names = (f for f in folder.iterdir() if f.name[0] != "." and f.is_file())
-    files = sorted((f for f in names if matches.fullmatch(f.name)), key=_natural)
+    files = sorted((f for f in names if matches.fullmatch(f.name)), key=natural_order)
     if not files:
         raise InputError(f"{path}: no PNG image found; give a folder with PNGs or a pattern such as in/%06d.png")
     return files
@@ -132,7 +132,7 @@ class ImageWriter(FrameWriter):
             raise OutputError(f"{path}: already holds {len(self._existing)} images; use --overwrite or another name")
         self._pix_fmt = "rgb24" if bit_depth <= 8 else "rgb48be"
         self._converter = ColorConverter(ColorTags(matrix=RGB, range=FULL))
-        self._temporary = publish.temporary_folder(self._folder, self._pattern)
+        self._temporary = publish.temporary_folder(self._folder / self._pattern)
 
     def write(self, frame: Frame) -> None:
         """Write one image; raises OutputError (disk full) and ValueError (frame of another size)."""
@@ -202,7 +202,7 @@ def _regex(pattern: str) -> str:
     return re.escape(before) + (rf"\d{{{int(width)},}}" if width else r"\d+") + re.escape(after)
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
+def natural_order(file: Path) -> list[tuple[int, str]]:
     """Sort key that compares runs of digits as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file.name)]
 
@@ -223,3 +223,33 @@ def _tags(frame: av.VideoFrame) -> ColorTags:
     if is_rgb(frame.format):
         return ColorTags(matrix=RGB, range=FULL)
     return ColorTags(matrix=UNSPECIFIED, range=FULL).resolved(frame.height)  # grey: only the range matters
+
+
+def split_pattern(path: str | Path) -> tuple[Path, str]:
+    folder, pattern = _split(path)
+    return folder, pattern or DEFAULT_PATTERN
+
+
+def image_name(pattern: str, number: int) -> str:
+    if _PLACEHOLDER.search(pattern):
+        return pattern % number
+    if number > 1:
+        raise OutputError(f"{pattern}: one PNG holds one frame; give a pattern such as out/%06d.png or a video name")
+    return pattern
+
+
+def matching_files(folder: Path, pattern: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    matches = re.compile(_regex(pattern))
+    return [f for f in folder.iterdir() if matches.fullmatch(f.name)]
+
+
+def encode_image(frame: Frame, source: VideoInfo) -> bytes:
+    pix_fmt = "rgb24" if source.bit_depth <= 8 else "rgb48be"
+    video = ColorConverter(ColorTags(matrix=RGB, range=FULL)).from_rgb(frame.rgb, pix_fmt)
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = video.width, video.height, pix_fmt
+    encoder.time_base = Fraction(1, NOMINAL_RATE)
+    encoder.thread_count = 1
+    return b"".join(bytes(p) for p in [*encoder.encode(video), *encoder.encode(None)])

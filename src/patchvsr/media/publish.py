@@ -19,24 +19,13 @@ from patchvsr.errors import OutputError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def temporary_name(target: Path) -> Path:
-    """The hidden name beside `target`; the suffix stays, because the muxer is chosen by it."""
-    return target.with_name(f".{target.stem}.partial{target.suffix}")
-
-
-def temporary_folder(folder: Path, pattern: str) -> Path:
-    """An empty hidden folder inside `folder`, both created if needed; raises OutputError."""
-    temporary = folder / f".{pattern.replace('%', '')}.partial"
-    with reported(folder, lambda: None):
+def temporary_folder(target: Path) -> Path:
+    """An empty hidden folder beside `target`, created with all folders above it; raises OutputError."""
+    temporary = target.with_name(f".{target.name.replace('%', '')}.partial")
+    with reported(target, lambda: None):
         remove_folder(temporary)
         temporary.mkdir(parents=True)
     return temporary
-
-
-def make_parent(target: Path) -> None:
-    """Create the folder `target` will be in; raises OutputError."""
-    with reported(target, lambda: None):
-        target.parent.mkdir(parents=True, exist_ok=True)
 
 
 def move_file(temporary: Path, target: Path) -> None:
@@ -76,6 +65,13 @@ def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
     except BaseException:
         abort()
         raise
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all, whatever happens in between."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    move_file(temporary, path)
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,113 @@
+"""What is in a finished output, frame by frame: to check it when it is made, and to verify it years later."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from patchvsr.errors import InputError, OutputError
+from patchvsr.media.probe import open_container, video_stream
+
+
+@dataclass(frozen=True)
+class StreamContents:
+    """A stream that is not the video: how many packets, and the CRC-32 of all their payloads in a row."""
+
+    index: int
+    type: str
+    packets: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Frames in order of display; `pts` in ticks of `time_base` (both empty for images), `crcs` CRC-32 of each
+    frame's encoded bytes. Equal contents decode to equal frames at equal times."""
+
+    time_base: str
+    pts: list[int]
+    crcs: list[int]
+    streams: list[StreamContents]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Contents:
+        return cls(**{**stored, "streams": [StreamContents(**stream) for stream in stored["streams"]]})
+
+    def difference(self, found: Contents) -> str | None:
+        """What `found` has otherwise, in words; None if nothing."""
+        if len(self.crcs) != len(found.crcs):
+            return f"{len(self.crcs)} frames were written, {len(found.crcs)} are there"
+        for number, (before, after) in enumerate(zip(self.crcs, found.crcs, strict=True)):
+            if before != after:
+                return f"frame {number} is not the one that was written"
+        if (self.time_base, self.pts) != (found.time_base, found.pts):
+            number = next((i for i, (a, b) in enumerate(zip(self.pts, found.pts, strict=False)) if a != b), 0)
+            return f"the time of frame {number} is not the one that was written"
+        for stream, other in zip(self.streams, found.streams, strict=False):
+            if stream != other:
+                return f"stream {stream.index} ({stream.type}) is not the one that was written"
+        if len(self.streams) != len(found.streams):
+            return f"{len(self.streams)} other streams were written, {len(found.streams)} are there"
+        return None
+
+
+def video_contents(path: Path) -> Contents:
+    """Of a video file; every packet is read, none decoded. Raises InputError when it cannot be read."""
+    with open_container(path) as container:
+        video = video_stream(container, path)
+        frames: list[tuple[int, int]] = []
+        others = {s.index: [0, 0] for s in container.streams if s.index != video.index}
+        try:
+            for packet in container.demux():
+                if not packet.size:
+                    continue
+                if packet.stream.index == video.index:
+                    frames.append((packet.pts or 0, zlib.crc32(bytes(packet))))
+                else:
+                    other = others[packet.stream.index]
+                    other[0], other[1] = other[0] + 1, zlib.crc32(bytes(packet), other[1])
+        except av.FFmpegError as error:
+            raise InputError(f"{path}: cannot be read to its end ({error.strerror}); it is damaged") from error
+        frames.sort()
+        streams = [
+            StreamContents(index, container.streams[index].type, packets, crc)
+            for index, (packets, crc) in others.items()
+        ]
+        return Contents(str(video.time_base), [pts for pts, _ in frames], [crc for _, crc in frames], streams)
+
+
+def image_contents(files: list[Path]) -> Contents:
+    """Of images in order. Raises InputError when one cannot be read."""
+    try:
+        return Contents("", [], [zlib.crc32(file.read_bytes()) for file in files], [])
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
+
+
+def check_times(contents: Contents, expected: list[Fraction], path: Path) -> None:
+    """Raises OutputError unless a video has exactly these times in seconds, to half a tick of its own clock.
+
+    All may be moved together: Matroska has no times below 0, and moves every stream if one starts there.
+    """
+    if len(contents.pts) != len(expected):
+        raise OutputError(
+            f"{path}: {len(expected)} frames were muxed, {len(contents.pts)} are in the file; please report this"
+        )
+    tick = Fraction(contents.time_base)
+    shift = contents.pts[0] * tick - expected[0]
+    tolerance = tick / 2 if abs(shift) <= tick / 2 else tick
+    shift = shift if abs(shift) > tick / 2 else Fraction(0)
+    for number, (pts, time) in enumerate(zip(contents.pts, expected, strict=True)):
+        if abs(pts * tick - time - shift) > tolerance:
+            raise OutputError(
+                f"{path}: frame {number} came out at {float(pts * tick):.6f} s instead of "
+                f"{float(time + shift):.6f} s; please report this"
+            )

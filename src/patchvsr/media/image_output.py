@@ -1,0 +1,72 @@
+"""An image sequence as an output: every encoded frame is the content of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from patchvsr.media import images, publish
+from patchvsr.media.contents import Contents, image_contents
+from patchvsr.media.frames import Frame
+from patchvsr.media.info import VideoInfo
+from patchvsr.media.output import FrameTimes, Output
+from patchvsr.media.segment import EncodedFrame, FrameEncoder
+
+
+class ImageOutput(Output):
+    """Numbered images, from 1; a name without a placeholder takes exactly one frame. Times are dropped."""
+
+    def __init__(self, path: Path, *, source: VideoInfo, size: tuple[int, int]) -> None:
+        self.path, self._source, self._size = path, source, size
+        self._folder, self._pattern = images.split_pattern(path)
+        self.profile = {"images": self._pattern, "bit_depth": source.bit_depth}
+        self.notices = ()
+
+    def encoder(self) -> FrameEncoder:
+        return ImageEncoder(self._source, self._size)
+
+    def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
+        temporary = folder / "images"
+        with publish.reported(self.path, lambda: publish.remove_folder(temporary)):
+            publish.remove_folder(temporary)
+            temporary.mkdir()
+            names = [images.image_name(self._pattern, number + 1) for number in range(len(times.pts))]
+            for frame in frames:
+                (temporary / names[frame.order]).write_bytes(frame.data)
+            return image_contents([temporary / name for name in names])
+
+    def publish(self, folder: Path) -> None:
+        with publish.reported(self.path, lambda: None):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            new = {file.name for file in (folder / "images").iterdir()}
+            publish.move_files(folder / "images", self._folder)
+            for file in existing_images(self.path):  # of a longer sequence that is replaced
+                if file.name not in new:
+                    file.unlink()
+
+    def contents(self) -> Contents:
+        return image_contents(sorted(existing_images(self.path), key=images.natural_order))
+
+
+class ImageEncoder(FrameEncoder):
+    """Images have no encoder that looks ahead: each frame comes out as it goes in."""
+
+    def __init__(self, source: VideoInfo, size: tuple[int, int]) -> None:
+        self._source, self._size = source, size
+        self._count = 0
+
+    def encode(self, frame: Frame) -> list[EncodedFrame]:
+        width, height = self._size
+        if frame.rgb.shape != (height, width, 3):
+            raise ValueError(f"frame is {frame.rgb.shape}, the output was opened for {(height, width, 3)}")
+        self._count += 1
+        return [EncodedFrame(self._count - 1, True, images.encode_image(frame, self._source))]
+
+    def finish(self) -> list[EncodedFrame]:
+        return []
+
+
+def existing_images(path: Path) -> list[Path]:
+    """Files that an output of this name would replace."""
+    folder, pattern = images.split_pattern(path)
+    return images.matching_files(folder, pattern)

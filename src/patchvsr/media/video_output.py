@@ -1,0 +1,249 @@
+"""A video with exact times, beside untouched copies of every other stream of its source."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from patchvsr.errors import OutputError
+from patchvsr.media import publish
+from patchvsr.media.color import ColorConverter
+from patchvsr.media.contents import Contents, check_times, video_contents
+from patchvsr.media.encoders import Encoder, nominal_rate, open_encoder
+from patchvsr.media.frames import Frame
+from patchvsr.media.info import VideoInfo
+from patchvsr.media.output import FrameTimes, Output
+from patchvsr.media.segment import EncodedFrame, FrameEncoder
+from patchvsr.media.streams import StreamCopier
+
+# The only place for muxer flags. bitexact: no random identifiers, dates or versions in the file.
+MUXER_OPTIONS = {"fflags": "+bitexact"}
+
+# Matroska stores the shape of a pixel only when PyAV can tell it, which it cannot for these codecs.
+_NO_ASPECT_IN_MATROSKA = ("ffv1", "libsvtav1", "libaom-av1")
+
+_MP4 = ("mp4", "mov", "ipod", "3gp")
+
+
+class VideoOutput(Output):
+    """A video file; see `writer.open_output`.
+
+    Encoders know only the order of frames, as if all came at the nominal rate; the muxer gets the true times, exactly
+    in MP4 and MOV. Matroska counts in milliseconds, so there each time is rounded to the nearest one (and all streams
+    move together if one starts below 0).
+
+    Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times; with
+    B-frames and a variable rate these are not the durations of the frames they stand beside, and what a decoder
+    reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until the next time,
+    and the last one until the end of the track, which the header holds to a millisecond; `open_reader` goes by that.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        source: VideoInfo,
+        size: tuple[int, int],
+        encoder: Encoder,
+        first_pts: int | None,
+        last_pts: int | None,
+        skip_streams: Collection[int],
+    ) -> None:
+        """first_pts, last_pts: the range of the source that is used; skip_streams: indexes of source streams."""
+        self.path, self._source, self._size, self._encoder = path, source, size, encoder
+        self._first_pts, self._last_pts, self._skip = first_pts, last_pts, tuple(skip_streams)
+        self.profile = {
+            "container": path.suffix,
+            "encoder": encoder.name,
+            "pix_fmt": encoder.pix_fmt,
+            "options": dict(encoder.options),
+            "skip_streams": list(self._skip),
+        }
+        self.notices = self._try()
+
+    def encoder(self) -> FrameEncoder:
+        return VideoEncoder(self.path, self._source, self._size, self._encoder)
+
+    def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
+        file = self._file_below(folder)
+        with publish.reported(self.path, lambda: file.unlink(missing_ok=True)):
+            with self._container(file) as (container, stream, copier):
+                times = self._shifted(times)
+                muxer = _VideoMuxer(container, stream, copier, times, reorder, self._source.time_base)
+                for frame in frames:
+                    muxer.mux(frame)
+                copier.finish()
+            contents = video_contents(file)
+            check_times(contents, [pts * self._source.time_base for pts in times.pts], self.path)
+        return contents
+
+    def contents(self) -> Contents:
+        return video_contents(self.path)
+
+    def publish(self, folder: Path) -> None:
+        with publish.reported(self.path, lambda: None):
+            publish.move_file(self._file_below(folder), self.path)
+
+    def _file_below(self, folder: Path) -> Path:
+        return folder / f"output{self.path.suffix}"
+
+    def _try(self) -> tuple[str, ...]:
+        """Writes the header of such a file elsewhere: the way to know whether every stream has a place in it."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            publish.reported(self.path, lambda: None),
+            self._container(self._file_below(Path(folder))) as (_, _, copier),
+        ):
+            return tuple(f"not copied: {stream}" for stream in copier.skipped)
+
+    @contextmanager
+    def _container(self, file: Path) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
+        """An open container with all its streams, its header written."""
+        container = _open_container(self.path, file)
+        copier = None
+        try:
+            stream = _add_video(container, self.path, self._source, self._size, self._encoder)
+            base = self._source.time_base
+            copier = StreamCopier(
+                self._source,
+                container,
+                skip=self._skip,
+                first=None if self._first_pts is None else self._first_pts * base,
+                last=None if self._last_pts is None else self._last_pts * base,
+            )
+            container.start_encoding()
+            yield container, stream, copier
+            container.close()
+        except BaseException:
+            with suppress(av.FFmpegError, OSError):  # closing writes an end mark, which may not fit either
+                container.close()
+            raise
+        finally:
+            if copier is not None:
+                copier.close()
+
+    def _shifted(self, times: FrameTimes) -> FrameTimes:
+        shift = self._first_pts or 0
+        return FrameTimes([pts - shift for pts in times.pts], times.durations)
+
+
+class VideoEncoder(FrameEncoder):
+    """Encodes with the very settings that the output's header was made with."""
+
+    def __init__(self, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> None:
+        self._size, self._time_base, self._pix_fmt = size, source.time_base, encoder.pix_fmt
+        self._converter = ColorConverter(source.color)
+        self._count = 0
+        # A container of the same kind, never written to: it decides for instance where the encoder puts its headers.
+        self._folder = tempfile.TemporaryDirectory()
+        self._container = _open_container(path, Path(self._folder.name) / f"never{path.suffix}")
+        self._stream = _add_video(self._container, path, source, size, encoder)
+
+    def encode(self, frame: Frame) -> list[EncodedFrame]:
+        width, height = self._size
+        if frame.rgb.shape != (height, width, 3):
+            raise ValueError(f"frame is {frame.rgb.shape}, the output was opened for {(height, width, 3)}")
+        if frame.time_base != self._time_base:
+            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._time_base}")
+        video = self._converter.from_rgb(frame.rgb, self._pix_fmt)
+        video.pts, video.time_base = self._count, self._stream.codec_context.time_base
+        self._count += 1
+        return self._encoded(self._stream.encode(video))
+
+    def finish(self) -> list[EncodedFrame]:
+        rest = self._encoded(self._stream.encode(None))
+        self._folder.cleanup()
+        return rest
+
+    def _encoded(self, packets: Iterable[av.Packet]) -> list[EncodedFrame]:
+        tick = self._stream.codec_context.time_base
+        assert tick is not None
+        return [
+            EncodedFrame(round((p.pts or 0) * p.time_base / tick), p.is_keyframe, bytes(p)) for p in packets if p.size
+        ]
+
+
+class _VideoMuxer:
+    """Gives encoded frames their times and muxes them, after the packets of other streams that belong before them."""
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        stream: VideoStream,
+        copier: StreamCopier,
+        times: FrameTimes,
+        reorder: int,
+        time_base: Fraction,
+    ) -> None:
+        self._container, self._stream, self._copier = container, stream, copier
+        self._times, self._reorder, self._time_base = times, reorder, time_base
+        self._muxed = 0
+
+    def mux(self, frame: EncodedFrame) -> None:
+        pts, duration = self._times.pts, self._times.durations[frame.order]
+        packet = av.Packet(frame.data)
+        packet.stream, packet.time_base = self._stream, self._time_base
+        packet.pts, packet.dts = pts[frame.order], self._decoding_time(self._muxed)
+        packet.is_keyframe = frame.is_keyframe
+        if self._muxed == len(pts) - 1 and self._container.format.name in _MP4:
+            duration = self._length_left(packet.dts, frame.order, duration)
+        if duration is not None:
+            packet.duration = duration
+        self._copier.copy_until(packet.dts * self._time_base)
+        self._container.mux(packet)
+        self._muxed += 1
+
+    def _decoding_time(self, place: int) -> int:
+        """The times of display in order, moved by the frames an encoder runs ahead: never after a frame is shown."""
+        pts, ahead = self._times.pts, self._reorder
+        return pts[place - ahead] if place >= ahead else pts[0] + pts[place] - pts[ahead]
+
+    def _length_left(self, dts: int, order: int, duration: int | None) -> int | None:
+        """The duration of the last packet that makes an MP4 track as long as its frames.
+
+        MP4 sums up decoding steps, and with B-frames the last frame decoded is not the last one shown. The edit list
+        ends with this packet if it is the last one shown: it must not be cut short.
+        """
+        last = self._times.durations[-1]
+        if last is None:
+            return duration
+        left = max(1, self._times.pts[-1] + last - self._times.pts[0] - (dts - self._decoding_time(0)))
+        return max(left, last) if order == len(self._times.pts) - 1 else left
+
+
+def _add_video(
+    container: OutputContainer, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder
+) -> VideoStream:
+    rate = nominal_rate(source)
+    try:
+        stream: VideoStream = container.add_stream(encoder.name, rate=rate)  # type: ignore[assignment]
+    except ValueError as err:
+        raise OutputError(f"{path}: {container.format.name} cannot hold {encoder.name} video; use .mkv") from err
+    square = source.sample_aspect_ratio in (None, 0, 1)
+    if container.format.name in ("matroska", "webm") and encoder.name in _NO_ASPECT_IN_MATROSKA and not square:
+        raise OutputError(
+            f"{path}: the pixel shape {source.sample_aspect_ratio} cannot be kept with "
+            f"{encoder.name} in Matroska; use codec h264 or hevc"
+        )
+    stream.disposition = Disposition.default
+    if source.rotation:
+        stream.set_display_rotation(source.rotation)
+    if encoder.name == "libx265" and container.format.name in ("mp4", "mov"):
+        stream.codec_context.codec_tag = "hvc1"  # the only HEVC tag Apple's players accept
+    open_encoder(stream, encoder, source, *size)
+    return stream
+
+
+def _open_container(path: Path, file: Path) -> OutputContainer:
+    try:
+        return av.open(str(file.absolute()), "w", container_options=dict(MUXER_OPTIONS))
+    except ValueError as err:
+        raise OutputError(f"{path}: unknown kind of file {path.suffix!r}; use .mkv, .mp4 or .mov") from err
