@@ -177,8 +177,8 @@ def _show(events: Iterable[Any]) -> None:
                 width, height = event.output_size
                 source = "x".join(map(str, event.input_size))
                 console.print(f"{event.input} ({source}) -> {event.output} ({width}x{height})")
-                for stream in event.skipped_streams:
-                    console.print(f"not copied: {stream}")
+                for notice in event.notices:
+                    console.print(notice)
                 task = bar.add_task("restoring", total=event.num_frames)
             elif isinstance(event, Finished):
                 finished = event

@@ -22,3 +22,7 @@ class ModelError(PatchVSRError):
 
 class SettingsError(PatchVSRError):
     """A setting is out of its range or contradicts another."""
+
+
+class JobError(PatchVSRError):
+    """The job's folder cannot be gone on with: made with other settings, damaged, or in use by another process."""

@@ -1,56 +1,35 @@
-"""A file in, a larger file out: reads, restores and writes chunk by chunk, yielding what happens.
+"""A file in, a larger file out, as a job: it can be stopped anywhere, and the same call goes on to the same bytes.
 
-The command line, tests and other programs consume the same generator. Closing it early leaves no output.
+The command line, tests and other programs consume the same generator.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers.utils.logging import disable_progress_bar
-from torch import Tensor
 
 from patchvsr.allocator import keep_freed_memory
 from patchvsr.config import UpscaleConfig
-from patchvsr.errors import InputError, SettingsError
-from patchvsr.media import Frame, VideoInfo, open_reader, open_writer
+from patchvsr.errors import SettingsError
+from patchvsr.events import Assembling, Event, Finished, Planned, Scanning, Started, Stopped
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.identity import job_identity
+from patchvsr.jobs.manifest import Manifest
+from patchvsr.jobs.restore import Restorer
+from patchvsr.jobs.scan import Scan, scan
+from patchvsr.jobs.state import State, judge
+from patchvsr.media import FrameTimes, VideoInfo, open_output, open_reader, refuse_existing
+from patchvsr.media.frames import FrameReader
+from patchvsr.media.segment import read_segments
 from patchvsr.pipeline import PatchVSRPipeline
 
-
-@dataclass(frozen=True)
-class Started:
-    """Sizes in pixels; `num_frames` is the container's word, or None, and only good for a progress bar."""
-
-    input: str
-    output: str
-    input_size: tuple[int, int]
-    output_size: tuple[int, int]
-    num_frames: int | None
-    skipped_streams: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Frames written so far."""
-
-    frames: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The output is complete: as many frames as were read, counted at both ends."""
-
-    output: str
-    frames: int
-    seconds: float
-
-
-Event = Started | Progress | Finished
+# Told how long the next unit will probably take, in seconds, if that is known: True stops the job before it.
+Stop = Callable[[float | None], bool]
 
 
 def load_pipeline(config: UpscaleConfig) -> PatchVSRPipeline:
@@ -76,95 +55,113 @@ def upscale(
     config: UpscaleConfig | None = None,
     *,
     pipeline: PatchVSRPipeline | None = None,
+    get_pipeline: Callable[[UpscaleConfig], PatchVSRPipeline] = load_pipeline,
+    stop: Stop | None = None,
 ) -> Iterator[Event]:
-    """Upscales a video file, or a folder of PNGs, into `output_path`; nothing happens until it is iterated.
+    """Upscales a video file or an image sequence into `output_path`; nothing happens until it is iterated.
 
-    `pipeline` may be given to use one loaded model for several files. Raises `PatchVSRError` with one clear line for
-    what a user can mend; the output appears under its name only when it is complete.
+    The work is cut into units, and each is kept in the folder `NAME.job` beside the output until all are done. After a
+    stop of any kind, power loss included, the same call goes on there, to the same bytes as without a stop.
+    `pipeline` may be given to use one loaded model for several files, or `get_pipeline` to load it only when it is
+    needed. `stop` is asked before each unit.
+
+    Raises `PatchVSRError` with one clear line for what a user can mend; the output appears under its name only when it
+    is complete.
     """
     config = config or UpscaleConfig()
     started_at = time.monotonic()
-    with open_reader(input_path, start_s=config.start_s, end_s=config.end_s) as reader:
-        info: VideoInfo = reader.info
-        size = config.output_size(info.width, info.height)
-        with open_writer(
-            output_path,
-            source=info,
-            width=size[0],
-            height=size[1],
-            settings=config.encode_settings(),
-            overwrite=config.overwrite,
-            start_s=config.start_s,
-            end_s=config.end_s,
-            skip_streams=config.skip_streams,
-        ) as writer:
-            skipped = tuple(str(stream) for stream in writer.skipped_streams)
-            num_frames = _expected_frames(info, config)
-            yield Started(str(input_path), str(output_path), (info.width, info.height), size, num_frames, skipped)
-            pipeline = pipeline or load_pipeline(config)
-            frames_read = 0
-            for chunk in _chunks(reader, config.chunk_frames, config.overlap_frames):
-                for frame in _restore(pipeline, chunk, size, config):
-                    writer.write(frame)
-                frames_read = chunk.first_frame + len(chunk.frames)
-                yield Progress(writer.frames_written)
-            if writer.frames_written != frames_read:  # in here, so that the output does not appear
-                raise InputError(
-                    f"{frames_read} frames were read but {writer.frames_written} written: please report this"
-                )
-    yield Finished(str(output_path), writer.frames_written, time.monotonic() - started_at)
+
+    def finished(frames: int, *, already_done: bool = False) -> Finished:
+        return Finished(str(output_path), frames, time.monotonic() - started_at, already_done)
+
+    # 1. What comes in and what goes out: all that can be refused without reading the whole input is refused here.
+    with open_input(input_path, config) as reader:
+        info = reader.info
+    size = config.output_size(info.width, info.height)
+    output = open_output(
+        output_path, source=info, width=size[0], height=size[1], settings=config.encode_settings(),
+        start_s=config.start_s, end_s=config.end_s, skip_streams=config.skip_streams,
+    )  # fmt: skip
+    folder = JobFolder(output.path)
+    if folder.read_manifest() is None:
+        refuse_existing(output.path, info, overwrite=config.overwrite)
+    expected = expected_frames(info, config)
+    yield Started(str(input_path), str(output_path), (info.width, info.height), size, expected, output.notices)
+
+    with folder.locked():
+        # 2. The job: new, begun, or finished before. For a new one the whole input is read once.
+        manifest = folder.read_manifest()
+        scanned = None if manifest else (yield from _scan(input_path, config))
+        pipeline = pipeline or get_pipeline(config)
+        identity = job_identity(Path(input_path), config, size, output.profile, pipeline)
+        if manifest is not None:
+            state = judge(folder, manifest, identity, output)
+            if state is State.DONE:
+                yield finished(len(manifest.scan.pts), already_done=True)
+                return
+            if state is State.OBSOLETE:  # an earlier, finished job, of an output that is gone or is to be replaced
+                folder.clear()
+                manifest = None
+            refuse_existing(output.path, info, overwrite=config.overwrite or state is State.PUBLISHING)
+        if manifest is None:
+            scanned = scanned or (yield from _scan(input_path, config))
+            manifest = Manifest(identity, scanned, config.chunk_frames, config.overlap_frames)
+            folder.write_manifest(manifest)
+
+        # 3. The units that are not done yet.
+        units = manifest.units()
+        yield Planned(
+            str(folder.path),
+            frames=len(manifest.scan.pts),
+            shots=len(manifest.scan.cuts),
+            units=len(units),
+            units_done=sum(folder.is_done(unit.number) for unit in units),
+            frames_done=sum(len(unit.frames) for unit in units if folder.is_done(unit.number)),
+        )
+        restorer = Restorer(pipeline, config, size, folder, manifest, lambda *at: open_input(input_path, config, *at))
+        with closing(restorer):
+            for unit in units:
+                if folder.is_done(unit.number):
+                    continue
+                if stop is not None and stop(restorer.expected_s(unit)):
+                    yield Stopped(str(output_path), len(units), sum(folder.is_done(u.number) for u in units))
+                    return
+                yield from restorer.restore(unit, output.encoder())
+
+        # 4. All units and every other stream become one file, which is read back before it gets its name.
+        yield Assembling()
+        records = [(folder.segment_path(unit.number), folder.read_unit(unit.number).table) for unit in units]
+        contents = output.assemble(
+            read_segments(records),
+            FrameTimes(manifest.scan.pts, manifest.scan.durations),
+            reorder=max(table.reorder for _, table in records),
+            folder=folder.path,
+        )
+        folder.write_result(contents)
+        output.publish(folder.path)
+        folder.drop_units()
+        yield finished(len(contents.crcs))
 
 
-@dataclass
-class _Chunk:
-    """Consecutive frames; the first `shared` were in the chunk before and `known` are their latents."""
-
-    first_frame: int
-    frames: list[Frame]
-    shared: int
-    known: Tensor | None
+def open_input(
+    path: str | Path, config: UpscaleConfig, resume_pts: int | None = None, seek: bool = True
+) -> FrameReader:
+    """The input as `config` wants it read, from the frame at `resume_pts` on."""
+    return open_reader(path, start_s=config.start_s, end_s=config.end_s)
 
 
-def _chunks(frames: Iterator[Frame], length: int, overlap: int) -> Iterator[_Chunk]:
-    """Cuts the stream into chunks that share `overlap` frames; hands latents on from one to the next."""
-    chunk = _Chunk(0, [], 0, None)
-    for frame in frames:
-        chunk.frames.append(frame)
-        if len(chunk.frames) == length:
-            yield chunk
-            # `_restore` has left the chunk's latents in `known`: those of the shared frames go on.
-            known = None if chunk.known is None else chunk.known[:, -((overlap - 1) // 4 + 1) :]
-            chunk = _Chunk(chunk.first_frame + length - overlap, chunk.frames[-overlap:], overlap, known)
-    if len(chunk.frames) > chunk.shared:
-        yield chunk
+def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, None, Scan]:
+    with open_input(input_path, config) as reader:
+        scanning = scan(reader)
+        while True:
+            try:
+                yield Scanning(next(scanning))
+            except StopIteration as end:
+                return end.value
 
 
-def _restore(
-    pipeline: PatchVSRPipeline, chunk: _Chunk, size: tuple[int, int], config: UpscaleConfig
-) -> Iterator[Frame]:
-    depth = float(np.iinfo(chunk.frames[0].rgb.dtype).max)
-    lq = torch.from_numpy(np.stack([frame.rgb for frame in chunk.frames])).permute(0, 3, 1, 2).float().div_(depth)
-    hq, chunk.known = pipeline(
-        lq,
-        size=size,
-        num_inference_steps=config.num_inference_steps,
-        joint_mode=config.joint_mode,
-        seed=config.seed,
-        noise_timestep=config.noise_timestep,
-        branch_scale=config.branch_scale,
-        batch_size=config.batch_size,
-        tile_px=config.tile_px,
-        first_frame=chunk.first_frame,
-        known_latents=chunk.known,
-        return_dict=False,
-    )
-    for frame, restored in zip(chunk.frames[chunk.shared :], hq[chunk.shared :], strict=True):
-        rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(frame.rgb.dtype)
-        yield Frame(rgb=rgb, pts=frame.pts, duration=frame.duration, time_base=frame.time_base)
-
-
-def _expected_frames(info: VideoInfo, config: UpscaleConfig) -> int | None:
-    """For the progress bar alone."""
+def expected_frames(info: VideoInfo, config: UpscaleConfig) -> int | None:
+    """For the progress bar of the first look alone."""
     if config.start_s is None and config.end_s is None:
         return info.declared_frames
     if info.average_rate is None or (config.end_s is None and info.duration_s is None):

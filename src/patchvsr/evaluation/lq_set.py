@@ -77,11 +77,8 @@ def write_lq_set(
         raise OutputError(f"{out_folder} exists: choose another name, or check it with --check")
     paths = list_videos(hq_folder)
     _refuse_doubles(paths)
-    publish.make_parent(out_folder)
-    temporary = publish.temporary_name(out_folder)
-    publish.remove_folder(temporary)
+    temporary = publish.temporary_folder(out_folder)
     with publish.reported(out_folder, lambda: publish.remove_folder(temporary)):
-        temporary.mkdir()
         clips = []
         for path in paths:
             name = f"{path.stem}.mkv"

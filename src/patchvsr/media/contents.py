@@ -26,9 +26,10 @@ class StreamContents:
 
 @dataclass(frozen=True)
 class Contents:
-    """Frames in order of display; `pts` in ticks of `time_base` (both empty for images), `crcs` CRC-32 of each
-    frame's encoded bytes. Equal contents decode to equal frames at equal times."""
+    """Frames in order of display: `crcs` are CRC-32 of each one's encoded bytes, `pts` ticks of `time_base` (both
+    empty for images). Equal contents decode to equal frames at equal times. size_bytes: of all files."""
 
+    size_bytes: int
     time_base: str
     pts: list[int]
     crcs: list[int]
@@ -81,13 +82,15 @@ def video_contents(path: Path) -> Contents:
             StreamContents(index, container.streams[index].type, packets, crc)
             for index, (packets, crc) in others.items()
         ]
-        return Contents(str(video.time_base), [pts for pts, _ in frames], [crc for _, crc in frames], streams)
+        size = path.stat().st_size
+        return Contents(size, str(video.time_base), [pts for pts, _ in frames], [crc for _, crc in frames], streams)
 
 
 def image_contents(files: list[Path]) -> Contents:
     """Of images in order. Raises InputError when one cannot be read."""
     try:
-        return Contents("", [], [zlib.crc32(file.read_bytes()) for file in files], [])
+        size = sum(file.stat().st_size for file in files)
+        return Contents(size, "", [], [zlib.crc32(file.read_bytes()) for file in files], [])
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
 

@@ -47,6 +47,9 @@ class ImageOutput(Output):
     def contents(self) -> Contents:
         return image_contents(sorted(existing_images(self.path), key=images.natural_order))
 
+    def size_bytes(self) -> int:
+        return sum(file.stat().st_size for file in existing_images(self.path))
+
 
 class ImageEncoder(FrameEncoder):
     """Images have no encoder that looks ahead: each frame comes out as it goes in."""

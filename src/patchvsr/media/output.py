@@ -51,3 +51,7 @@ class Output(ABC):
     @abstractmethod
     def contents(self) -> Contents:
         """Reads the published output. Raises InputError when it cannot be read."""
+
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Of the published output; 0 if it is not there."""

@@ -67,10 +67,10 @@ def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, data: bytes) -> None:
     """Writes a file that is there whole or not at all, whatever happens in between."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(data)
     move_file(temporary, path)
 
 

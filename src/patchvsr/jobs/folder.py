@@ -1,0 +1,155 @@
+"""A job's folder: what it is about, written once; what each unit has become; and that only one process works on it.
+
+    clip.mkv.job/
+      manifest.json            input, settings, model, versions, and the plan
+      unit-00007.bin           encoded frames of a unit
+      unit-00007.safetensors   latents that the next unit needs, if it continues the shot
+      unit-00007.json          its table: with this file, the unit is done
+      result.json              what is in the finished output
+
+Every file is whole or not there: written under another name, flushed, renamed. Nothing that is not listed here is ever
+removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors.torch import load, save
+from torch import Tensor
+
+from patchvsr.errors import JobError
+from patchvsr.jobs.manifest import Manifest
+from patchvsr.media import publish
+from patchvsr.media.contents import Contents
+from patchvsr.media.segment import SegmentTable
+
+MANIFEST, RESULT, LOCK = "manifest.json", "result.json", "lock"
+OURS = (MANIFEST, RESULT, LOCK, "unit-*.bin", "unit-*.safetensors", "unit-*.json", "output.*", "*.tmp")
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What a unit has become. `effort` is how it was made: seconds, sizes of batches and tiles, step-downs."""
+
+    table: SegmentTable
+    effort: dict[str, Any]
+
+
+class JobFolder:
+    """The folder `NAME.job` beside the output NAME; see the module's text. Nothing is created before `locked`."""
+
+    def __init__(self, output_path: Path) -> None:
+        self.path = output_path.with_name(f"{output_path.name.replace('%', '')}.job")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder, creating it. Raises JobError when another process does, OutputError for a full disk.
+
+        A folder without a manifest in the end is removed again.
+        """
+        with publish.reported(self.path, lambda: None):
+            self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            with publish.reported(self.path, lambda: None):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            (self.path / LOCK).unlink(missing_ok=True)
+            if not (self.path / MANIFEST).exists():
+                self.clear()
+            lock.release()
+
+    # --- manifest -----------------------------------------------------------------------------------------
+
+    def read_manifest(self) -> Manifest | None:
+        """None when the job is new; raises JobError for one that cannot be read."""
+        stored = self._read(MANIFEST)
+        return None if stored is None else Manifest.from_json(stored, self.path)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        self._write(MANIFEST, manifest.as_json())
+
+    # --- units --------------------------------------------------------------------------------------------
+
+    def segment_path(self, number: int) -> Path:
+        return self.path / f"unit-{number:05d}.bin"
+
+    def is_done(self, number: int) -> bool:
+        return (self.path / f"unit-{number:05d}.json").is_file()
+
+    def read_unit(self, number: int) -> UnitRecord:
+        """Of a unit that is done. Raises JobError when its frames are not those that were written."""
+        stored = self._read(f"unit-{number:05d}.json")
+        if stored is None:
+            raise JobError(f"{self.path}: unit {number} is gone; run the same command again")
+        table = SegmentTable(**stored["table"])
+        file = self.segment_path(number)
+        if not file.is_file() or file.stat().st_size != sum(table.sizes):
+            raise JobError(f"{file}: is not as it was written; remove {file.with_suffix('.json').name} beside it")
+        return UnitRecord(table, stored["effort"])
+
+    def write_unit(self, number: int, record: UnitRecord, latents: Tensor | None) -> None:
+        """Marks a unit done whose segment is complete; `latents` are what the next unit needs."""
+        if latents is not None:
+            with publish.reported(self.path, lambda: None):
+                publish.write_durably(self._latents_path(number), save({"latents": latents.contiguous()}))
+        self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
+
+    def read_latents(self, number: int) -> Tensor | None:
+        """The latents that unit hands on, if it does."""
+        file = self._latents_path(number)
+        return load(file.read_bytes())["latents"] if file.is_file() else None
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def read_result(self) -> Contents | None:
+        stored = self._read(RESULT)
+        return None if stored is None else Contents.from_json(stored)
+
+    def write_result(self, contents: Contents) -> None:
+        self._write(RESULT, contents.as_json())
+
+    def has_units(self) -> bool:
+        return any(self.path.glob("unit-*"))
+
+    def drop_units(self) -> None:
+        """The output holds them now."""
+        for pattern in ("unit-*", "output.*"):
+            for file in self.path.glob(pattern):
+                file.unlink()
+
+    def clear(self) -> None:
+        """Removes what a job writes, and the folder if nothing else is in it."""
+        for pattern in OURS:
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
+        publish.remove_folder(self.path / "images")
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def _latents_path(self, number: int) -> Path:
+        return self.path / f"unit-{number:05d}.safetensors"
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        file = self.path / name
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise JobError(f"{file}: cannot be read ({error}); remove it, or {self.path} to start anew") from error
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        with publish.reported(self.path, lambda: None):
+            publish.write_durably(self.path / name, json.dumps(value, separators=(",", ":")).encode())

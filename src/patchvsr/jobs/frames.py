@@ -1,0 +1,68 @@
+"""The frames of a job's input by number, decoded as they were when the input was scanned."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from patchvsr.errors import InputError
+from patchvsr.jobs.scan import Scan, frame_crc
+from patchvsr.media import Frame
+from patchvsr.media.frames import FrameReader
+
+# (pts to begin with or None for the first frame, whether to seek) -> an open reader
+OpenReader = Callable[[int | None, bool], FrameReader]
+
+
+class FrameSource:
+    """Hands out runs of frames that only move forward; holds those of one run.
+
+    Begins where it is first asked to. If a frame that was reached by seeking is not the one that was scanned, as after
+    some open groups of pictures, the input is read from its beginning instead.
+    """
+
+    def __init__(self, open_reader: OpenReader, scan: Scan) -> None:
+        self._open, self._scan = open_reader, scan
+        self._reader: FrameReader | None = None
+        self._seeked = False
+        self._held: deque[tuple[int, Frame]] = deque()
+        self._next = 0
+
+    def take(self, start: int, stop: int) -> list[Frame]:
+        """Frames start to stop - 1. Raises InputError when the input is not what was scanned."""
+        if self._reader is None:
+            self._begin(start, seek=True)
+        while self._held and self._held[0][0] < start:
+            self._held.popleft()
+        while self._next < stop:
+            frame = self._read()
+            if frame is None:
+                self.close()
+                self._begin(self._next, seek=False)
+            elif self._next - 1 >= start:
+                self._held.append((self._next - 1, frame))
+        return [frame for _, frame in self._held]
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def _begin(self, number: int, *, seek: bool) -> None:
+        self._seeked = seek and number > 0
+        self._reader = self._open(self._scan.pts[number] if self._seeked else None, self._seeked)
+        if not self._seeked:
+            for _ in range(number):
+                next(self._reader, None)
+        self._next = number
+
+    def _read(self) -> Frame | None:
+        """The next frame; None if it is not what was scanned but seeking may be why."""
+        assert self._reader is not None
+        number, frame = self._next, next(self._reader, None)
+        if frame is not None and frame.pts == self._scan.pts[number] and frame_crc(frame) == self._scan.crcs[number]:
+            self._next += 1
+            return frame
+        if self._seeked:
+            return None
+        path = self._reader.info.path
+        raise InputError(f"{path}: frame {number} is not what it was when the job began; has the file been changed?")

@@ -1,0 +1,103 @@
+"""What makes two runs the same job: input, settings, model and versions, and in what they differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchvsr import __version__
+from patchvsr.config import UpscaleConfig
+from patchvsr.media import images
+from patchvsr.pipeline import PatchVSRPipeline
+
+_BLOCK = 1 << 22
+
+# Fields of the configuration that change no byte of the output, or that are recorded in another form.
+_NOT_SHAPING = {"model", "scale", "size", "allow_smaller", "device", "batch_size", "tile_px", "overwrite"}
+_NOT_SHAPING |= {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams"}
+_LIBRARIES = ("torch", "diffusers", "av", "numpy", "scenedetect-headless")
+
+
+def job_identity(
+    input_path: Path,
+    config: UpscaleConfig,
+    size: tuple[int, int],
+    profile: dict[str, object],
+    pipeline: PatchVSRPipeline,
+) -> dict[str, Any]:
+    """Everything that shapes the output, as plain values. Reads the whole input and the whole model."""
+    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_SHAPING}
+    for name in ("num_inference_steps", "joint_mode", "noise_timestep"):
+        if settings[name] is None:
+            settings[name] = pipeline.config[name]
+    settings |= {"output_size": f"{size[0]}x{size[1]}", "output": profile, "dtype": str(pipeline.dtype)}
+    identity = {
+        "input": input_identity(input_path),
+        "settings": settings,
+        "model": model_identity(pipeline),
+        "versions": version_identity(pipeline.device),
+    }
+    return json.loads(json.dumps(identity))  # as it is read from a manifest: lists instead of tuples
+
+
+def input_identity(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, or of all images of a sequence with their names. Reads all of it."""
+    files = images.list_images(path) if images.is_sequence(path) else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if len(files) > 1:
+            digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    return {"bytes": sum(file.stat().st_size for file in files), "sha256": digest.hexdigest()}
+
+
+def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
+    """SHA-256 of every parameter and of the configurations: of what is really used, wherever it came from."""
+    digest = hashlib.sha256()
+    for name in sorted(pipeline.components):
+        part = pipeline.components[name]
+        if not isinstance(part, torch.nn.Module):
+            continue
+        config: Any = part.config
+        digest.update(json.dumps(_plain(dict(config)), sort_keys=True).encode())
+        for key, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name}.{key} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    config = _plain({k: v for k, v in pipeline.config.items() if not isinstance(v, tuple | list)})
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    return {"sha256": digest.hexdigest()}
+
+
+def version_identity(device: torch.device) -> dict[str, str]:
+    """Versions that can change a byte of the output."""
+    found = {"patchvsr": __version__, "device": device.type}
+    return found | {library: version(library) for library in _LIBRARIES}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines such as "settings.seed was 0, is 1", in the order of `now`."""
+    lines = []
+    for key in [*now, *(key for key in before if key not in now)]:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else str(value)
+    return text[:12] + "..." if len(text) == 64 else text
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if not key.startswith("_")}

@@ -1,0 +1,44 @@
+"""What a job is about: written once, when the work begins, and never changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from patchvsr.errors import JobError
+from patchvsr.jobs.plan import UNIT_FRAMES, Unit, cut_chunks, cut_units
+from patchvsr.jobs.scan import Scan
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """identity: see `identity.job_identity`. scan: of the input. The rest decides how the work is cut, see `plan`."""
+
+    identity: dict[str, Any]
+    scan: Scan
+    chunk_frames: int
+    overlap_frames: int
+    unit_frames: int = UNIT_FRAMES
+
+    def units(self) -> list[Unit]:
+        chunks = cut_chunks(self.scan.shots(), self.chunk_frames, self.overlap_frames)
+        return cut_units(chunks, self.unit_frames)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any], folder: Path) -> Manifest:
+        """Raises JobError for what another version has written."""
+        try:
+            if stored.pop("format") != FORMAT:
+                raise ValueError("another format")
+            return cls(**{**stored, "scan": Scan(**stored["scan"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise JobError(
+                f"{folder}: was written by another version of patchvsr ({error}); finish it with that version, "
+                "or remove it to start anew"
+            ) from error

@@ -1,0 +1,69 @@
+"""Out of memory is no end: the same work is done in smaller pieces, and that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from patchvsr.errors import SettingsError
+
+Result = TypeVar("Result")
+
+LEAST_TILE_PX = 160
+
+
+@dataclass
+class Pieces:
+    """How much is done at once. Neither number shapes the result: patches and tiles give what the whole gives."""
+
+    batch_size: int
+    tile_px: int
+    _notices: list[str] = field(default_factory=list)
+
+    def new_notices(self) -> list[str]:
+        """What was stepped down since the last call, as lines for the user."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def as_record(self) -> dict[str, int]:
+        return {"batch_size": self.batch_size, "tile_px": self.tile_px}
+
+    def run(self, work: Callable[[int, int], Result]) -> Result:
+        """`work(batch_size, tile_px)`, again with smaller pieces while memory runs out.
+
+        Raises SettingsError when the smallest pieces are still too large.
+        """
+        while True:
+            try:
+                return work(self.batch_size, self.tile_px)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                reason = " ".join(str(error).split())[:200]
+            self._shrink(reason)  # after the except clause, which would keep the failed work's tensors alive
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _shrink(self, reason: str) -> None:
+        if self.batch_size > 1:
+            self.batch_size //= 2
+        elif self.tile_px > LEAST_TILE_PX:
+            self.tile_px = max(LEAST_TILE_PX, self.tile_px // 2)
+        else:
+            raise SettingsError(
+                f"not enough memory even for single patches and tiles of {self.tile_px} pixels ({reason}): "
+                "restore fewer frames at once with --chunk-frames, or a smaller size"
+            )
+        self._notices.append(
+            f"out of memory: going on with batches of {self.batch_size}, tiles of {self.tile_px} pixels"
+        )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()  # the CPU's allocator raises a plain RuntimeError
+    return "alloc" in text and ("memory" in text or "bytes" in text)
