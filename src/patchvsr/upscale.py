@@ -95,7 +95,7 @@ def upscale(
         pipeline = pipeline or get_pipeline(config)
         identity = job_identity(Path(input_path), config, size, output.profile, pipeline)
         if manifest is not None:
-            state = judge(folder, manifest, identity, output)
+            state = judge(folder, manifest, identity, output.path)
             if state is State.DONE:
                 yield finished(len(manifest.scan.pts), already_done=True)
                 return

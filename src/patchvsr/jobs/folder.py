@@ -48,6 +48,13 @@ class JobFolder:
     def __init__(self, output_path: Path) -> None:
         self.path = output_path.with_name(f"{output_path.name.replace('%', '')}.job")
 
+    @classmethod
+    def at(cls, path: Path) -> JobFolder:
+        """The folder itself, wherever its output is."""
+        folder = cls(path)
+        folder.path = path
+        return folder
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder, creating it. Raises JobError when another process does, OutputError for a full disk.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any
 
 from patchvsr.errors import InputError, JobError
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import differences
 from patchvsr.jobs.manifest import Manifest
-from patchvsr.media import Output
+from patchvsr.media.contents import Contents, read_contents, size_bytes
 
 
 class State(Enum):
@@ -19,7 +20,7 @@ class State(Enum):
     OBSOLETE = auto()  # finished, but the output is gone, or was made in another way
 
 
-def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], output: Output) -> State:
+def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], output: Path) -> State:
     """Compares a folder with the job at hand.
 
     Raises JobError, with what differs, for unfinished work of another job: it is never thrown away.
@@ -28,7 +29,7 @@ def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], outpu
     result = folder.read_result()
     if result is not None and not folder.has_units():
         # Whether it is the same file to the byte is what `patchvsr verify` reads it for.
-        return State.DONE if not changes and output.size_bytes() == result.size_bytes else State.OBSOLETE
+        return State.DONE if not changes and size_bytes(output) == result.size_bytes else State.OBSOLETE
     if changes:
         raise JobError(
             f"{folder.path}: holds unfinished work of another kind: {'; '.join(changes)}; "
@@ -42,8 +43,8 @@ def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], outpu
     return State.PUBLISHING
 
 
-def _is_complete(output: Output, result: Any) -> bool:
+def _is_complete(output: Path, result: Contents) -> bool:
     try:
-        return result.difference(output.contents()) is None
+        return result.difference(read_contents(output)) is None
     except InputError:
         return False

@@ -40,15 +40,9 @@ class ImageOutput(Output):
             self._folder.mkdir(parents=True, exist_ok=True)
             new = {file.name for file in (folder / "images").iterdir()}
             publish.move_files(folder / "images", self._folder)
-            for file in existing_images(self.path):  # of a longer sequence that is replaced
+            for file in images.sequence_files(self.path):  # of a longer sequence that is replaced
                 if file.name not in new:
                     file.unlink()
-
-    def contents(self) -> Contents:
-        return image_contents(sorted(existing_images(self.path), key=images.natural_order))
-
-    def size_bytes(self) -> int:
-        return sum(file.stat().st_size for file in existing_images(self.path))
 
 
 class ImageEncoder(FrameEncoder):
@@ -67,9 +61,3 @@ class ImageEncoder(FrameEncoder):
 
     def finish(self) -> list[EncodedFrame]:
         return []
-
-
-def existing_images(path: Path) -> list[Path]:
-    """Files that an output of this name would replace."""
-    folder, pattern = images.split_pattern(path)
-    return images.matching_files(folder, pattern)

@@ -238,11 +238,13 @@ def image_name(pattern: str, number: int) -> str:
     return pattern
 
 
-def matching_files(folder: Path, pattern: str) -> list[Path]:
+def sequence_files(path: str | Path) -> list[Path]:
+    """The files, in order, that an output of this name consists of; none is fine."""
+    folder, pattern = split_pattern(path)
     if not folder.is_dir():
         return []
     matches = re.compile(_regex(pattern))
-    return [f for f in folder.iterdir() if matches.fullmatch(f.name)]
+    return sorted((f for f in folder.iterdir() if matches.fullmatch(f.name)), key=natural_order)
 
 
 def encode_image(frame: Frame, source: VideoInfo) -> bytes:

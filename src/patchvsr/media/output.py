@@ -47,11 +47,3 @@ class Output(ABC):
     @abstractmethod
     def publish(self, folder: Path) -> None:
         """Gives what `assemble` wrote its name, and replaces an older output. Raises OutputError."""
-
-    @abstractmethod
-    def contents(self) -> Contents:
-        """Reads the published output. Raises InputError when it cannot be read."""
-
-    @abstractmethod
-    def size_bytes(self) -> int:
-        """Of the published output; 0 if it is not there."""

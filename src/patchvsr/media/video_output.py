@@ -85,12 +85,6 @@ class VideoOutput(Output):
             check_times(contents, [pts * self._source.time_base for pts in times.pts], self.path)
         return contents
 
-    def contents(self) -> Contents:
-        return video_contents(self.path)
-
-    def size_bytes(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
     def publish(self, folder: Path) -> None:
         with publish.reported(self.path, lambda: None):
             publish.move_file(self._file_below(folder), self.path)

@@ -9,7 +9,7 @@ from patchvsr.errors import OutputError
 from patchvsr.media import images, publish
 from patchvsr.media.encoders import EncodeSettings, choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
-from patchvsr.media.image_output import ImageOutput, existing_images
+from patchvsr.media.image_output import ImageOutput
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.reader import check_range, range_pts
@@ -60,7 +60,7 @@ def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> 
     """Raises OutputError when the output is the input, or is there and may not be replaced."""
     path = Path(path)
     if images.means_sequence(path):
-        existing = existing_images(path)
+        existing = images.sequence_files(path)
         if existing and not overwrite:
             raise OutputError(f"{path}: already holds {len(existing)} images; use --overwrite or another name")
     elif path.exists():
