@@ -1,0 +1,1 @@
+"""What to do, what is done, and how to go on."""
