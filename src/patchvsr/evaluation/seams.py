@@ -39,6 +39,14 @@ class SeamMeter:
             self._columns = columns if self._columns is None else self._columns + columns
             self._frames += 1
 
+    def add(self, other: "SeamMeter") -> None:
+        """Add all that another meter has seen, of frames of the same size."""
+        if self._rows is None or self._columns is None:
+            self._rows, self._columns = other._rows, other._columns
+        elif other._rows is not None and other._columns is not None:
+            self._rows, self._columns = self._rows + other._rows, self._columns + other._columns
+        self._frames += other._frames
+
     def scores(self, lines_y: Iterable[int], lines_x: Iterable[int]) -> dict[str, float]:
         """Score of every line, named `y=...` or `x=...`: its peak over the median of 48 px to either side.
 

@@ -1,0 +1,231 @@
+"""What can be measured on a finished upscale without an original: seams, flicker, chroma against the bicubic canvas.
+
+Both files are read once, side by side, in memory that does not grow with their length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchvsr.errors import InputError
+from patchvsr.evaluation.flicker import change_levels, flicker_score
+from patchvsr.evaluation.seams import SeamMeter
+from patchvsr.media import open_reader, publish
+from patchvsr.media.frames import FrameReader
+from patchvsr.media.shots import mark_cuts
+from patchvsr.patches.grid import patch_lines
+from patchvsr.sampling.conditions import resize_bicubic
+
+Lines = tuple[list[int], list[int]]  # rows, columns
+
+# Control lines keep this far from the border of the frame, where they have surroundings on one side only.
+_MARGIN_PX = 64
+
+# Cb = (B - Y) / 1.8556 and Cr = (R - Y) / 1.5748 of BT.709, as weights of R, G, B.
+_CHROMA = torch.tensor([[-0.2126 / 1.8556, -0.7152 / 1.8556, 0.5], [0.5, -0.7152 / 1.5748, -0.0722 / 1.5748]])
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Moment(NamedTuple):
+    """The same moment of both files: RGB (h, w, 3) and (H, W, 3), uint8 or uint16."""
+
+    lq: np.ndarray
+    output: np.ndarray
+
+
+class _Sample(NamedTuple):
+    """What was measured at a moment; the changes since the moment before, in 8-bit levels, unless that is a cut."""
+
+    output_seams: SeamMeter
+    bicubic_seams: SeamMeter
+    chroma_levels: float
+    changes: tuple[float, float] | None  # of the output, of the canvas
+
+
+def measure_output(
+    input_path: str | Path,
+    output_path: str | Path,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    max_pairs: int = 48,
+    patch_px: int = 512,
+    cell_px: int = 16,
+    joint_mode: str = "auxiliary",
+    steps: int = 1,
+    deinterlace: str | None = None,
+) -> dict[str, Any]:
+    """Measures an output at evenly spaced frames, each with the one before unless a shot begins there.
+
+    - `seams`: score of the worst patch line (see `SeamMeter`), of the worst control line, which is a border of latent
+      cells where no patch ends, and the ratio of the means of both: 1.0 is no seam, whatever the material. None where
+      there are no such lines in so small a frame. The same of the bicubic canvas.
+    - `flicker`: see `flicker_score`; None without two consecutive frames of one shot.
+    - `chroma_difference_levels`: mean absolute difference of Cb and Cr (BT.709) between output and canvas.
+
+    Args:
+        start_s, end_s, deinterlace: as the input was read for this output.
+        max_pairs: most frames to measure; of a long video at least a third of it.
+        patch_px, cell_px, joint_mode, steps: as it was restored; they say where patches end.
+
+    Raises:
+        InputError: a file cannot be read, or they do not hold the same number of frames.
+    """
+    reading = {} if deinterlace is None else {"deinterlace": deinterlace}
+    with (
+        open_reader(input_path, start_s=start_s, end_s=end_s, **reading) as source,
+        open_reader(output_path) as output,
+    ):
+        samples, frames = _evenly(_moments(source, output), lambda pair: _measure(*pair), max_pairs)
+        input_size, size = ((reader.info.height, reader.info.width) for reader in (source, output))
+    lines = _all_patch_lines(size, patch_px, cell_px, joint_mode, steps)
+    control = _control_lines(size, cell_px, lines)
+    return {
+        "input_size": f"{input_size[1]}x{input_size[0]}",
+        "output_size": f"{size[1]}x{size[0]}",
+        "frames": frames,
+        "frames_measured": len(samples),
+        "seams": {
+            "output": _seams([sample.output_seams for sample in samples], lines, control),
+            "bicubic": _seams([sample.bicubic_seams for sample in samples], lines, control),
+        },
+        "flicker": _flicker([sample.changes for sample in samples if sample.changes is not None]),
+        "chroma_difference_levels": _rounded(_mean([sample.chroma_levels for sample in samples])),
+    }
+
+
+def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Writes readable JSON under `path` at once or not at all, replacing an earlier report; raises OutputError.
+
+    What JSON has no form for (paths, fractions, dates) is written as text.
+    """
+    path = Path(path)
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    temporary = publish.temporary_name(path)
+    with publish.reported(path, lambda: temporary.unlink(missing_ok=True)):
+        temporary.write_text(text, encoding="utf-8")
+        publish.move_file(temporary, path)
+
+
+def report_path(output: str | Path) -> Path:
+    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`."""
+    output = Path(output)
+    return output.with_name(output.name + ".report.json")
+
+
+def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment | None, _Moment]]:
+    """Every moment, with the one before if both belong to the same shot."""
+    before = None
+    for marked, frame in zip_longest(mark_cuts(frame.rgb for frame in source), output):
+        if marked is None or frame is None:
+            more = "more" if marked is None else "fewer"
+            raise InputError(
+                f"{output.info.path}: holds {more} frames than {source.info.path}; give the input it was made of, "
+                "and the range if it was made of a part"
+            )
+        is_first, lq = marked
+        now = _Moment(lq, frame.rgb)
+        yield None if is_first else before, now
+        before = now
+
+
+def _evenly(items: Iterable[T], measure: Callable[[T], R], limit: int) -> tuple[list[R], int]:
+    """Measures of at most `limit` evenly spaced items of a stream of unknown length, and that length."""
+    kept: list[R] = []
+    stride, count = 1, 0
+    for count, item in enumerate(items, start=1):
+        if (count - 1) % stride == 0:
+            kept.append(measure(item))
+        if len(kept) > limit:
+            # By three: chunks begin at multiples of four frames, and powers of two would meet only their first frames.
+            kept, stride = kept[::3], 3 * stride
+    return kept, count
+
+
+@torch.no_grad()
+def _measure(before: _Moment | None, now: _Moment) -> _Sample:
+    output, canvas = _to_tensor(now.output), _canvas(now)
+    meters = SeamMeter(), SeamMeter()
+    for meter, frame in zip(meters, (output, canvas), strict=True):
+        meter.update(frame[None])
+    chroma = torch.tensordot(_CHROMA, output - canvas, dims=1)  # (2, H, W)
+    changes = None
+    if before is not None:
+        changes = change_levels(_to_tensor(before.output), output), change_levels(_canvas(before), canvas)
+    return _Sample(*meters, 255 * float(chroma.abs().mean()), changes)
+
+
+def _to_tensor(rgb: np.ndarray) -> Tensor:
+    """(h, w, 3) integers to (3, h, w) in [0, 1]."""
+    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1) / float(np.iinfo(rgb.dtype).max)
+
+
+def _canvas(moment: _Moment) -> Tensor:
+    """The bicubic canvas (3, H, W), rounded as the output is."""
+    levels = float(np.iinfo(moment.output.dtype).max)
+    canvas = resize_bicubic(_to_tensor(moment.lq)[None], moment.output.shape[:2])[0]
+    return canvas.mul_(levels).round_().div_(levels)
+
+
+def _all_patch_lines(size: tuple[int, int], patch_px: int, cell_px: int, mode: str, steps: int) -> Lines:
+    """Where a patch of any step starts or ends; only mode `shifted` has other lines at every step."""
+    per_step = [patch_lines(size, patch_px, cell_px, mode, step=step) for step in range(max(steps, 1))]
+    rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
+    return rows, columns
+
+
+def _control_lines(size: tuple[int, int], cell_px: int, taken: Lines) -> Lines:
+    """Every other border of latent cells, where no patch starts or ends."""
+    first = -(-_MARGIN_PX // cell_px) * cell_px
+    rows, columns = (
+        [at for at in range(first, side - _MARGIN_PX, cell_px) if at not in lines]
+        for side, lines in zip(size, taken, strict=True)
+    )
+    return rows, columns
+
+
+def _seams(meters: Sequence[SeamMeter], lines: Lines, control: Lines) -> dict[str, Any]:
+    total = SeamMeter()
+    for meter in meters:
+        total.add(meter)
+    at_lines, at_control = total.scores(*lines), total.scores(*control)
+    worst = max(at_lines, key=at_lines.__getitem__, default=None)
+    both = at_lines and at_control
+    return {
+        "patch_lines": len(at_lines),
+        "worst_patch_line": _rounded(max(at_lines.values(), default=None)),
+        "worst_patch_line_at": worst,
+        "worst_control_line": _rounded(max(at_control.values(), default=None)),
+        "ratio_of_means": _rounded(_mean(at_lines.values()) / _mean(at_control.values())) if both else None,
+    }
+
+
+def _flicker(changes: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    if not changes:
+        return None
+    output, bicubic = zip(*changes, strict=True)
+    return {
+        "score": _rounded(flicker_score(output, bicubic)),
+        "pairs": len(changes),
+        "output_change_levels": _rounded(_mean(output)),
+        "bicubic_change_levels": _rounded(_mean(bicubic)),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four decimals: more is noise of float32 sums, which differs from machine to machine."""
+    return None if value is None else round(value, 4)
