@@ -20,6 +20,7 @@ NAMED_SIZES = {
     "8k": (7680, 4320),
 }
 MAX_ASPECT_CHANGE = 0.02
+CHUNK_FRAMES = 17
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,14 @@ class UpscaleConfig:
     dtype: str | None = None
     batch_size: int = 1
     tile_px: int = 1280
-    chunk_frames: int = 17
+    chunk_frames: int | None = None
     overlap_frames: int = 1
+    color_match: bool = True
     start_s: float | None = None
     end_s: float | None = None
-    codec: str = "libx264"
+    deinterlace: str | None = None
+    rate: str | None = None
+    codec: str | None = None
     crf: float | None = None
     pix_fmt: str | None = None
     encoder_options: dict[str, str] = field(default_factory=dict)
@@ -72,9 +76,10 @@ class UpscaleConfig:
         if self.noise_timestep is not None and not 0 <= self.noise_timestep <= 1000:
             raise SettingsError(f"noise timestep is {self.noise_timestep:g}: it must lie between 0 and 1000")
         for name in ("chunk_frames", "overlap_frames"):
-            if getattr(self, name) < 1 or getattr(self, name) % 4 != 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}: it must be 4k+1, for example 5 or 17")
-        if self.overlap_frames >= self.chunk_frames:
+            value = getattr(self, name)
+            if value is not None and (value < 1 or value % 4 != 1):
+                raise SettingsError(f"{name} is {value}: it must be 4k+1, for example 5 or 17")
+        if self.overlap_frames >= (self.chunk_frames or CHUNK_FRAMES):
             raise SettingsError(f"overlap_frames is {self.overlap_frames}: it must be less than chunk_frames")
         for name, least in (("batch_size", 1), ("tile_px", 64)):
             if getattr(self, name) < least:
