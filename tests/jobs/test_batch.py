@@ -171,7 +171,29 @@ def test_the_current_folder_has_a_name(monkeypatch):
 def test_images_beside_videos_are_left_alone_and_named():
     touch("in/a.mp4", "in/cover.jpg", "in/poster.png")
     assert outputs("in") == {"in/a.mp4": "out/a.mkv"}
-    assert notices("in") == ["not upscaled: 2 images beside the videos of in (cover.jpg, poster.png)"]
+    assert notices("in") == ["not upscaled: 2 images of in (poster.png, cover.jpg)"]
+
+
+def test_images_that_are_no_frames_are_named_too():
+    touch("in/frames/1.png", "in/frames/thumb.jpg", *(f"in/posters/{name}.webp" for name in "abcd"))
+    assert outputs("in", recursive=True) == {"in/frames": "out/frames"}
+    assert notices("in", recursive=True) == [
+        "not upscaled: 1 image of in/frames (thumb.jpg)",
+        "not upscaled: 4 images of in/posters (a.webp, b.webp, c.webp, ...)",
+    ]
+    with pytest.raises(InputError, match="no image sequence"):
+        find_jobs(["in/posters"], "out")
+
+
+def test_single_images_stay_images():
+    touch("a.jpg", "b.EXR", "c.mp4")
+    assert list(outputs("a.jpg", "b.EXR", "c.mp4").values()) == ["out/a.png", "out/b.EXR", "out/c.mkv"]
+
+
+def test_notices_are_not_lost_when_a_file_is_given_twice():
+    touch("in/a.mp4", "in/b.mp4", "in/cover.jpg")
+    assert list(outputs("in/a.mp4", "in")) == ["in/a.mp4", "in/b.mp4"]
+    assert notices("in/a.mp4", "in") == ["not upscaled: 1 image of in (cover.jpg)"]
 
 
 def test_subfolders_not_looked_into_are_mentioned():
@@ -189,7 +211,7 @@ def test_a_tree_is_mirrored_sequences_included():
         ("in/s 1/e[1].mkv", "out/s 1/e[1].mkv"),
         ("in/s 1/frames", "out/s 1/frames"),
     ]
-    assert notices("in", recursive=True) == ["not upscaled: 1 image beside the videos of in/s 1 (cover.png)"]
+    assert notices("in", recursive=True) == ["not upscaled: 1 image of in/s 1 (cover.png)"]
 
 
 def test_a_tree_with_one_sequence_is_that_sequence():

@@ -56,14 +56,12 @@ def measure_output(
     input_path: str | Path,
     output_path: str | Path,
     *,
-    start_s: float | None = None,
-    end_s: float | None = None,
     max_pairs: int = 48,
     patch_px: int = 512,
     cell_px: int = 16,
     joint_mode: str = "auxiliary",
     steps: int = 1,
-    deinterlace: str | None = None,
+    **reading: Any,
 ) -> dict[str, Any]:
     """Measures an output at evenly spaced frames, each with the one before unless a shot begins there.
 
@@ -74,16 +72,15 @@ def measure_output(
     - `chroma_difference_levels`: mean absolute difference of Cb and Cr (BT.709) between output and canvas.
 
     Args:
-        start_s, end_s, deinterlace: as the input was read for this output.
         max_pairs: most frames to measure; of a long video at least a third of it.
         patch_px, cell_px, joint_mode, steps: as it was restored; they say where patches end.
+        reading: what else `open_reader` got for the input when this output was made, such as start_s and end_s.
 
     Raises:
         InputError: a file cannot be read, or they do not hold the same number of frames.
     """
-    reading = {} if deinterlace is None else {"deinterlace": deinterlace}
     with (
-        open_reader(input_path, start_s=start_s, end_s=end_s, **reading) as source,
+        open_reader(input_path, **reading) as source,
         open_reader(output_path) as output,
     ):
         samples, frames = _evenly(_moments(source, output), lambda pair: _measure(*pair), max_pairs)
