@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
     from patchvsr.pipeline import PatchVSRPipeline
+    from patchvsr.upscale import Stop
 
 app = typer.Typer()
 
@@ -125,9 +126,7 @@ def upscale_command(
 @app.command("verify")
 def verify_command(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="A finished output.")],
-    job: Annotated[
-        Path | None, typer.Option(help="Its job folder, if not beside it.", show_default="OUT.job")
-    ] = None,
+    job: Annotated[Path | None, typer.Option(help="Its job folder, if not beside it.", show_default="OUT.job")] = None,
 ) -> None:
     """Check an output against its job's record: number of frames, every timestamp, a CRC of every frame and stream."""
     from patchvsr.jobs.verify import verify
@@ -177,7 +176,9 @@ class Run:
         if len(self._jobs) > 1:
             self._display.summary(self._jobs, self._finished, self._failed)
 
-    def _one(self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]) -> None:
+    def _one(
+        self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]
+    ) -> None:
         from patchvsr.events import Finished
         from patchvsr.upscale import upscale
 
@@ -187,6 +188,8 @@ class Run:
         if isinstance(last, Finished):
             self._finished.append(job)
             if self._report:
+                from patchvsr.evaluation.job_report import write_job_report
+
                 self._display.notices([f"report: {write_job_report(job.input, job.output, self._config)}"])
 
 

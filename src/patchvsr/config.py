@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from patchvsr.errors import SettingsError
 from patchvsr.media import EncodeSettings
@@ -84,6 +85,10 @@ class UpscaleConfig:
         for name, least in (("batch_size", 1), ("tile_px", 64)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+
+    def reading(self) -> dict[str, Any]:
+        """How the input is read: keywords of `open_reader`."""
+        return {"start_s": self.start_s, "end_s": self.end_s}
 
     def encode_settings(self) -> EncodeSettings:
         return EncodeSettings(self.codec, self.crf, self.pix_fmt, self.encoder_options)

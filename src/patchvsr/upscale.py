@@ -14,17 +14,18 @@ import torch
 from diffusers.utils.logging import disable_progress_bar
 
 from patchvsr.allocator import keep_freed_memory
-from patchvsr.config import UpscaleConfig
+from patchvsr.config import CHUNK_FRAMES, UpscaleConfig
 from patchvsr.errors import SettingsError
-from patchvsr.events import Assembling, Event, Finished, Planned, Scanning, Started, Stopped
+from patchvsr.events import Assembling, Event, Finished, Notice, Planned, Scanning, Started, Stopped
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import job_identity
 from patchvsr.jobs.manifest import Manifest
+from patchvsr.jobs.memory import fitting_chunk_frames
+from patchvsr.jobs.prepare import expected_frames, open_input, prepare
 from patchvsr.jobs.restore import Restorer
 from patchvsr.jobs.scan import Scan, scan
 from patchvsr.jobs.state import State, judge
-from patchvsr.media import FrameTimes, VideoInfo, open_output, open_reader, refuse_existing
-from patchvsr.media.frames import FrameReader
+from patchvsr.media import FrameTimes, refuse_existing
 from patchvsr.media.segment import read_segments
 from patchvsr.pipeline import PatchVSRPipeline
 
@@ -75,13 +76,7 @@ def upscale(
         return Finished(str(output_path), frames, time.monotonic() - started_at, already_done)
 
     # 1. What comes in and what goes out: all that can be refused without reading the whole input is refused here.
-    with open_input(input_path, config) as reader:
-        info = reader.info
-    size = config.output_size(info.width, info.height)
-    output = open_output(
-        output_path, source=info, width=size[0], height=size[1], settings=config.encode_settings(),
-        start_s=config.start_s, end_s=config.end_s, skip_streams=config.skip_streams,
-    )  # fmt: skip
+    info, size, output = prepare(input_path, output_path, config)
     folder = JobFolder(output.path)
     if folder.read_manifest() is None:
         refuse_existing(output.path, info, overwrite=config.overwrite)
@@ -105,7 +100,12 @@ def upscale(
             refuse_existing(output.path, info, overwrite=config.overwrite or state is State.PUBLISHING)
         if manifest is None:
             scanned = scanned or (yield from _scan(input_path, config))
-            manifest = Manifest(identity, scanned, config.chunk_frames, config.overlap_frames)
+            chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
+            if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
+                yield Notice(
+                    f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}"
+                )
+            manifest = Manifest(identity, scanned, chunk_frames, config.overlap_frames)
             folder.write_manifest(manifest)
 
         # 3. The units that are not done yet.
@@ -130,24 +130,18 @@ def upscale(
 
         # 4. All units and every other stream become one file, which is read back before it gets its name.
         yield Assembling()
-        records = [(folder.segment_path(unit.number), folder.read_unit(unit.number).table) for unit in units]
+        records = [folder.read_unit(unit.number) for unit in units]
+        segments = [(folder.segment_path(unit.number), record.table) for unit, record in zip(units, records, strict=True)]
         contents = output.assemble(
-            read_segments(records),
+            read_segments(segments),
             FrameTimes(manifest.scan.pts, manifest.scan.durations),
-            reorder=max(table.reorder for _, table in records),
+            reorder=max(record.table.reorder for record in records),
             folder=folder.path,
         )
-        folder.write_result(contents)
+        folder.write_result(contents, [record.effort for record in records])
         output.publish(folder.path)
         folder.drop_units()
         yield finished(len(contents.crcs))
-
-
-def open_input(
-    path: str | Path, config: UpscaleConfig, resume_pts: int | None = None, seek: bool = True
-) -> FrameReader:
-    """The input as `config` wants it read, from the frame at `resume_pts` on."""
-    return open_reader(path, start_s=config.start_s, end_s=config.end_s)
 
 
 def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, None, Scan]:
@@ -158,13 +152,3 @@ def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, 
                 yield Scanning(next(scanning))
             except StopIteration as end:
                 return end.value
-
-
-def expected_frames(info: VideoInfo, config: UpscaleConfig) -> int | None:
-    """For the progress bar of the first look alone."""
-    if config.start_s is None and config.end_s is None:
-        return info.declared_frames
-    if info.average_rate is None or (config.end_s is None and info.duration_s is None):
-        return None
-    end = min(x for x in (config.end_s, info.duration_s) if x is not None)
-    return max(0, round((end - (config.start_s or 0)) * float(info.average_rate))) or None

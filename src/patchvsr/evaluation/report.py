@@ -108,10 +108,8 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    temporary = publish.temporary_name(path)
-    with publish.reported(path, lambda: temporary.unlink(missing_ok=True)):
-        temporary.write_text(text, encoding="utf-8")
-        publish.move_file(temporary, path)
+    with publish.reported(path, lambda: None):
+        publish.write_durably(path, text.encode())
 
 
 def report_path(output: str | Path) -> Path:

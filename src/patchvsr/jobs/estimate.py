@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from patchvsr.config import UpscaleConfig
+from patchvsr.jobs.clip import restore_clip
 from patchvsr.jobs.memory import chunk_memory_gib, fitting_chunk_frames, free_memory_gib
 from patchvsr.jobs.plan import cut_chunks, cut_units
 from patchvsr.jobs.prepare import open_input, prepare
-from patchvsr.jobs.restore import restore_clip
 from patchvsr.jobs.scan import Scan, scan
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import Frame, Output
 from patchvsr.pipeline import PatchVSRPipeline
 
 CALIBRATION_FRAMES = 5
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Estimate:
         yield f"memory  about {self.memory_gib:.1f} GiB of {self.free_memory_gib:.1f} GiB free"
         yield (
             f"disk    about {_size(self.disk_gib)} while working, {_size(self.output_gib)} in the end, "
-            f"of {_size(self.free_disk_gib)} free"
+            f"other streams aside, of {_size(self.free_disk_gib)} free"
         )
         yield f"time    about {timedelta(seconds=round(self.seconds))}"
 
@@ -79,7 +76,7 @@ def estimate(
     prepared = prepare(input_path, output_path, config)
     started_at = time.monotonic()
     with open_input(input_path, config) as reader:
-        scanned = _finish(scan(reader))
+        scanned = _returned(scan(reader))
     seconds_to_read = time.monotonic() - started_at
     pipeline = get_pipeline()
     with open_input(input_path, config) as reader:
@@ -89,7 +86,6 @@ def estimate(
     chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, prepared.size, config.tile_px)
     chunks = cut_chunks(scanned.shots(), chunk_frames, config.overlap_frames)
     frames = len(scanned.pts)
-    others = max(0, _input_bytes(prepared.info.path) // 10) if prepared.info.container != "image2" else 0
     steps = pipeline.config.num_inference_steps if config.num_inference_steps is None else config.num_inference_steps
     return Estimate(
         input=str(input_path),
@@ -105,9 +101,40 @@ def estimate(
         patches=pipeline.count_patches(chunk_frames, prepared.size, config.joint_mode) if steps else 0,
         memory_gib=chunk_memory_gib(pipeline, prepared.size, chunk_frames, config.tile_px),
         free_memory_gib=free_memory_gib(),
-        output_gib=(frames * frame_bytes + others) / GIB,
-        disk_gib=(2 * frames * frame_bytes + others) / GIB,
+        output_gib=frames * frame_bytes / GIB,
+        disk_gib=2 * frames * frame_bytes / GIB,
         free_disk_gib=shutil.disk_usage(_existing(prepared.output.path)).free / GIB,
         seconds=seconds_to_read + seconds * sum(chunk.stop - chunk.start for chunk in chunks),
         notices=prepared.output.notices,
     )
+
+
+def _calibrate(
+    pipeline: PatchVSRPipeline, config: UpscaleConfig, size: tuple[int, int], frames: list[Frame], output: Output
+) -> tuple[float, float]:
+    """Seconds and encoded bytes per frame, of a few frames; one goes before, because first calls are slow."""
+    pieces = Pieces(config.batch_size, config.tile_px)
+    restore_clip(pipeline, config, size, frames[:1], pieces=pieces)
+    started_at = time.monotonic()
+    restored, _ = restore_clip(pipeline, config, size, frames, pieces=pieces)
+    encoder = output.encoder()
+    encoded = [part for frame in restored for part in encoder.encode(frame)] + encoder.finish()
+    seconds = time.monotonic() - started_at
+    return seconds / len(frames), sum(len(part.data) for part in encoded) / len(frames)
+
+
+def _returned(generator: Generator[int, None, Scan]) -> Scan:
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _size(gib: float) -> str:
+    return f"{gib * 1024:.0f} MiB" if gib < 1 else f"{gib:.1f} GiB"

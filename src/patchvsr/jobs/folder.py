@@ -5,7 +5,7 @@
       unit-00007.bin           encoded frames of a unit
       unit-00007.safetensors   latents that the next unit needs, if it continues the shot
       unit-00007.json          its table: with this file, the unit is done
-      result.json              what is in the finished output
+      result.json              what is in the finished output, and how each unit was made
 
 Every file is whole or not there: written under another name, flushed, renamed. Nothing that is not listed here is ever
 removed.
@@ -121,11 +121,16 @@ class JobFolder:
     # --- the end ------------------------------------------------------------------------------------------
 
     def read_result(self) -> Contents | None:
+        """What is in the finished output; None if the job has none yet."""
         stored = self._read(RESULT)
-        return None if stored is None else Contents.from_json(stored)
+        return None if stored is None else Contents.from_json(stored["output"])
 
-    def write_result(self, contents: Contents) -> None:
-        self._write(RESULT, contents.as_json())
+    def read_efforts(self) -> list[dict[str, Any]]:
+        """How each unit of a finished job was made."""
+        return (self._read(RESULT) or {"units": []})["units"]
+
+    def write_result(self, contents: Contents, efforts: list[dict[str, Any]]) -> None:
+        self._write(RESULT, {"units": efforts, "output": contents.as_json()})
 
     def has_units(self) -> bool:
         return any(self.path.glob("unit-*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 
+from patchvsr.config import CHUNK_FRAMES
 from patchvsr.pipeline import PatchVSRPipeline
 
 GIB = 2**30
@@ -15,7 +16,6 @@ PROCESS_GIB = 0.6
 CANVASES = 3.0
 TILE_BYTES_PER_PIXEL = 40
 
-CHUNK_FRAMES = 17
 LEAST_CHUNK_FRAMES = 5
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from patchvsr.config import UpscaleConfig
 from patchvsr.events import Notice, Progress
+from patchvsr.jobs.clip import restore_clip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.frames import FrameSource, OpenReader
 from patchvsr.jobs.manifest import Manifest
-from patchvsr.jobs.plan import Chunk, Unit
+from patchvsr.jobs.plan import Unit
 from patchvsr.jobs.stepdown import Pieces
-from patchvsr.media import Frame
 from patchvsr.media.segment import FrameEncoder, SegmentWriter
 from patchvsr.pipeline import PatchVSRPipeline
 
@@ -52,8 +50,12 @@ class Restorer:
         try:
             for chunk in unit.chunks:
                 latents = None if chunk.shared == 0 else latents
-                frames, latents = self._restored(chunk, latents)
-                for frame in frames:
+                frames = self._frames.take(chunk.start, chunk.stop)
+                restored, latents = restore_clip(
+                    self._pipeline, self._config, self._size, frames,
+                    pieces=self._pieces, shared=chunk.shared, place=chunk.place, known_latents=latents,
+                )  # fmt: skip
+                for frame in restored:
                     writer.write(frame)
                 yield from map(Notice, self._pieces.new_notices())
                 yield Progress(chunk.stop)
@@ -78,36 +80,3 @@ class Restorer:
     def _goes_on(self, unit: Unit) -> bool:
         following = self._units[unit.number + 1 : unit.number + 2]
         return bool(following) and following[0].chunks[0].shared > 0
-
-    def _restored(self, chunk: Chunk, known: Tensor | None) -> tuple[Iterator[Frame], Tensor | None]:
-        """The frames that only this chunk has, and the latents of those that the next one shares."""
-        frames = self._frames.take(chunk.start, chunk.stop)
-        depth = float(np.iinfo(frames[0].rgb.dtype).max)
-        lq = torch.from_numpy(np.stack([frame.rgb for frame in frames])).permute(0, 3, 1, 2).float().div_(depth)
-        config = self._config
-
-        def work(batch_size: int, tile_px: int) -> tuple[Tensor, Tensor | None]:
-            return self._pipeline(
-                lq,
-                size=self._size,
-                num_inference_steps=config.num_inference_steps,
-                joint_mode=config.joint_mode,
-                seed=config.seed,
-                noise_timestep=config.noise_timestep,
-                branch_scale=config.branch_scale,
-                batch_size=batch_size,
-                tile_px=tile_px,
-                first_frame=chunk.place,
-                known_latents=known,
-                return_dict=False,
-            )
-
-        hq, latents = self._pieces.run(work)
-        if latents is not None:
-            latents = latents[:, -((config.overlap_frames - 1) // 4 + 1) :]
-        return self._as_frames(frames[chunk.shared :], hq[chunk.shared :], depth), latents
-
-    def _as_frames(self, frames: list[Frame], hq: Tensor, depth: float) -> Iterator[Frame]:
-        for frame, restored in zip(frames, hq, strict=True):
-            rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(frame.rgb.dtype)
-            yield Frame(rgb=rgb, pts=frame.pts, duration=frame.duration, time_base=frame.time_base)

@@ -70,8 +70,12 @@ def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
 def write_durably(path: Path, data: bytes) -> None:
     """Writes a file that is there whole or not at all, whatever happens in between."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    move_file(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        move_file(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _sync(path: Path) -> None:

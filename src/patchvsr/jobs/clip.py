@@ -1,0 +1,64 @@
+"""Frames through the pipeline and back: what every job, preview and calibration does with a run of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchvsr.config import UpscaleConfig
+from patchvsr.jobs.stepdown import Pieces
+from patchvsr.media import Frame
+from patchvsr.pipeline import PatchVSRPipeline
+
+
+def restore_clip(
+    pipeline: PatchVSRPipeline,
+    config: UpscaleConfig,
+    size: tuple[int, int],
+    frames: list[Frame],
+    *,
+    pieces: Pieces,
+    shared: int = 0,
+    place: int = 0,
+    known_latents: Tensor | None = None,
+) -> tuple[Iterator[Frame], Tensor | None]:
+    """Consecutive frames of one shot, restored at `size` (width, height) in their own depth and times.
+
+    The first `shared` frames were in the clip before, whose latents of them are `known_latents`: they are not in the
+    result. `place`: number of the first frame for the noise. Also returns the latents of the last frames, as many as
+    clips share, to hand on; None for 0 steps.
+    """
+    depth = float(np.iinfo(frames[0].rgb.dtype).max)
+    lq = torch.from_numpy(np.stack([frame.rgb for frame in frames])).permute(0, 3, 1, 2).float().div_(depth)
+
+    def work(batch_size: int, tile_px: int) -> tuple[Tensor, Tensor | None]:
+        return pipeline(
+            lq,
+            size=size,
+            num_inference_steps=config.num_inference_steps,
+            joint_mode=config.joint_mode,
+            seed=config.seed,
+            noise_timestep=config.noise_timestep,
+            branch_scale=config.branch_scale,
+            batch_size=batch_size,
+            tile_px=tile_px,
+            first_frame=place,
+            known_latents=known_latents,
+            return_dict=False,
+        )
+
+    hq, latents = pieces.run(work)
+    if latents is not None:
+        latents = latents[:, -((config.overlap_frames - 1) // 4 + 1) :]
+    return _as_frames(frames[shared:], hq[shared:], depth), latents
+
+
+def _as_frames(frames: list[Frame], hq: Tensor, depth: float) -> Iterator[Frame]:
+    for frame, restored in zip(frames, hq, strict=True):
+        dtype = frame.rgb.dtype
+        rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(dtype)
+        yield replace(frame, rgb=rgb)
