@@ -128,7 +128,7 @@ class VideoWriter(FrameWriter):
     @property
     def skipped_streams(self) -> tuple[StreamInfo, ...]:  # type: ignore[override]
         """Streams of the source that are not in the output."""
-        return tuple(self._copier.skipped) if self._copier else ()
+        return tuple(self._copier.notices) if self._copier else ()  # type: ignore[arg-type]
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; raises OutputError when it cannot be written.
