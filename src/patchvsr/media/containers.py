@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from fractions import Fraction
 from io import BytesIO
 
 import av
+from av.packet import Packet
 from av.stream import Disposition, Stream
 
 MP4_FAMILY = ("mp4", "mov", "ipod")
@@ -23,9 +23,6 @@ _MARKS = {
     "ipod": Disposition.default,
 }
 
-# The tags of a stream that MP4 and MOV have a place for.
-_MP4_STREAM_TAGS = {"language", "title", "handler_name", "timecode", "creation_time"}
-
 
 def fits(stream: Stream, container: str) -> bool:
     """Whether the packets of `stream` can be copied into a container of that format."""
@@ -38,24 +35,21 @@ def fits(stream: Stream, container: str) -> bool:
     return True
 
 
-def lost_tags(tags: dict[str, str], container: str) -> list[str]:
-    """The keys of global tags that a container of that format has no place for."""
-    if container not in MP4_FAMILY or not tags:  # Matroska takes any
-        return []
+def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) -> dict[str, str]:
+    """What is read back of the tags of a file, or of a stream, in a container of that format."""
+    if container not in MP4_FAMILY:  # Matroska takes any
+        return tags
     file = BytesIO()
     with av.open(file, "w", format=container) as trial:
-        trial.add_mux_stream("mov_text", time_base=Fraction(1, 1000))
-        trial.metadata.update(tags)
-        trial.start_encoding()
+        stream = trial.add_mux_stream("mov_text", time_base=Fraction(1, 1000))
+        (stream if of_stream else trial).metadata.update(tags)
+        packet = Packet(b"\0\0")  # streams without packets are not written
+        packet.pts = packet.dts = 0
+        packet.duration, packet.time_base, packet.stream = 1, Fraction(1, 1000), stream
+        trial.mux(packet)
     file.seek(0)
     with av.open(file) as written:
-        kept = {key.lower() for key in written.metadata}
-    return [key for key in tags if key.lower() not in kept]
-
-
-def lost_stream_tags(tags: Collection[str], container: str) -> list[str]:
-    """The keys of tags of a stream that a container of that format has no place for."""
-    return [key for key in tags if key.lower() not in _MP4_STREAM_TAGS] if container in MP4_FAMILY else []
+        return dict((written.streams[0] if of_stream else written).metadata)
 
 
 def lost_disposition(disposition: Disposition, container: str) -> Disposition:

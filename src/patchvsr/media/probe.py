@@ -59,11 +59,12 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
 
 def describe_stream(stream: Stream) -> StreamInfo:
     """The facts about one stream that survive closing its container."""
+    language = stream.metadata.get("language")
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=stream.codec_context.name if stream.codec_context else (stream.name or "unknown"),
-        language=stream.metadata.get("language"),
+        codec=stream.codec_context.codec.canonical_name if stream.codec_context else (stream.name or "unknown"),
+        language=None if language == "und" else language,
         title=stream.metadata.get("title") or stream.metadata.get("name"),  # MP4 calls it name
         attached_picture=bool(stream.disposition & Disposition.attached_pic),
     )

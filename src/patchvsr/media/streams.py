@@ -20,7 +20,7 @@ from patchvsr.media import containers, tags
 from patchvsr.media.info import StreamInfo, VideoInfo
 from patchvsr.media.pictures import add_picture, read_pictures
 from patchvsr.media.probe import open_container
-from patchvsr.media.subtitles import SubtitleConverter
+from patchvsr.media.subtitles import SubtitleConverter, is_pause
 
 # How far apart packets of the same time may lie in a file.
 _INTERLEAVE_SLACK_S = 10
@@ -63,7 +63,7 @@ class StreamCopier:
             self._add_streams(self._input, skip)
             self.notices += tags.copy_global_tags(self._input, output)
             self._copy_chapters(self._input)
-            self.notices += tags.check_timecode(output, moved=bool(first), copied=self._has_timecode_track())
+            self.notices += tags.check_timecode(output, moved=bool(first))
         self._packets = self._read()
         self._next = next(self._packets, None)
 
@@ -141,11 +141,11 @@ class StreamCopier:
         if getattr(stream, "discard", None) == _DISCARD_ALL:
             return  # the titles of chapters, which are carried as chapters
         timecode = stream.metadata.get("timecode")
-        if timecode:
+        if timecode:  # a tag of the video is enough: the muxer of MP4 and MOV makes such a track of it
             self._output.streams.video[0].metadata.setdefault("timecode", timecode)
-        if containers.fits(stream, self._format) and not (timecode and self._first):
+        elif containers.fits(stream, self._format):
             self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
-        elif not timecode:  # else the tag has it
+        else:
             self._leave_out(info, f"{self._format} holds no such data streams")
 
     def _add_attachment(self, info: StreamInfo, stream: Stream) -> None:
@@ -171,9 +171,6 @@ class StreamCopier:
         advice = "leave that stream out" if self._format == "matroska" else "use .mkv, or leave that stream out"
         return OutputError(f"{info} does not fit into {self._format}; {advice}")
 
-    def _has_timecode_track(self) -> bool:
-        return any(target.type == "data" and "timecode" in target.metadata for target in self._targets.values())
-
     def _read(self) -> Generator[Packet]:
         """Packets to mux, with the times and the stream they have in the output."""
         yield from self._pictures
@@ -186,6 +183,8 @@ class StreamCopier:
         try:
             for packet in self._input.demux(*(self._input.streams[i] for i in timed)):
                 if packet.size == 0 and packet.dts is None:  # the mark of the end, not a packet
+                    continue
+                if is_pause(packet):  # muxers put in their own
                     continue
                 if self._last is not None and _time(packet) >= self._last + _INTERLEAVE_SLACK_S:
                     return
@@ -203,8 +202,6 @@ class StreamCopier:
     def _prepared(self, packet: Packet) -> list[Packet]:
         """Moved by the range and, for subtitles, converted."""
         index, base = packet.stream.index, packet.time_base
-        if self._last is not None and packet.stream.type == "data":  # a timecode is one packet as long as the file
-            packet.duration = min(packet.duration or 0, floor((self._last - _time(packet)) / base))
         if self._first:
             shift = round(self._first / base)
             packet.pts = None if packet.pts is None else packet.pts - shift

@@ -58,6 +58,12 @@ class SubtitleConverter:
         return encoded
 
 
+def is_pause(packet: Packet) -> bool:
+    """Whether a packet is the time without text that MP4 keeps between two subtitles."""
+    context = packet.stream.codec_context
+    return context is not None and context.codec.canonical_name == "mov_text" and bytes(packet)[:2] == b"\0\0"
+
+
 def _context(stream: SubtitleStream) -> SubtitleCodecContext:
     context = stream.codec_context
     if not isinstance(context, SubtitleCodecContext):
