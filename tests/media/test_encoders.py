@@ -12,7 +12,14 @@ from clips import make_video, picture
 
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.encoders import EncodeSettings, choose_encoder, default_codec, encoder_notices, open_encoder
+from patchvsr.media.encoders import (
+    EncodeSettings,
+    choose_encoder,
+    default_codec,
+    encoder_notices,
+    open_encoder,
+    tag_frame,
+)
 from patchvsr.media.probe import probe
 
 NAMES = ["h264", "hevc", "h265", "av1", "vp9", "prores", "dnxhr", "ffv1"]
@@ -34,6 +41,7 @@ def encode(settings: EncodeSettings, source) -> tuple[bytes, list[bytes]]:
         packets = []
         for index in range(12):
             frame = converter.from_rgb(picture(index, SIDE, SIDE), encoder.pix_fmt)
+            tag_frame(frame, encoder, source)
             frame.pts, frame.time_base = index * 40, Fraction(1, 1000)
             packets += [bytes(p) for p in stream.encode(frame)]
         packets += [bytes(p) for p in stream.encode(None)]

@@ -10,7 +10,7 @@ import pytest
 from clips import make_video, picture
 
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.encoders import EncodeSettings, choose_encoder, encoder_notices, open_encoder
+from patchvsr.media.encoders import EncodeSettings, choose_encoder, encoder_notices, open_encoder, tag_frame
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.probe import probe
 
@@ -52,6 +52,7 @@ def encode(path, source, codec: str, **options: str):
         open_encoder(stream, encoder, source, 64, 64)
         for index in range(3):
             frame = converter.from_rgb(picture(index), encoder.pix_fmt)
+            tag_frame(frame, encoder, source)
             frame.pts, frame.time_base = index * 40, source.time_base
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

@@ -14,7 +14,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import bit_depth, is_rgb
+from patchvsr.media.color import ColorTags, bit_depth, is_rgb
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
@@ -185,8 +185,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     context.width, context.height, context.pix_fmt = width, height, encoder.pix_fmt
     context.time_base = stream.time_base = source.time_base
     context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
-    target = av.VideoFormat(encoder.pix_fmt)
-    tags = source.color.for_rgb() if is_rgb(target) else source.color.for_yuv()
+    tags = _color_tags(encoder, source)
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     context.colorspace, context.color_range = tags.matrix, tags.range
     context.thread_count = encoder.threads
@@ -206,10 +205,21 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
 
 
+def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:
+    """Mark a frame with its colours: ProRes writes what the frames say, not what the encoder was told."""
+    tags = _color_tags(encoder, source)
+    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer  # type: ignore[assignment]
+    frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
+
+
 def nominal_rate(source: VideoInfo) -> Fraction:
     """A rate for the encoder's rate control only; the times of the frames are what counts."""
     rate = source.average_rate or Fraction(24)
     return rate if 1 <= rate <= 240 else Fraction(24)
+
+
+def _color_tags(encoder: Encoder, source: VideoInfo) -> ColorTags:
+    return source.color.for_rgb() if is_rgb(av.VideoFormat(encoder.pix_fmt)) else source.color.for_yuv()
 
 
 def _find_codec(name: str) -> av.Codec:
