@@ -184,8 +184,8 @@ def test_range_moves_everything_to_zero(tmp_path):
 
 def test_stream_that_does_not_fit_is_named_before_the_first_frame(clip, tmp_path):
     info = probe(clip)
-    with pytest.raises(OutputError, match=r"stream 2 \(subtitle.*fra\).*mp4.*use \.mkv"):
-        open_writer(tmp_path / "out.mp4", source=info, width=64, height=64)
+    with pytest.raises(OutputError, match=r"stream 1 \(audio.*deu\).*webm.*use \.mkv"):
+        open_writer(tmp_path / "out.webm", source=info, width=64, height=64, settings=EncodeSettings("av1"))
     with pytest.raises(OutputError, match=r"webm cannot hold ffv1 video; use \.mkv"):
         open_writer(tmp_path / "out.webm", source=info, width=64, height=64, settings=EncodeSettings("ffv1"))
     assert not list(tmp_path.glob("*out*")) and not leftovers(tmp_path)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import is_rgb
+from patchvsr.media.color import ColorTags, bit_depth, is_rgb
+from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
 FRIENDLY_NAMES = {
@@ -20,22 +23,30 @@ FRIENDLY_NAMES = {
     "h265": ("libx265",),
     "hevc": ("libx265",),
     "av1": ("libsvtav1", "libaom-av1"),
+    "vp9": ("libvpx-vp9",),
+    "prores": ("prores_ks",),
+    "dnxhr": ("dnxhd",),
 }
+
+# A container that cannot hold H.264.
+_DEFAULT_CODECS = {".webm": "av1"}
 
 
 @dataclass
 class EncodeSettings:
     """How the video is encoded.
 
-    codec: h264, hevc, av1, ffv1, or the name of any video encoder of FFmpeg.
-    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1. FFV1 has none: it
-        is lossless.
-    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond; yuv444p or yuv444p10le when the
-        width or the height is odd. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
+    codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or the name of any video encoder of FFmpeg; None leaves
+        it to the output, see `default_codec`.
+    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1, 24 for VP9. FFV1 has
+        none: it is lossless. ProRes and DNxHR have none either, but options such as {"profile": "lt"}.
+    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond, and for libx265 yuv420p12le beyond 10;
+        yuv444p and so on when the width or the height is odd. ProRes has yuv422p10le, or with odd widths
+        yuv444p10le. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
     options: passed to the encoder, for example {"preset": "slow"}.
     """
 
-    codec: str = "libx264"
+    codec: str | None = None
     crf: float | None = None
     pix_fmt: str | None = None
     options: dict[str, str] = field(default_factory=dict)
@@ -56,24 +67,59 @@ class _Profile:
     """
 
     crf: int | None = None
+    no_crf: str = ""  # why there is none
     fixed: dict[str, str] = field(default_factory=dict)
+    by_pix_fmt: dict[str, dict[str, str]] = field(default_factory=dict)  # options that go with a pixel format
     threads: int = 4
     frame_threads: bool = False
     min_side_px: int = 2
-    pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")
-    odd_pix_fmts: tuple[str, str] | None = ("yuv444p", "yuv444p10le")
+    # For sources of 8 bits, of up to 10, and beyond.
+    pix_fmts: tuple[str, str, str] = ("yuv420p", "yuv420p10le", "yuv420p10le")
+    odd_pix_fmts: tuple[str, str, str] | None = ("yuv444p", "yuv444p10le", "yuv444p10le")
 
 
 _X265 = "info=0:log-level=error:wpp=0:lookahead-slices=0:frame-threads=3"
+_FIXED_QUALITY = "has no crf; choose the quality with its options (profile)"
+_RGB = ("bgr0", "gbrp16le", "gbrp16le")
 _PROFILES = {
     "libx264": _Profile(crf=16, fixed={"x264-params": "no-mbtree=1"}, frame_threads=True),
-    "libx265": _Profile(crf=18, fixed={"x265-params": _X265}, min_side_px=64),
+    "libx265": _Profile(
+        crf=18,
+        fixed={"x265-params": _X265},
+        min_side_px=64,
+        pix_fmts=("yuv420p", "yuv420p10le", "yuv420p12le"),
+        odd_pix_fmts=("yuv444p", "yuv444p10le", "yuv444p12le"),
+    ),
     "libsvtav1": _Profile(crf=22, odd_pix_fmts=None, min_side_px=64),
     "libaom-av1": _Profile(crf=22, fixed={"cpu-used": "6"}),
+    # b=0: the quality alone decides. Alpha is a second stream, which cannot have frames that are never shown.
+    "libvpx-vp9": _Profile(
+        crf=24,
+        fixed={"b": "0", "row-mt": "0", "deadline": "good", "cpu-used": "2"},
+        by_pix_fmt={"yuva420p": {"auto-alt-ref": "0"}},
+    ),
+    # The encoder itself takes 422 HQ or 4444 by the pixel format.
+    "prores_ks": _Profile(
+        no_crf=_FIXED_QUALITY,
+        pix_fmts=("yuv422p10le",) * 3,
+        odd_pix_fmts=("yuv444p10le",) * 3,
+    ),
+    "dnxhd": _Profile(
+        no_crf=_FIXED_QUALITY,
+        by_pix_fmt={
+            "yuv422p": {"profile": "dnxhr_hq"},
+            "yuv422p10le": {"profile": "dnxhr_hqx"},
+            "yuv444p10le": {"profile": "dnxhr_444"},
+        },
+        min_side_px=256,
+        pix_fmts=("yuv422p", "yuv422p10le", "yuv422p10le"),
+        odd_pix_fmts=("yuv444p10le",) * 3,
+    ),
     "ffv1": _Profile(
+        no_crf="is lossless and has no quality setting; leave crf out",
         fixed={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
-        pix_fmts=("bgr0", "gbrp16le"),
-        odd_pix_fmts=("bgr0", "gbrp16le"),
+        pix_fmts=_RGB,
+        odd_pix_fmts=_RGB,
     ),
 }
 
@@ -89,9 +135,16 @@ class Encoder:
     frame_threads: bool
 
 
-def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, height: int) -> Encoder:
+def default_codec(output: str | Path = "") -> str:
+    """The codec for an output of that name when none was chosen."""
+    return _DEFAULT_CODECS.get(Path(output).suffix.lower(), "libx264")
+
+
+def choose_encoder(
+    settings: EncodeSettings, source: VideoInfo, width: int, height: int, *, output: str | Path = ""
+) -> Encoder:
     """Resolve names and defaults; raises SettingsError listing what works."""
-    codec = _find_codec(settings.codec)
+    codec = _find_codec(settings.codec or default_codec(output))
     profile = _PROFILES.get(codec.name, _Profile())
     if min(width, height) < profile.min_side_px:
         raise SettingsError(
@@ -100,15 +153,30 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, width: int, heig
         )
     pix_fmt = _choose_pix_fmt(codec, profile, settings.pix_fmt, source, width, height)
     options = dict(profile.fixed)
-    for key, value in settings.options.items():
-        joined = key in options and key.endswith("-params")
-        options[key] = f"{options[key]}:{value}" if joined else str(value)
+    for more in (profile.by_pix_fmt.get(pix_fmt, {}), hdr_options(codec.name, source.hdr), settings.options):
+        _add_options(options, more)
     crf = profile.crf if settings.crf is None else settings.crf
     if crf is not None:
-        if profile.crf is None and codec.name in _PROFILES:
-            raise SettingsError(f"crf {crf:g}: {codec.name} is lossless and has no quality setting; leave crf out")
+        if profile.no_crf:
+            raise SettingsError(f"crf {crf:g}: {codec.name} {profile.no_crf}")
         options.setdefault("crf", f"{crf:g}")
     return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
+
+
+def encoder_notices(encoder: Encoder, source: VideoInfo) -> list[str]:
+    """Lines for the user: what of the pictures of the source this encoder does not keep."""
+    depth = bit_depth(av.VideoFormat(encoder.pix_fmt))
+    lines = hdr_notices(encoder.name, source)
+    if depth < source.bit_depth:
+        lines.append(f"reduced: {source.bit_depth} bits a component are encoded as {depth} ({encoder.name})")
+    return lines
+
+
+def _add_options(options: dict[str, str], more: Mapping[str, object]) -> None:
+    """Later ones win; lists of parameters are joined."""
+    for key, value in more.items():
+        joined = key in options and key.endswith("-params")
+        options[key] = f"{options[key]}:{value}" if joined else str(value)
 
 
 def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width: int, height: int) -> None:
@@ -119,8 +187,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     stream.time_base = source.time_base
     context.time_base = 1 / nominal_rate(source)
     context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
-    target = av.VideoFormat(encoder.pix_fmt)
-    tags = source.color.for_rgb() if is_rgb(target) else source.color.for_yuv()
+    tags = _color_tags(encoder, source)
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     context.colorspace, context.color_range = tags.matrix, tags.range
     context.thread_count = encoder.threads
@@ -140,10 +207,21 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
 
 
+def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:
+    """Mark a frame with its colours: ProRes writes what the frames say, not what the encoder was told."""
+    tags = _color_tags(encoder, source)
+    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer  # type: ignore[assignment]
+    frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
+
+
 def nominal_rate(source: VideoInfo) -> Fraction:
     """A rate for the encoder's rate control only; the times of the frames are what counts."""
     rate = (source.average_rate or Fraction(24)).limit_denominator(1001)
     return rate if 1 <= rate <= 240 else Fraction(24)
+
+
+def _color_tags(encoder: Encoder, source: VideoInfo) -> ColorTags:
+    return source.color.for_rgb() if is_rgb(av.VideoFormat(encoder.pix_fmt)) else source.color.for_yuv()
 
 
 def _find_codec(name: str) -> av.Codec:
@@ -154,7 +232,9 @@ def _find_codec(name: str) -> av.Codec:
             continue
         if codec.type == "video":
             return codec
-    raise SettingsError(f"codec {name!r} is not known here; use h264, hevc, av1, ffv1 or a video encoder of FFmpeg")
+    raise SettingsError(
+        f"codec {name!r} is not known here; use h264, hevc, av1, ffv1, prores, vp9, dnxhr or a video encoder of FFmpeg"
+    )
 
 
 def _choose_pix_fmt(
@@ -162,7 +242,7 @@ def _choose_pix_fmt(
 ) -> str:
     # "yuvj" is an old name for full range, which here comes from the tags of the source.
     supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
-    deep = source.bit_depth > 8
+    deep = (source.bit_depth > 8) + (source.bit_depth > 10)
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
             raise SettingsError(f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}")

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from patchvsr.media.color import ColorTags
+from patchvsr.media.hdr import HdrMetadata
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class VideoInfo:
     ticks of `time_base`. `average_rate` and `declared_frames` are hints for progress bars: variable
     frame rate makes the first meaningless and many files lie about the second. `stored_color` holds
     the tags of the file, `color` what was decided for those left unspecified; `chroma_unsited` says that
-    the place of chroma samples is unknown as well and taken to be the left of their pixels.
+    the place of chroma samples is unknown as well and taken to be the left of their pixels. `lost_side_data`
+    names, in words, what lies beside the pixels and cannot be carried.
     """
 
     path: Path
@@ -57,3 +59,5 @@ class VideoInfo:
     codec: str
     video_index: int
     streams: tuple[StreamInfo, ...]
+    hdr: HdrMetadata | None = None
+    lost_side_data: tuple[str, ...] = ()

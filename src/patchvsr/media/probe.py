@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from patchvsr.errors import InputError
 from patchvsr.media import images
 from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, is_rgb
+from patchvsr.media.hdr import lost_side_data, read_hdr
 from patchvsr.media.info import StreamInfo, VideoInfo
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
@@ -58,12 +59,13 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
 
 def describe_stream(stream: Stream) -> StreamInfo:
     """The facts about one stream that survive closing its container."""
+    language = stream.metadata.get("language")
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=stream.codec_context.name if stream.codec_context else (stream.name or "unknown"),
-        language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
+        codec=stream.codec_context.codec.canonical_name if stream.codec_context else (stream.name or "unknown"),
+        language=None if language == "und" else language,
+        title=stream.metadata.get("title") or stream.metadata.get("name"),  # MP4 calls it name
         attached_picture=bool(stream.disposition & Disposition.attached_pic),
     )
 
@@ -117,6 +119,8 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
         codec=stream.codec_context.name,
         video_index=stream.index,
         streams=tuple(describe_stream(s) for s in container.streams),
+        hdr=read_hdr(frame),
+        lost_side_data=lost_side_data(frame),
     )
 
 

@@ -1,4 +1,8 @@
-"""Copy what is not video: audio, subtitles, attachments, chapters, tags. Packets are not touched."""
+"""Carry what is not video into an output: audio, subtitles, pictures, data, attachments, chapters, tags.
+
+Packets are copied untouched. Only text subtitles are converted, where the container takes another kind. What cannot
+be carried is refused (a second sound track is missed), or told when the video is whole without it.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,31 @@ from math import floor
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from patchvsr.errors import InputError, OutputError
+from patchvsr.media import containers, tags
 from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.pictures import add_picture, read_pictures
 from patchvsr.media.probe import open_container
-
-COPIED_TYPES = ("audio", "subtitle", "attachment")
-
-# Tags that describe the source file rather than its content, and that the muxer writes itself.
-_OWN_TAGS = {"encoder", "duration", "major_brand", "minor_version", "compatible_brands"}
-_STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS", "SOURCE_ID")
+from patchvsr.media.subtitles import SubtitleConverter, is_pause
 
 # How far apart packets of the same time may lie in a file.
 _INTERLEAVE_SLACK_S = 10
+
+# PyAV has names for this only from 18 on.
+_DISCARD_ALL = 48
 
 
 class StreamCopier:
     """Feeds the packets of all other streams of a source into an output, up to a given time.
 
-    Only one packet is held. With a range, packets that start inside it are kept and moved so that the
-    range starts at 0. `skipped` lists the streams left out: data streams, cover art, and those asked for.
+    The first stream of the output is the new video, already added; the others follow in the order of the source.
+    Only one packet is held. With a range, packets that start inside it are kept and moved so that the range starts
+    at 0. `notices` has a line for the user for all that is left out or changed; it is complete after construction,
+    before anything is written.
 
-    Raises OutputError when the container cannot hold a stream.
+    Raises OutputError when the container cannot hold a sound track, subtitles or another video.
     """
 
     def __init__(
@@ -46,14 +52,18 @@ class StreamCopier:
         """first, last: the range in seconds on the clock of the source."""
         self._source, self._output = source, output
         self._first, self._last = first, last
-        self.skipped: list[StreamInfo] = []
+        self._format = output.format.name
+        self.notices: list[str] = []
         self._targets: dict[int, Stream] = {}
+        self._converters: dict[int, SubtitleConverter] = {}
+        self._pictures: list[Packet] = []
         self._input: InputContainer | None = None
         if source.container != "image2":
             self._input = open_container(source.path)
             self._add_streams(self._input, skip)
-            _copy_tags(self._input.metadata, output.metadata)
+            self.notices += tags.copy_global_tags(self._input, output)
             self._copy_chapters(self._input)
+            self.notices += tags.check_timecode(output, moved=bool(first))
         self._packets = self._read()
         self._next = next(self._packets, None)
 
@@ -76,27 +86,94 @@ class StreamCopier:
             self._input.close()
 
     def _add_streams(self, container: InputContainer, skip: Collection[int]) -> None:
+        infos = [info for info in self._source.streams if info.index not in skip]
+        pictures = read_pictures(self._source.path, [i.index for i in infos if i.attached_picture])
         for info, stream in zip(self._source.streams, container.streams, strict=False):
             if info.index == self._source.video_index:
-                _copy_tags(stream.metadata, self._output.streams.video[0].metadata)
-            elif info.index in skip or info.type not in COPIED_TYPES:
-                self.skipped.append(info)
+                video = self._output.streams.video[0]
+                self.notices += tags.copy_stream_tags(info, stream, video, self._format)
+            elif info.index in skip:
+                self._leave_out(info, "as asked")
+            elif info.attached_picture:
+                self._add_picture(info, stream, pictures.get(info.index))
+            elif info.type == "data":
+                self._add_data(info, stream)
+            elif info.type == "attachment":
+                self._add_attachment(info, stream)
+            elif info.type == "subtitle" and not containers.fits(stream, self._format):
+                self._convert(info, stream)
             else:
-                self._targets[info.index] = self._add_stream(info, stream)
+                self._copy(info, stream)
 
-    def _add_stream(self, info: StreamInfo, stream: Stream) -> Stream:
+    def _copy(self, info: StreamInfo, stream: Stream) -> None:
+        if not containers.fits(stream, self._format):
+            raise self._refusal(info)
+        if info.type == "video":
+            self.notices.append(f"not upscaled: {info}: only one video is; this one is copied as it is")
+        self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
+
+    def _convert(self, info: StreamInfo, stream: Stream) -> None:
         try:
-            target = self._output.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.FFmpegError) as err:
-            name = self._output.format.name
-            advice = "leave that stream out" if name == "matroska" else "use .mkv, or leave that stream out"
-            raise OutputError(f"{info} does not fit into {name}; {advice}") from err
-        target.disposition = stream.disposition
-        _copy_tags(stream.metadata, target.metadata)
-        return target
+            converter = SubtitleConverter(stream, self._output)  # type: ignore[arg-type]
+        except ValueError as err:
+            raise self._refusal(info) from err
+        self._converters[info.index] = converter
+        self.notices.append(
+            f"converted: {info} to {converter.codec}, which {self._format} takes: fonts, colours and places are lost"
+        )
+        self._describe(info, stream, converter.target)
+
+    def _add_picture(self, info: StreamInfo, stream: Stream, picture: Packet | None) -> None:
+        if picture is None:
+            self._leave_out(info, "the picture is missing")
+            return
+        try:
+            target = add_picture(self._output, stream, picture)  # type: ignore[arg-type]
+        except ValueError as err:
+            self._leave_out(info, str(err))
+            return
+        if target is not None:
+            picture.stream, picture.pts, picture.dts = target, 0, 0
+            self._pictures.append(picture)
+
+    def _add_data(self, info: StreamInfo, stream: Stream) -> None:
+        """Data is only told of: cameras add tracks that no other program can read."""
+        if getattr(stream, "discard", None) == _DISCARD_ALL:
+            return  # the titles of chapters, which are carried as chapters
+        timecode = stream.metadata.get("timecode")
+        if timecode:  # a tag of the video is enough: the muxer of MP4 and MOV makes such a track of it
+            self._output.streams.video[0].metadata.setdefault("timecode", timecode)
+        elif containers.fits(stream, self._format):
+            self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
+        else:
+            self._leave_out(info, f"{self._format} holds no such data streams")
+
+    def _add_attachment(self, info: StreamInfo, stream: Stream) -> None:
+        """Fonts matter only to the subtitles that use them, and the containers without fonts have no such subtitles."""
+        if self._format == "matroska":
+            self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
+        else:
+            self._leave_out(info, f"{self._format} holds no attachments")
+
+    def _describe(self, info: StreamInfo, stream: Stream, target: Stream) -> None:
+        self._targets[info.index] = target
+        lost = containers.lost_disposition(stream.disposition, self._format)
+        target.disposition = stream.disposition & ~lost
+        if lost:
+            names = ", ".join(str(flag.name) for flag in Disposition if flag & lost)
+            self.notices.append(f"not carried: {info} is marked {names}: {self._format} has no place for it")
+        self.notices += tags.copy_stream_tags(info, stream, target, self._format)
+
+    def _leave_out(self, info: StreamInfo, reason: str) -> None:
+        self.notices.append(f"not copied: {info}: {reason}")
+
+    def _refusal(self, info: StreamInfo) -> OutputError:
+        advice = "leave that stream out" if self._format == "matroska" else "use .mkv, or leave that stream out"
+        return OutputError(f"{info} does not fit into {self._format}; {advice}")
 
     def _read(self) -> Generator[Packet]:
         """Packets to mux, with the times and the stream they have in the output."""
+        yield from self._pictures
         timed = [i for i, target in self._targets.items() if target.type != "attachment"]
         if self._input is None or not timed:
             return
@@ -107,26 +184,33 @@ class StreamCopier:
             for packet in self._input.demux(*(self._input.streams[i] for i in timed)):
                 if packet.size == 0 and packet.dts is None:  # the mark of the end, not a packet
                     continue
+                if is_pause(packet):  # muxers put in their own
+                    continue
                 if self._last is not None and _time(packet) >= self._last + _INTERLEAVE_SLACK_S:
                     return
                 if self._inside(packet):
-                    yield self._moved(packet)
+                    yield from self._prepared(packet)
         except av.FFmpegError as err:
             raise InputError(
-                f"{self._source.path}: its audio or subtitles cannot be read; the file is damaged"
+                f"{self._source.path}: its audio, subtitles or data cannot be read; the file is damaged"
             ) from err
 
     def _inside(self, packet: Packet) -> bool:
         time = _time(packet)
         return (self._first is None or time >= self._first) and (self._last is None or time < self._last)
 
-    def _moved(self, packet: Packet) -> Packet:
+    def _prepared(self, packet: Packet) -> list[Packet]:
+        """Moved by the range and, for subtitles, converted."""
+        index, base = packet.stream.index, packet.time_base
         if self._first:
-            shift = round(self._first / packet.time_base)
+            shift = round(self._first / base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
-        packet.stream = self._targets[packet.stream.index]
-        return packet
+        if index in self._converters:
+            converted = self._converters[index].convert(packet)
+            return [] if converted is None else [converted]
+        packet.stream = self._targets[index]
+        return [packet]
 
     def _copy_chapters(self, container: InputContainer) -> None:
         chapters = []
@@ -146,9 +230,3 @@ def _time(packet: Packet) -> Fraction:
     """When a packet is due, in seconds."""
     ticks = packet.dts if packet.dts is not None else packet.pts
     return (ticks or 0) * packet.time_base
-
-
-def _copy_tags(source: dict[str, str], target: dict[str, str]) -> None:
-    for key, value in source.items():
-        if key.lower() not in _OWN_TAGS and not key.upper().startswith(_STATISTICS):
-            target[key] = value

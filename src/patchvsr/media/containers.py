@@ -1,0 +1,57 @@
+"""What a container holds. The muxer itself is asked, with a trial file in memory."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from io import BytesIO
+
+import av
+from av.packet import Packet
+from av.stream import Disposition, Stream
+
+MP4_FAMILY = ("mp4", "mov", "ipod")
+
+# The marks that are read back; MP4 keeps them all.
+_MATROSKA_MARKS = (
+    Disposition.default | Disposition.forced | Disposition.original | Disposition.comment | Disposition.descriptions
+    | Disposition.hearing_impaired | Disposition.visual_impaired
+)  # fmt: skip
+_MARKS = {
+    "matroska": _MATROSKA_MARKS,
+    "webm": _MATROSKA_MARKS,
+    "mov": Disposition.default,
+    "ipod": Disposition.default,
+}
+
+
+def fits(stream: Stream, container: str) -> bool:
+    """Whether the packets of `stream` can be copied into a container of that format."""
+    try:
+        with av.open(BytesIO(), "w", format=container) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True
+
+
+def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) -> dict[str, str]:
+    """What is read back of the tags of a file, or of a stream, in a container of that format."""
+    if container not in MP4_FAMILY:  # Matroska takes any
+        return tags
+    file = BytesIO()
+    with av.open(file, "w", format=container) as trial:
+        stream = trial.add_mux_stream("mov_text", time_base=Fraction(1, 1000))
+        (stream if of_stream else trial).metadata.update(tags)
+        packet = Packet(b"\0\0")  # streams without packets are not written
+        packet.pts = packet.dts = 0
+        packet.duration, packet.time_base, packet.stream = 1, Fraction(1, 1000), stream
+        trial.mux(packet)
+    file.seek(0)
+    with av.open(file) as written:
+        return dict((written.streams[0] if of_stream else written).metadata)
+
+
+def lost_disposition(disposition: Disposition, container: str) -> Disposition:
+    """The marks (forced, comment, ...) that a container of that format has no place for."""
+    return disposition & ~_MARKS.get(container, disposition)
