@@ -58,7 +58,7 @@ def test_images_must_be_alike(tmp_path):
 def test_one_image_holds_one_frame(tmp_path):
     pixels = write(tmp_path / "one.png", count=1, tmp=tmp_path)
     assert np.array_equal(next(iter(open_reader(tmp_path / "one.png"))).rgb, pixels[0])
-    with pytest.raises(OutputError, match="one PNG holds one frame"):
+    with pytest.raises(OutputError, match="one image holds one frame"):
         write(tmp_path / "two.png", count=2, tmp=tmp_path)
     assert not [f for f in tmp_path.iterdir() if "two" in f.name]
 

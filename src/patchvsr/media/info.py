@@ -34,7 +34,8 @@ class VideoInfo:
     ticks of `time_base`. `average_rate` and `declared_frames` are hints for progress bars: variable
     frame rate makes the first meaningless and many files lie about the second. `stored_color` holds
     the tags of the file, `color` what was decided for those left unspecified; `chroma_unsited` says that
-    the place of chroma samples is unknown as well and taken to be the left of their pixels.
+    the place of chroma samples is unknown as well and taken to be the left of their pixels. With `has_alpha`,
+    every frame has alpha.
     """
 
     path: Path
@@ -57,3 +58,4 @@ class VideoInfo:
     codec: str
     video_index: int
     streams: tuple[StreamInfo, ...]
+    has_alpha: bool = False

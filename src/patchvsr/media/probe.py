@@ -1,4 +1,4 @@
-"""Look at a video, or at a sequence of PNG images, without reading it through."""
+"""Look at a video, or at a sequence of images, without reading it through."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from patchvsr.errors import InputError
+from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import images
-from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, is_rgb
+from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, has_alpha, is_rgb
 from patchvsr.media.info import StreamInfo, VideoInfo
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
 
 
-def probe(path: str | Path) -> VideoInfo:
-    """Describe the video at `path`: a media file, a folder of PNGs, or a pattern such as `in/%06d.png`.
+def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
+    """Describe the video at `path`: a media file, a folder of images, or a pattern such as `in/%06d.png`.
 
     One frame is decoded, because rotation, interlacing and the true pixel format are known only then.
+    `rate` is for images, which have no time of their own; default 24 frames a second.
     Raises InputError: missing, not a media file, no video stream, empty, or of a kind not supported.
+    Raises SettingsError when a rate is given for a media file.
     """
     if images.is_sequence(path):
-        return images.probe_images(path)
+        return images.probe_images(path, rate=rate)
+    if rate is not None:
+        raise SettingsError(f"rate {rate}: {path} has times of its own; a rate is for image sequences only")
     with open_container(path) as container:
         stream = video_stream(container, path)
         return _describe(container, stream, _first_frame(container, stream, path), Path(path))
@@ -117,6 +121,7 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
         codec=stream.codec_context.name,
         video_index=stream.index,
         streams=tuple(describe_stream(s) for s in container.streams),
+        has_alpha=has_alpha(frame),
     )
 
 

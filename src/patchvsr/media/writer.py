@@ -54,7 +54,7 @@ def open_writer(
     """
     check_range(start_s, end_s)
     if images.means_sequence(path):
-        return images.ImageWriter(path, width=width, height=height, bit_depth=source.bit_depth, overwrite=overwrite)
+        return images.ImageWriter(path, source=source, width=width, height=height, overwrite=overwrite)
     _check_target(Path(path), source, overwrite)
     encoder = choose_encoder(settings or EncodeSettings(), source, width, height)
     first, last = range_pts(source, start_s, end_s)
@@ -136,7 +136,7 @@ class VideoWriter(FrameWriter):
         Frames come in order, in the size and the time base the writer was opened with (else ValueError).
         """
         self._check(frame)
-        video = self._converter.from_rgb(frame.rgb, self._pix_fmt)
+        video = self._converter.from_rgb(frame.rgb, self._pix_fmt, frame.alpha)
         video.pts = frame.pts - self._shift
         video.time_base = frame.time_base
         self._waiting[video.pts] = frame.duration
