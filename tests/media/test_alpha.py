@@ -120,9 +120,7 @@ def test_other_kinds_of_png(tmp_path, mode, transparent):
     assert np.array_equal(frame.rgb, np.stack([values] * 3, axis=-1))
 
 
-@pytest.mark.parametrize(
-    "pix_fmt", ["ya16be", "ya16le", "ya8", "yuva420p", "yuva422p12le", "argb", "rgba64le", "gbrap12le"]
-)
+@pytest.mark.parametrize("pix_fmt", ["ya16be", "ya16le", "yuva420p", "yuva422p12le", "argb", "rgba64le", "gbrap12le"])
 def test_every_layout_gives_back_its_alpha(pix_fmt):
     depth = max(c.bits for c in av.VideoFormat(pix_fmt).components)
     dtype = np.uint8 if depth == 8 else np.uint16
@@ -138,8 +136,12 @@ def test_alpha_does_not_touch_the_colours():
     converter = ColorConverter(ColorTags(matrix=1, range=1))
     for dtype, pix_fmt in ((np.uint8, "yuv444p"), (np.uint16, "yuv444p10le")):
         rgb, alpha = picture(0, 256, 256, dtype), codes(np.dtype(dtype).itemsize * 8)
+        without = converter.from_rgb(rgb, pix_fmt)
         with_alpha = converter.from_rgb(rgb, pix_fmt.replace("yuv", "yuva"), alpha)
-        assert np.array_equal(converter.to_rgb(with_alpha), converter.to_rgb(converter.from_rgb(rgb, pix_fmt)))
+        for plane, other in zip(with_alpha.planes, without.planes, strict=False):
+            error = np.frombuffer(plane, dtype).astype(int) - np.frombuffer(other, dtype)
+            # 8 bits go another way with alpha: by the exact formula instead of swscale.
+            assert np.abs(error).max() <= (1 if dtype is np.uint8 else 0)
 
 
 def test_frames_without_alpha_are_opaque_where_alpha_is_needed(tmp_path):
@@ -177,3 +179,12 @@ def test_video_without_alpha_has_none(clip):
     assert not probe(clip).has_alpha
     assert next(open_reader(clip)).alpha is None
     assert next(open_reader(clip)).time_base == Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("pix_fmt", ["bgra", "gbrap", "rgba64be", "gbrap16le"])
+def test_colours_of_rgb_with_alpha_are_lossless(pix_fmt):
+    rgb, alpha = pixels(16 if "16" in pix_fmt or "64" in pix_fmt else 8)
+    converter = ColorConverter(ColorTags(matrix=1, range=1))
+    frame = converter.from_rgb(rgb, pix_fmt, alpha)
+    assert np.array_equal(converter.to_rgb(frame), rgb)
+    assert np.array_equal(converter.to_alpha(frame), alpha)

@@ -127,10 +127,10 @@ class ColorConverter:
             frame = self._sited(frame)
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
+        # With the alpha that is there: where swscale drops it, colours beyond 8 bits change.
+        planes = self._planar(frame, depth, alpha=holds_alpha(frame.format))
         if is_rgb(frame.format):
-            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[..., [2, 0, 1]]
-            return _rescale(rgb, depth, 16)
-        planes = _planes(self._reformat(frame, f"yuv444p{depth}le", self._yuv_range))
+            return _rescale(np.stack(planes[:3], axis=-1)[..., [2, 0, 1]], depth, 16)
         return self._matrix_to_rgb(planes, depth)
 
     def to_alpha(self, frame: av.VideoFrame) -> np.ndarray:
@@ -138,11 +138,8 @@ class ColorConverter:
         depth, layout = bit_depth(frame.format), frame.format
         if not layout.has_palette and not holds_alpha(layout):
             return opaque(np.empty((frame.height, frame.width, 3), np.uint8 if depth <= 8 else np.uint16))
-        if is_rgb(layout):
-            planar = self._reformat(frame, _gbr_name(depth, alpha=True), FULL)
-        else:
-            planar = self._reformat(frame, _yuv_name(depth, alpha=True), self._yuv_range)
-        return _rescale(_planes(planar)[3], depth, 8 if depth == 8 else 16).copy()
+        alpha = self._planar(frame, depth, alpha=True)[3]
+        return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame
 
     def from_rgb(self, rgb: np.ndarray, pix_fmt: str, alpha: np.ndarray | None = None) -> av.VideoFrame:
         """Inverse of `to_rgb`: rgb (h, w, 3) uint8 or uint16 to any pixel format swscale knows.
@@ -156,13 +153,18 @@ class ColorConverter:
             red, green, blue = np.moveaxis(_rescale(rgb, given, depth), -1, 0)
             frame = _frame_of(_gbr_name(depth, alpha=bool(alphas)), [green, blue, red, *alphas])
             return self._reformat(frame, pix_fmt, FULL)
-        if depth == given == 8:
-            packed = np.ascontiguousarray(np.dstack([rgb, *alphas]))
-            frame = av.VideoFrame.from_ndarray(packed, format="rgba" if alphas else "rgb24")
+        if depth == given == 8 and not alphas:  # from RGB to YUV, swscale changes alpha by one level
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         else:
             planes = self._matrix_from_rgb(rgb, depth)
             frame = _frame_of(_yuv_name(depth, alpha=bool(alphas)), [*planes, *alphas])
         return self._reformat(self._sited(frame), pix_fmt, self._yuv_range)
+
+    def _planar(self, frame: av.VideoFrame, depth: int, *, alpha: bool) -> list[np.ndarray]:
+        """Planes of full size: G, B, R or Y, Cb, Cr, and alpha."""
+        if is_rgb(frame.format):
+            return _planes(self._reformat(frame, _gbr_name(depth, alpha=alpha), FULL))
+        return _planes(self._reformat(frame, _yuv_name(depth, alpha=alpha), self._yuv_range))
 
     def _sited(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The same pixels, marked so that chroma lies left; PyAV can mark frames with a filter only."""

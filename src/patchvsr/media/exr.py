@@ -1,8 +1,8 @@
 """OpenEXR images: linear light where 1.0 is diffuse white, half or float, alpha already multiplied in.
 
 The pipeline works on 16-bit codes of a curve for displays, so light is carried as PQ (SMPTE ST 2084) with 1.0 at
-100 cd/m2: light from 0 to 100. Measured over all halfs of that range: 16-bit PQ brings back the same half from
-2^-10 to 100, and below that at most its neighbour (an error of 5e-7). Alpha is carried in 65535 equal steps: the
+100 cd/m2: light from 0 to 100. Measured over all halfs of that range: 16-bit PQ brings back the same half above
+2^-10, and up to there the same or its neighbour (an error of at most 5e-7). Alpha is carried in 65535 equal steps: the
 same half from 1/32 on, below that within half a step.
 """
 
@@ -60,7 +60,7 @@ def read_exr(file: Path) -> Image:
         rgb=np.stack([_to_pq(plane) for plane in planes[:3]], axis=-1),
         alpha=np.rint(planes[3].astype(np.float64) * 65535).astype(np.uint16) if "A" in channels else None,
         color=ColorTags(primaries, PQ, RGB, FULL),
-        pix_fmt=f"{'half' if planes[0].dtype == np.float16 else 'float'} {names}",
+        pix_fmt=f"{'gbrap' if 'A' in channels else 'gbrp'}f{planes[0].itemsize * 8}le",
         codec="exr",
         sample_aspect_ratio=Fraction(header.get("pixelAspectRatio", 1.0)).limit_denominator(10_000) or None,
         notices=_notices(header, list(channels), primaries),

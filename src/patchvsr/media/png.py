@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from patchvsr.errors import InputError
-from patchvsr.media.color import FULL, RGB, UNSPECIFIED, ColorConverter, ColorTags, has_alpha, is_rgb
+from patchvsr.media.color import BT709, FULL, RGB, ColorConverter, ColorTags, has_alpha, is_rgb
 from patchvsr.media.frames import Image
 
 
@@ -18,13 +18,12 @@ def read_png(file: Path) -> Image:
     frame = _decode(file)
     primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
     tags = ColorTags(primaries, transfer, RGB, FULL)
-    # Grey has no matrix, but the converter wants one; only the range matters.
-    layout = tags if is_rgb(frame.format) else ColorTags(matrix=UNSPECIFIED, range=FULL).resolved(frame.height)
-    converter = ColorConverter(layout)
+    # Grey counts as YUV, of full range; without chroma, any matrix will do.
+    converter = ColorConverter(tags if is_rgb(frame.format) else ColorTags(matrix=BT709, range=FULL))
     return Image(
         rgb=converter.to_rgb(frame),
         alpha=converter.to_alpha(frame) if has_alpha(frame) else None,
-        color=tags if is_rgb(frame.format) else layout,
+        color=tags,
         pix_fmt=frame.format.name,
         codec="png",
         notices=("the ICC profile of the images is not kept; their pixels are",) if _has_profile(file) else (),
