@@ -120,7 +120,7 @@ def test_other_kinds_of_png(tmp_path, mode, transparent):
     assert np.array_equal(frame.rgb, np.stack([values] * 3, axis=-1))
 
 
-@pytest.mark.parametrize("pix_fmt", ["ya16be", "ya16le", "yuva420p", "yuva422p12le", "argb", "rgba64le", "gbrap12le"])
+@pytest.mark.parametrize("pix_fmt", ["yuva420p", "yuva422p12le", "argb", "rgba64le", "gbrap12le"])
 def test_every_layout_gives_back_its_alpha(pix_fmt):
     depth = max(c.bits for c in av.VideoFormat(pix_fmt).components)
     dtype = np.uint8 if depth == 8 else np.uint16
@@ -130,6 +130,18 @@ def test_every_layout_gives_back_its_alpha(pix_fmt):
     frame = converter.from_rgb(picture(0, 256, 256, dtype), pix_fmt, alpha)
     assert frame.format.name == pix_fmt
     assert np.array_equal(converter.to_alpha(frame), alpha)
+
+
+@pytest.mark.parametrize("matrix", [1, 6])
+@pytest.mark.parametrize(("pix_fmt", "dtype"), [("ya8", "u1"), ("ya16le", "<u2"), ("ya16be", ">u2")])
+def test_grey_with_alpha_is_exact(pix_fmt, dtype, matrix):
+    grey = codes(8 if pix_fmt == "ya8" else 16)
+    alpha = grey[:, ::-1]
+    frame = av.VideoFrame(256, 256, pix_fmt)
+    frame.planes[0].update(np.stack([grey, alpha], axis=-1).astype(dtype).tobytes())
+    converter = ColorConverter(ColorTags(matrix=matrix, range=2))
+    assert np.array_equal(converter.to_alpha(frame), alpha)
+    assert np.array_equal(converter.to_rgb(frame), np.stack([grey] * 3, axis=-1))
 
 
 def test_alpha_does_not_touch_the_colours():

@@ -138,7 +138,10 @@ class ColorConverter:
         depth, layout = bit_depth(frame.format), frame.format
         if not layout.has_palette and not holds_alpha(layout):
             return opaque(np.empty((frame.height, frame.width, 3), np.uint8 if depth <= 8 else np.uint16))
-        alpha = self._planar(frame, depth, alpha=True)[3]
+        if len(layout.components) == 2:  # grey: on its way to YUV, swscale changes alpha by one level
+            alpha = _planes(self._reformat(frame, _gbr_name(depth, alpha=True), FULL))[3]
+        else:
+            alpha = self._planar(frame, depth, alpha=True)[3]
         return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame
 
     def from_rgb(self, rgb: np.ndarray, pix_fmt: str, alpha: np.ndarray | None = None) -> av.VideoFrame:
