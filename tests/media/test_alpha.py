@@ -11,7 +11,7 @@ from clips import make_video, picture
 from PIL import Image
 
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer, probe
-from patchvsr.media.color import ColorConverter, ColorTags
+from patchvsr.media.color import ColorConverter, ColorTags, opaque
 from patchvsr.media.encoders import alpha_notice, choose_encoder
 
 
@@ -133,14 +133,18 @@ def test_every_layout_gives_back_its_alpha(pix_fmt):
 
 
 @pytest.mark.parametrize("matrix", [1, 6])
-@pytest.mark.parametrize(("pix_fmt", "dtype"), [("ya8", "u1"), ("ya16le", "<u2"), ("ya16be", ">u2")])
-def test_grey_with_alpha_is_exact(pix_fmt, dtype, matrix):
-    grey = codes(8 if pix_fmt == "ya8" else 16)
+@pytest.mark.parametrize(
+    ("pix_fmt", "dtype"), [("ya8", "u1"), ("ya16le", "<u2"), ("ya16be", ">u2"), ("gray16be", ">u2")]
+)
+def test_grey_is_exact(pix_fmt, dtype, matrix):
+    grey = codes(np.dtype(dtype).itemsize * 8)
     alpha = grey[:, ::-1]
     frame = av.VideoFrame(256, 256, pix_fmt)
-    frame.planes[0].update(np.stack([grey, alpha], axis=-1).astype(dtype).tobytes())
+    frame.planes[0].update(np.stack([grey, alpha][: len(frame.format.components)], axis=-1).astype(dtype).tobytes())
     converter = ColorConverter(ColorTags(matrix=matrix, range=2))
-    assert np.array_equal(converter.to_alpha(frame), alpha)
+    assert np.array_equal(
+        converter.to_alpha(frame), alpha if pix_fmt.startswith("ya") else opaque(np.dstack([grey] * 3))
+    )
     assert np.array_equal(converter.to_rgb(frame), np.stack([grey] * 3, axis=-1))
 
 

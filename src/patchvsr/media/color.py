@@ -138,10 +138,7 @@ class ColorConverter:
         depth, layout = bit_depth(frame.format), frame.format
         if not layout.has_palette and not holds_alpha(layout):
             return opaque(np.empty((frame.height, frame.width, 3), np.uint8 if depth <= 8 else np.uint16))
-        if len(layout.components) == 2:  # grey: on its way to YUV, swscale changes alpha by one level
-            alpha = _planes(self._reformat(frame, _gbr_name(depth, alpha=True), FULL))[3]
-        else:
-            alpha = self._planar(frame, depth, alpha=True)[3]
+        alpha = self._planar(frame, depth, alpha=True)[3]
         return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame
 
     def from_rgb(self, rgb: np.ndarray, pix_fmt: str, alpha: np.ndarray | None = None) -> av.VideoFrame:
@@ -167,7 +164,13 @@ class ColorConverter:
         """Planes of full size: G, B, R or Y, Cb, Cr, and alpha."""
         if is_rgb(frame.format):
             return _planes(self._reformat(frame, _gbr_name(depth, alpha=alpha), FULL))
-        return _planes(self._reformat(frame, _yuv_name(depth, alpha=alpha), self._yuv_range))
+        if len(frame.format.components) > 2:
+            return _planes(self._reformat(frame, _yuv_name(depth, alpha=alpha), self._yuv_range))
+        # Grey, which swscale would change a little on its way to YUV: a tint, and one level of alpha.
+        luma = _planes(self._reformat(frame, "gray" if depth == 8 else f"gray{depth}le", self._yuv_range))[0]
+        chroma = np.full_like(luma, 2 ** (depth - 1))
+        alphas = _planes(self._reformat(frame, _gbr_name(depth, alpha=True), FULL))[3:] if alpha else []
+        return [luma, chroma, chroma, *alphas]
 
     def _sited(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The same pixels, marked so that chroma lies left; PyAV can mark frames with a filter only."""
