@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
     from patchvsr.pipeline import PatchVSRPipeline
-    from patchvsr.upscale import Stop
 
 app = typer.Typer()
 

@@ -100,6 +100,7 @@ def upscale(
             refuse_existing(output.path, info, overwrite=config.overwrite or state is State.PUBLISHING)
         if manifest is None:
             scanned = scanned or (yield from _scan(input_path, config))
+            output.check_count(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
                 yield Notice(
@@ -131,9 +132,11 @@ def upscale(
         # 4. All units and every other stream become one file, which is read back before it gets its name.
         yield Assembling()
         records = [folder.read_unit(unit.number) for unit in units]
-        segments = [(folder.segment_path(unit.number), record.table) for unit, record in zip(units, records, strict=True)]
+        segments = [
+            (folder.segment_path(unit.number), record.table) for unit, record in zip(units, records, strict=True)
+        ]
         contents = output.assemble(
-            read_segments(segments),
+            read_segments([(path, record.table) for path, record in zip(paths, records, strict=True)]),
             FrameTimes(manifest.scan.pts, manifest.scan.durations),
             reorder=max(record.table.reorder for record in records),
             folder=folder.path,

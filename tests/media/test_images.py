@@ -1,15 +1,20 @@
-"""PNG sequences in and out."""
+"""Image sequences in and out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from clips import make_video, picture
+from PIL import Image, ImageCms
 
-from patchvsr.errors import InputError, OutputError
-from patchvsr.media import Frame, open_reader, open_writer, probe
+from patchvsr.errors import InputError, OutputError, SettingsError
+from patchvsr.media import ColorTags, Frame, open_reader, open_writer, probe
+from patchvsr.media.image_files import encode_image
+from patchvsr.media.image_names import image_name, list_images, numbering_notice, split_pattern
+from patchvsr.media.images import sequence_notices
 
 
 def write(path, dtype=np.uint8, count=12, tmp=None, overwrite=False):
@@ -58,7 +63,7 @@ def test_images_must_be_alike(tmp_path):
 def test_one_image_holds_one_frame(tmp_path):
     pixels = write(tmp_path / "one.png", count=1, tmp=tmp_path)
     assert np.array_equal(next(iter(open_reader(tmp_path / "one.png"))).rgb, pixels[0])
-    with pytest.raises(OutputError, match="one PNG holds one frame"):
+    with pytest.raises(OutputError, match="one image holds one frame"):
         write(tmp_path / "two.png", count=2, tmp=tmp_path)
     assert not [f for f in tmp_path.iterdir() if "two" in f.name]
 
@@ -97,3 +102,108 @@ def test_video_from_images(tmp_path):
     assert (info.color.matrix, info.color.range) == (1, 1)
     with open_reader(tmp_path / "out.mp4") as reader:
         assert [f.time_s for f in reader] == [Fraction(i, 24) for i in range(12)]
+
+
+def save_png(path):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_bytes(encode_image(picture(len(path.name), 8, 8), ".png"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "number", "name"),
+    [
+        ("%d.png", 12, "12.png"),
+        ("%4d.png", 12, "0012.png"),
+        ("%02d.png", 123, "123.png"),
+        ("100 % größe_%03d.exr", 7, "100 % größe_007.exr"),
+        ("one.png", 1, "one.png"),
+    ],
+)
+def test_names_of_images(tmp_path, pattern, number, name):
+    assert image_name(pattern, number) == name
+    assert split_pattern(tmp_path / pattern) == (tmp_path, pattern)
+    save_png(tmp_path / name)
+    save_png(tmp_path / f"other_{name}")
+    assert [f.name for f in list_images(tmp_path / pattern)] == [name]
+
+
+def test_a_pattern_takes_only_the_names_it_gives(tmp_path):
+    for name in ("07.png", "7.png", "007.png", "99.PNG", "100.png", "0100.png", ".08.png", "x08.png"):
+        save_png(tmp_path / name)
+    assert [f.name for f in list_images(tmp_path / "%02d.png")] == ["07.png", "99.PNG", "100.png"]
+    assert [f.name for f in list_images(tmp_path / "%d.png")] == ["7.png", "99.PNG", "100.png"]
+
+
+def test_several_numbers_in_a_pattern_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="a pattern holds one number"):
+        probe(tmp_path / "a%d_b%d.png")
+
+
+def test_a_folder_of_two_kinds_is_refused(tmp_path):
+    save_png(tmp_path / "1.png")
+    (tmp_path / "2.exr").write_bytes(b"")
+    with pytest.raises(InputError, match=r"two kinds \(2\.exr and 1\.png\)"):
+        probe(tmp_path)
+    assert probe(tmp_path / "%d.png").declared_frames == 1
+
+
+def test_gaps_in_the_numbers_are_told(tmp_path):
+    files = [save_png(tmp_path / f"shot2_{number:03d}.png") for number in (11, 12, 15, 16)]
+    assert numbering_notice(files[:2]) is None
+    assert numbering_notice(files) == (
+        "the image numbers skip from 12 to 15; all images are taken in this order as if without gaps"
+    )
+    other = save_png(tmp_path / "shot3_017.png")
+    assert "from 12 to 15, from shot2_016.png to shot3_017.png;" in numbering_notice([*files, other])
+    assert sequence_notices(files) == (numbering_notice(files),)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001)])
+def test_sequences_have_the_rate_that_is_asked_for(tmp_path, rate):
+    for number in range(4):
+        save_png(tmp_path / "f" / f"{number}.png")
+    info = probe(tmp_path / "f", rate=rate)
+    assert (info.average_rate, info.duration_s) == (rate, pytest.approx(float(4 / rate)))
+    with open_reader(tmp_path / "f", rate=rate, start_s=0.04) as reader:
+        assert [f.time_s for f in reader] == [i / rate for i in range(1 if rate == 25 else 2, 4)]
+    with pytest.raises(SettingsError, match="rate 0: images cannot be shown"):
+        open_reader(tmp_path / "f", rate=Fraction(0))
+
+
+def test_a_rate_for_a_video_is_refused(clip):
+    with pytest.raises(SettingsError, match=r"rate 25: .* has times of its own"):
+        open_reader(clip, rate=Fraction(25))
+
+
+def test_colour_tags_of_png_are_kept(tmp_path):
+    source = replace(probe(save_png(tmp_path / "plain.png")), color=ColorTags(9, 16, 0, 2))
+    tagged = encode_image(picture(0, 8, 8, np.uint16), ".png", source=source)
+    (tmp_path / "hdr.png").write_bytes(tagged)
+    assert probe(tmp_path / "hdr.png").color == ColorTags(9, 16, 0, 2)
+    assert probe(tmp_path / "plain.png").color == ColorTags(2, 2, 0, 2)
+    save_png(tmp_path / "f" / "1.png")
+    (tmp_path / "f" / "2.png").write_bytes(encode_image(picture(0, 8, 8), ".png", source=source))
+    with pytest.raises(InputError, match=r"2\.png: primaries, curve and pixel shape are \(9, 16, None\)"):
+        list(open_reader(tmp_path / "f"))
+
+
+def test_an_icc_profile_is_told(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(picture(0, 8, 8)).save(tmp_path / "1.png", icc_profile=profile)
+    assert sequence_notices([tmp_path / "1.png"]) == ("the ICC profile of the images is not kept; their pixels are",)
+
+
+def test_unknown_kinds_of_image_are_refused():
+    with pytest.raises(OutputError, match=r"\.tif: no image format of ours; use \.png or \.exr"):
+        encode_image(picture(0, 8, 8), ".tif")
+
+
+def test_grey_images_are_rgb_like_the_others(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "1.png")
+    Image.fromarray(np.stack([values] * 3, -1)).save(tmp_path / "2.png")
+    with open_reader(tmp_path) as reader:
+        grey, rgb = list(reader)
+    assert reader.info.color == ColorTags(2, 2, 0, 2)
+    assert np.array_equal(grey.rgb, rgb.rgb)

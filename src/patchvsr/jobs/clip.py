@@ -13,6 +13,7 @@ from patchvsr.config import UpscaleConfig
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import Frame
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.conditions import resize_bicubic
 
 
 def restore_clip(
@@ -61,4 +62,12 @@ def _as_frames(frames: list[Frame], hq: Tensor, depth: float) -> Iterator[Frame]
     for frame, restored in zip(frames, hq, strict=True):
         dtype = frame.rgb.dtype
         rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(dtype)
-        yield replace(frame, rgb=rgb)
+        yield replace(frame, rgb=rgb, alpha=None if frame.alpha is None else _enlarged(frame.alpha, restored.shape[1:]))
+
+
+def _enlarged(alpha: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Alpha (h, w) at `size` (H, W), bicubic: the model knows colours only."""
+    depth = np.iinfo(alpha.dtype).max
+    plane = torch.from_numpy(alpha.astype(np.float32) / depth)[None, None]
+    larger = resize_bicubic(plane, (size[0], size[1]))[0, 0]
+    return larger.mul_(depth).round_().numpy().astype(alpha.dtype)

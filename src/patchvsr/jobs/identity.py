@@ -13,7 +13,7 @@ import torch
 
 from patchvsr import __version__
 from patchvsr.config import UpscaleConfig
-from patchvsr.media import images
+from patchvsr.media.image_names import is_sequence, list_images
 from patchvsr.pipeline import PatchVSRPipeline
 
 _BLOCK = 1 << 22
@@ -48,7 +48,7 @@ def job_identity(
 
 def input_identity(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, or of all images of a sequence with their names. Reads all of it."""
-    files = images.list_images(path) if images.is_sequence(path) else [path]
+    files = list_images(path) if is_sequence(path) else [path]
     digest = hashlib.sha256()
     for file in files:
         if len(files) > 1:

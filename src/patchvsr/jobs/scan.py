@@ -50,4 +50,5 @@ def scan(frames: Iterable[Frame]) -> Generator[int, None, Scan]:
 
 def frame_crc(frame: Frame) -> int:
     """CRC-32 of a frame's pixels: tells whether it was decoded the same way again."""
-    return zlib.crc32(np.ascontiguousarray(frame.rgb).data)
+    crc = zlib.crc32(np.ascontiguousarray(frame.rgb).data)
+    return crc if frame.alpha is None else zlib.crc32(np.ascontiguousarray(frame.alpha).data, crc)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchvsr.errors import InputError
+from patchvsr.media.image_names import IMAGE_SUFFIXES
 
 # By these names files are recognised in folders; a file named by itself is always taken.
 VIDEO_SUFFIXES = {
     ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 }  # fmt: skip
-IMAGE_SUFFIXES = {".png", ".exr"}
 _OTHER_IMAGE_SUFFIXES = {".bmp", ".dpx", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # never frames of a sequence
 
 JOB_SUFFIX = ".job"
@@ -160,7 +160,7 @@ def _place(path: Path) -> Path:
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | _OTHER_IMAGE_SUFFIXES
+    return path.suffix.lower() in {*IMAGE_SUFFIXES, *_OTHER_IMAGE_SUFFIXES}
 
 
 def _is_image_pattern(path: Path) -> bool:

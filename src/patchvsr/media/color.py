@@ -82,6 +82,23 @@ def bit_depth(pix_fmt: av.VideoFormat) -> int:
     return max(c.bits for c in pix_fmt.components)
 
 
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether a frame can be transparent: it has an alpha channel, or a palette with a transparent entry."""
+    if frame.format.has_palette:
+        return bool((np.frombuffer(memoryview(frame.planes[1]), np.uint32) >> 24 != 255).any())
+    return holds_alpha(frame.format)
+
+
+def holds_alpha(pix_fmt: av.VideoFormat) -> bool:
+    """Whether the format has an alpha channel."""
+    return any(c.is_alpha for c in pix_fmt.components)
+
+
+def opaque(rgb: np.ndarray) -> np.ndarray:
+    """The alpha (h, w) of an image without transparency."""
+    return np.full(rgb.shape[:2], np.iinfo(rgb.dtype).max, rgb.dtype)
+
+
 def is_rgb(pix_fmt: av.VideoFormat) -> bool:
     """RGB in any order or through a palette; gray counts as YUV without chroma."""
     return pix_fmt.is_rgb or pix_fmt.has_palette
@@ -104,30 +121,56 @@ class ColorConverter:
         self._siting: tuple[tuple[str, int, int], Graph] | None = None
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w, 3): uint8 for sources of up to 8 bits, else uint16 over the full 65535. Alpha is dropped."""
+        """(h, w, 3): uint8 for sources of up to 8 bits, else uint16 over the full 65535."""
         depth = bit_depth(frame.format)
         if self._chroma_unsited and not is_rgb(frame.format):
             frame = self._sited(frame)
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
+        # With the alpha that is there: where swscale drops it, colours beyond 8 bits change.
+        planes = self._planar(frame, depth, alpha=holds_alpha(frame.format))
         if is_rgb(frame.format):
-            rgb = np.stack(_planes(self._reformat(frame, f"gbrp{depth}le", FULL))[:3], axis=-1)[..., [2, 0, 1]]
-            return _rescale(rgb, depth, 16)
-        planes = _planes(self._reformat(frame, f"yuv444p{depth}le", self._yuv_range))
+            return _rescale(np.stack(planes[:3], axis=-1)[..., [2, 0, 1]], depth, 16)
         return self._matrix_to_rgb(planes, depth)
 
-    def from_rgb(self, rgb: np.ndarray, pix_fmt: str) -> av.VideoFrame:
-        """Inverse of `to_rgb`: rgb (h, w, 3) uint8 or uint16 to any pixel format swscale knows."""
+    def to_alpha(self, frame: av.VideoFrame) -> np.ndarray:
+        """(h, w) of the dtype of `to_rgb`, exact up to the depth; opaque where the format has no alpha."""
+        depth, layout = bit_depth(frame.format), frame.format
+        if not layout.has_palette and not holds_alpha(layout):
+            return opaque(np.empty((frame.height, frame.width, 3), np.uint8 if depth <= 8 else np.uint16))
+        alpha = self._planar(frame, depth, alpha=True)[3]
+        return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame
+
+    def from_rgb(self, rgb: np.ndarray, pix_fmt: str, alpha: np.ndarray | None = None) -> av.VideoFrame:
+        """Inverse of `to_rgb`: rgb (h, w, 3) uint8 or uint16 to any pixel format swscale knows.
+
+        alpha: (h, w) of the same dtype, opaque if not given; dropped when the format has none.
+        """
         target = av.VideoFormat(pix_fmt)
-        depth = bit_depth(target)
+        given, depth = rgb.itemsize * 8, bit_depth(target)
+        alphas = [] if alpha is None or not holds_alpha(target) else [_rescale(alpha, given, depth)]
         if is_rgb(target):
-            frame = _gbr_frame(_rescale(rgb, rgb.itemsize * 8, depth), depth)
+            red, green, blue = np.moveaxis(_rescale(rgb, given, depth), -1, 0)
+            frame = _frame_of(_gbr_name(depth, alpha=bool(alphas)), [green, blue, red, *alphas])
             return self._reformat(frame, pix_fmt, FULL)
-        if depth == 8 and rgb.dtype == np.uint8:
+        if depth == given == 8 and not alphas:  # from RGB to YUV, swscale changes alpha by one level
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         else:
-            frame = _frame_of(_yuv_name(depth), self._matrix_from_rgb(rgb, depth))
+            planes = self._matrix_from_rgb(rgb, depth)
+            frame = _frame_of(_yuv_name(depth, alpha=bool(alphas)), [*planes, *alphas])
         return self._reformat(self._sited(frame), pix_fmt, self._yuv_range)
+
+    def _planar(self, frame: av.VideoFrame, depth: int, *, alpha: bool) -> list[np.ndarray]:
+        """Planes of full size: G, B, R or Y, Cb, Cr, and alpha."""
+        if is_rgb(frame.format):
+            return _planes(self._reformat(frame, _gbr_name(depth, alpha=alpha), FULL))
+        if len(frame.format.components) > 2:
+            return _planes(self._reformat(frame, _yuv_name(depth, alpha=alpha), self._yuv_range))
+        # Grey, which swscale would change a little on its way to YUV: a tint, and one level of alpha.
+        luma = _planes(self._reformat(frame, "gray" if depth == 8 else f"gray{depth}le", self._yuv_range))[0]
+        chroma = np.full_like(luma, 2 ** (depth - 1))
+        alphas = _planes(self._reformat(frame, _gbr_name(depth, alpha=True), FULL))[3:] if alpha else []
+        return [luma, chroma, chroma, *alphas]
 
     def _sited(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The same pixels, marked so that chroma lies left; PyAV can mark frames with a filter only."""
@@ -205,14 +248,12 @@ def _rescale(values: np.ndarray, depth: int, new_depth: int) -> np.ndarray:
     return scaled.astype(np.uint8 if new_depth == 8 else np.uint16)
 
 
-def _yuv_name(depth: int) -> str:
-    return "yuv444p" if depth == 8 else f"yuv444p{depth}le"
+def _yuv_name(depth: int, *, alpha: bool) -> str:
+    return ("yuva444p" if alpha else "yuv444p") + ("" if depth == 8 else f"{depth}le")
 
 
-def _gbr_frame(rgb: np.ndarray, depth: int) -> av.VideoFrame:
-    """(h, w, 3) RGB of `depth` bits as a planar frame."""
-    red, green, blue = np.moveaxis(rgb, -1, 0)
-    return _frame_of("gbrp" if depth == 8 else f"gbrp{depth}le", [green, blue, red])
+def _gbr_name(depth: int, *, alpha: bool) -> str:
+    return ("gbrap" if alpha else "gbrp") + ("" if depth == 8 else f"{depth}le")
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import av
 
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media import images
+from patchvsr.media.image_names import means_sequence, output_images
 from patchvsr.media.probe import open_container, video_stream
 
 
@@ -63,13 +63,13 @@ class Contents:
 
 def read_contents(path: Path) -> Contents:
     """Of a finished video, or of the images that an output of this name consists of. Raises InputError."""
-    return image_contents(images.sequence_files(path)) if images.means_sequence(path) else video_contents(path)
+    return image_contents(output_images(path)) if means_sequence(path) else video_contents(path)
 
 
 def size_bytes(path: Path) -> int:
     """Of a finished output; 0 if it is not there."""
-    if images.means_sequence(path):
-        return sum(file.stat().st_size for file in images.sequence_files(path))
+    if means_sequence(path):
+        return sum(file.stat().st_size for file in output_images(path))
     return path.stat().st_size if path.is_file() else 0
 
 

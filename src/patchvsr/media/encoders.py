@@ -14,7 +14,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import ColorTags, bit_depth, is_rgb
+from patchvsr.media.color import ColorTags, bit_depth, holds_alpha, is_rgb
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
@@ -124,6 +124,18 @@ _PROFILES = {
 }
 
 
+# The formats that keep alpha, for sources of 8, 10 and more bits. VP9 and x265 list formats with alpha as well, but
+# theirs lies outside the picture, where the decoders of FFmpeg do not look for it.
+_ALPHA_PIX_FMTS = {
+    "ffv1": ("bgra", "gbrap16le", "gbrap16le"),
+    "prores": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
+    "prores_aw": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
+    "prores_ks": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
+    "qtrle": ("argb", "argb", "argb"),
+    "png": ("rgba", "rgba64be", "rgba64be"),
+}
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A checked choice: everything needed to open the encoder."""
@@ -169,7 +181,8 @@ def encoder_notices(encoder: Encoder, source: VideoInfo) -> list[str]:
     lines = hdr_notices(encoder.name, source)
     if depth < source.bit_depth:
         lines.append(f"reduced: {source.bit_depth} bits a component are encoded as {depth} ({encoder.name})")
-    return lines
+    alpha = alpha_notice(source, encoder.name, encoder.pix_fmt)
+    return lines if alpha is None else [*lines, alpha]
 
 
 def _add_options(options: dict[str, str], more: Mapping[str, object]) -> None:
@@ -214,6 +227,23 @@ def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None
     frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
 
 
+def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str) -> str | None:
+    """A line for the user when the alpha of `source` is lost, or kept with another meaning.
+
+    For images, `encoder` is "png" or "exr", and `pix_fmt` any format with alpha.
+    """
+    if not source.has_alpha:
+        return None
+    if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
+        if source.codec == "exr" and encoder != "exr":
+            return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
+        return None
+    if encoder in _ALPHA_PIX_FMTS:
+        known = " or ".join(dict.fromkeys(_ALPHA_PIX_FMTS[encoder]))
+        return f"alpha is not kept: {pix_fmt} has none; use pix_fmt {known}"
+    return f"alpha is not kept: {encoder} has no such format; use codec ffv1 or prores_ks, or write PNG images"
+
+
 def nominal_rate(source: VideoInfo) -> Fraction:
     """A rate for the encoder's rate control only; the times of the frames are what counts."""
     rate = (source.average_rate or Fraction(24)).limit_denominator(1001)
@@ -249,6 +279,8 @@ def _choose_pix_fmt(
         _check_even(wanted, width, height, codec.name, profile)
         return wanted
     choices = profile.pix_fmts
+    if source.has_alpha:
+        choices = _ALPHA_PIX_FMTS.get(codec.name, choices)
     if _cuts(choices[deep], width, height):
         choices = profile.odd_pix_fmts or choices
     pix_fmt = choices[deep]

@@ -1,4 +1,4 @@
-"""One decoded frame with the time it belongs to, and what readers and writers of frames have in common."""
+"""Decoded images, alone or with the time they belong to, and what readers and writers of frames have in common."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from patchvsr.media.color import ColorTags
 from patchvsr.media.info import VideoInfo
 
 Context = TypeVar("Context")
@@ -24,17 +25,37 @@ class Frame:
     pts: presentation time in ticks of `time_base`; strictly increasing along a video.
     duration: ticks of `time_base` until the next frame; for the last one what the source says, if anything.
     time_base: seconds per tick.
+    alpha: (h, w) of the same dtype, as the source has it (straight, or multiplied in where the source is EXR).
     """
 
     rgb: np.ndarray
     pts: int
     duration: int | None
     time_base: Fraction
+    alpha: np.ndarray | None = None
 
     @property
     def time_s(self) -> Fraction:
         """Presentation time in seconds, exact."""
         return self.pts * self.time_base
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """What an image file holds.
+
+    rgb, alpha: as in `Frame`.
+    color: with the curve that `rgb` has here.
+    notices: lines for the user about what the file holds and nobody keeps.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    color: ColorTags
+    pix_fmt: str
+    codec: str
+    sample_aspect_ratio: Fraction | None = None
+    notices: tuple[str, ...] = ()
 
 
 class FrameReader(ABC, Iterator[Frame]):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from patchvsr.media import images, publish
+from patchvsr.media import publish
 from patchvsr.media.contents import Contents, image_contents
+from patchvsr.media.encoders import alpha_notice
 from patchvsr.media.frames import Frame
+from patchvsr.media.image_files import check_image_format, encode_image
+from patchvsr.media.image_names import DEFAULT_PATTERN, image_name, output_images, split_pattern
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
@@ -18,19 +21,26 @@ class ImageOutput(Output):
 
     def __init__(self, path: Path, *, source: VideoInfo, size: tuple[int, int]) -> None:
         self.path, self._source, self._size = path, source, size
-        self._folder, self._pattern = images.split_pattern(path)
+        self._folder, pattern = split_pattern(path)
+        self._pattern = pattern or DEFAULT_PATTERN
+        self._suffix = Path(self._pattern).suffix.lower()
+        check_image_format(self._suffix)
         self.profile = {"images": self._pattern, "bit_depth": source.bit_depth}
-        self.notices = ()
+        notice = alpha_notice(source, self._suffix[1:], "rgba")
+        self.notices = () if notice is None else (notice,)
+
+    def check_count(self, frames: int) -> None:
+        image_name(self._pattern, frames)
 
     def encoder(self) -> FrameEncoder:
-        return ImageEncoder(self._source, self._size)
+        return ImageEncoder(self._suffix, self._source, self._size)
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         temporary = folder / "images"
         with publish.reported(self.path, lambda: publish.remove_folder(temporary)):
             publish.remove_folder(temporary)
             temporary.mkdir()
-            names = [images.image_name(self._pattern, number + 1) for number in range(len(times.pts))]
+            names = [image_name(self._pattern, number + 1) for number in range(len(times.pts))]
             for frame in frames:
                 (temporary / names[frame.order]).write_bytes(frame.data)
             return image_contents([temporary / name for name in names])
@@ -40,7 +50,7 @@ class ImageOutput(Output):
             self._folder.mkdir(parents=True, exist_ok=True)
             new = {file.name for file in (folder / "images").iterdir()}
             publish.move_files(folder / "images", self._folder)
-            for file in images.sequence_files(self.path):  # of a longer sequence that is replaced
+            for file in output_images(self.path):  # of a longer sequence that is replaced
                 if file.name not in new:
                     file.unlink()
 
@@ -48,8 +58,8 @@ class ImageOutput(Output):
 class ImageEncoder(FrameEncoder):
     """Images have no encoder that looks ahead: each frame comes out as it goes in."""
 
-    def __init__(self, source: VideoInfo, size: tuple[int, int]) -> None:
-        self._source, self._size = source, size
+    def __init__(self, suffix: str, source: VideoInfo, size: tuple[int, int]) -> None:
+        self._suffix, self._source, self._size = suffix, source, size
         self._count = 0
 
     def encode(self, frame: Frame) -> list[EncodedFrame]:
@@ -57,7 +67,8 @@ class ImageEncoder(FrameEncoder):
         if frame.rgb.shape != (height, width, 3):
             raise ValueError(f"frame is {frame.rgb.shape}, the output was opened for {(height, width, 3)}")
         self._count += 1
-        return [EncodedFrame(self._count - 1, True, images.encode_image(frame, self._source))]
+        data = encode_image(frame.rgb, self._suffix, alpha=frame.alpha, source=self._source)
+        return [EncodedFrame(self._count - 1, True, data)]
 
     def finish(self) -> list[EncodedFrame]:
         return []

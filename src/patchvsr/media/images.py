@@ -1,257 +1,114 @@
-"""PNG sequences with the interface of a video: a folder, a pattern such as `out/%06d.png`, or one PNG.
+"""Image sequences read with the interface of a video.
 
-Images have no time: reading gives 24 frames a second, and writing drops the times of its frames.
-Grey and palette images become RGB; transparency is dropped.
+Images have no time: they get the rate that is asked for, 24 frames a second by default.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
-import av
 import numpy as np
 
-from patchvsr.errors import InputError, OutputError
-from patchvsr.media import publish
-from patchvsr.media.color import FULL, RGB, UNSPECIFIED, ColorConverter, ColorTags, bit_depth, is_rgb
-from patchvsr.media.frames import Frame, FrameReader, FrameWriter
+from patchvsr.errors import InputError, SettingsError
+from patchvsr.media.color import opaque
+from patchvsr.media.frames import Frame, FrameReader, Image
+from patchvsr.media.image_files import SEQUENCE, read_image
+from patchvsr.media.image_names import list_images, numbering_notice
 from patchvsr.media.info import StreamInfo, VideoInfo
 
-NOMINAL_RATE = 24
-DEFAULT_PATTERN = "%06d.png"
-_PLACEHOLDER = re.compile(r"%0?(\d*)d")
+NOMINAL_RATE = Fraction(24)
 
 
-def is_sequence(path: str | Path) -> bool:
-    """Whether `path` means PNG images: an existing folder, a `.png` name, or a name without a suffix."""
-    file = Path(path)
-    if file.is_file():
-        return file.suffix.lower() == ".png"
-    return file.is_dir() or file.suffix.lower() == ".png"
-
-
-def means_sequence(path: str | Path) -> bool:
-    """Whether an output path means PNG images: as for input, and a name without a suffix is a new folder."""
-    return is_sequence(path) or not Path(path).suffix
-
-
-def list_images(path: str | Path) -> list[Path]:
-    """The files of a sequence in natural order (2 before 10); raises InputError when there are none."""
-    folder, pattern = _split(path)
-    if not folder.is_dir():
-        raise InputError(f"{path}: no such folder; check the path")
-    matches = re.compile(_regex(pattern) if pattern else r".*\.png", re.IGNORECASE)
-    # Hidden files are thumbnails and leftovers, never frames.
-    names = (f for f in folder.iterdir() if f.name[0] != "." and f.is_file())
-    files = sorted((f for f in names if matches.fullmatch(f.name)), key=natural_order)
-    if not files:
-        raise InputError(f"{path}: no PNG image found; give a folder with PNGs or a pattern such as in/%06d.png")
-    return files
-
-
-def probe_images(path: str | Path) -> VideoInfo:
-    """Describe a sequence by its first image; raises InputError."""
+def probe_images(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
+    """Describe a sequence by its first image; raises InputError, and SettingsError for an impossible rate."""
+    rate = NOMINAL_RATE if rate is None else rate
+    if rate <= 0:
+        raise SettingsError(f"rate {rate}: images cannot be shown at it; give more than 0 frames a second")
     files = list_images(path)
-    frame = _load(files[0])
-    tags = _tags(frame)
+    image = read_image(files[0])
+    height, width = image.rgb.shape[:2]
     return VideoInfo(
         path=Path(path),
-        container="image2",
-        width=frame.width,
-        height=frame.height,
-        pix_fmt=frame.format.name,
-        bit_depth=8 if bit_depth(frame.format) <= 8 else 16,
-        average_rate=Fraction(NOMINAL_RATE),
-        time_base=Fraction(1, NOMINAL_RATE),
+        container=SEQUENCE,
+        width=width,
+        height=height,
+        pix_fmt=image.pix_fmt,
+        bit_depth=_bits(image),
+        average_rate=rate,
+        time_base=1 / rate,
         start_pts=0,
-        duration_s=len(files) / NOMINAL_RATE,
+        duration_s=float(len(files) / rate),
         declared_frames=len(files),
-        color=tags,
-        stored_color=tags,
+        color=image.color,
+        stored_color=image.color,
         chroma_unsited=False,
-        sample_aspect_ratio=None,
+        sample_aspect_ratio=image.sample_aspect_ratio,
         rotation=0,
         interlaced=False,
-        codec="png",
+        codec=image.codec,
         video_index=0,
-        streams=(StreamInfo(index=0, type="video", codec="png"),),
+        streams=(StreamInfo(index=0, type="video", codec=image.codec),),
+        has_alpha=image.alpha is not None,
     )
+
+
+def sequence_notices(files: Sequence[Path]) -> tuple[str, ...]:
+    """Lines for the user: gaps in the numbers, and what the first image holds that is not kept."""
+    numbering = numbering_notice(files)
+    return (*((numbering,) if numbering else ()), *read_image(files[0]).notices)
 
 
 class ImageReader(FrameReader):
     """Frames of a sequence; the counterpart of `reader.VideoReader`."""
 
-    def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
-        self.info = probe_images(path)
+    def __init__(
+        self, path: str | Path, *, start_s: float | None, end_s: float | None, rate: Fraction | None = None
+    ) -> None:
+        self.info = probe_images(path, rate=rate)
         files = list_images(path)
-        first, last = _ticks(start_s, 0), _ticks(end_s, len(files))
+        first, last = self._index(start_s, 0), self._index(end_s, len(files))
         self._files = list(enumerate(files))[first:last]
         if not self._files:
-            raise InputError(
-                f"{path}: start {start_s} s is past the last image at {(len(files) - 1) / NOMINAL_RATE:.3f} s"
-            )
-        self._converter = ColorConverter(self.info.color)
+            last_s = float((len(files) - 1) * self.info.time_base)
+            raise InputError(f"{path}: start {start_s} s is past the last image at {last_s:.3f} s")
         self._frames = self._read()
 
     def _read(self) -> Generator[Frame]:
         for index, file in self._files:
-            frame = _load(file)
-            self._check(frame, file)
-            yield Frame(self._converter.to_rgb(frame), index, 1, self.info.time_base)
+            image = read_image(file)
+            self._check(image, file)
+            # An image without alpha among others that have it is opaque.
+            alpha = opaque(image.rgb) if image.alpha is None and self.info.has_alpha else image.alpha
+            yield Frame(image.rgb, index, 1, self.info.time_base, alpha)
 
-    def _check(self, frame: av.VideoFrame, file: Path) -> None:
+    def _check(self, image: Image, file: Path) -> None:
         info = self.info
-        depth = 8 if bit_depth(frame.format) <= 8 else 16
-        if (frame.width, frame.height, depth) != (info.width, info.height, info.bit_depth):
+        height, width = image.rgb.shape[:2]
+        if (width, height, _bits(image)) != (info.width, info.height, info.bit_depth):
             raise InputError(
-                f"{file}: {frame.width}x{frame.height} with {depth} bits, but the sequence starts with "
+                f"{file}: {width}x{height} with {_bits(image)} bits, but the sequence starts with "
                 f"{info.width}x{info.height} with {info.bit_depth} bits; all images must be alike"
             )
-
-
-class ImageWriter(FrameWriter):
-    """Writes a sequence; the counterpart of `writer.VideoWriter`.
-
-    Images are collected in a hidden folder and moved to their names by `close`. 8 or 16 bits as
-    `bit_depth` says. A path without a placeholder that ends in `.png` takes exactly one frame.
-    """
-
-    def __init__(self, path: str | Path, *, width: int, height: int, bit_depth: int, overwrite: bool) -> None:
-        self.frames_written = 0
-        self._size = (height, width, 3)
-        self._done = False
-        self._folder, pattern = _split(path)
-        self._pattern = pattern or DEFAULT_PATTERN
-        self._path, self._overwrite = Path(path), overwrite
-        self._existing = self._find_existing()
-        if self._existing and not overwrite:
-            raise OutputError(f"{path}: already holds {len(self._existing)} images; use --overwrite or another name")
-        self._pix_fmt = "rgb24" if bit_depth <= 8 else "rgb48be"
-        self._converter = ColorConverter(ColorTags(matrix=RGB, range=FULL))
-        self._temporary = publish.temporary_folder(self._folder / self._pattern)
-
-    def write(self, frame: Frame) -> None:
-        """Write one image; raises OutputError (disk full) and ValueError (frame of another size)."""
-        if frame.rgb.shape != self._size:
-            raise ValueError(f"frame is {frame.rgb.shape}, the writer was opened for {self._size}")
-        name = self._name(self.frames_written + 1)
-        with publish.reported(self._path, self.abort):
-            (self._temporary / name).write_bytes(self._encode(frame.rgb))
-        self.frames_written += 1
-
-    def close(self) -> None:
-        """Move the images to their names; raises OutputError."""
-        if self._done:
-            return
-        if not self.frames_written:
-            self.abort()
-            raise OutputError(f"{self._path}: no frame was written; nothing was created")
-        with publish.reported(self._path, self.abort):
-            for file in self._existing:
-                file.unlink()
-            publish.move_files(self._temporary, self._folder)
-        self._done = True
-
-    def abort(self) -> None:
-        """Remove everything this writer made."""
-        publish.remove_folder(self._temporary)
-
-    def _encode(self, rgb: np.ndarray) -> bytes:
-        frame = self._converter.from_rgb(rgb, self._pix_fmt)
-        encoder = av.CodecContext.create("png", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, self._pix_fmt
-        encoder.time_base = Fraction(1, NOMINAL_RATE)
-        encoder.thread_count = 1
-        return b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
-
-    def _name(self, number: int) -> str:
-        if _PLACEHOLDER.search(self._pattern):
-            return self._pattern % number
-        if number > 1:
-            raise OutputError(
-                f"{self._path}: one PNG holds one frame; give a pattern such as out/%06d.png or a video name"
+        if image.alpha is not None and not info.has_alpha:
+            raise InputError(f"{file}: has alpha, but the sequence starts without; all images must be alike")
+        given, first = (
+            (tags.primaries, tags.transfer, aspect)
+            for tags, aspect in ((image.color, image.sample_aspect_ratio), (info.color, info.sample_aspect_ratio))
+        )
+        if given != first:
+            raise InputError(
+                f"{file}: primaries, curve and pixel shape are {given}, but {first} at the start of the sequence; "
+                f"all images must be alike"
             )
-        return self._pattern
 
-    def _find_existing(self) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        matches = re.compile(_regex(self._pattern))
-        return [f for f in self._folder.iterdir() if matches.fullmatch(f.name)]
+    def _index(self, seconds: float | None, default: int) -> int:
+        """The first image at or after a time."""
+        # Through str, so that 0.1 means a tenth and not the nearest binary fraction.
+        return default if seconds is None else ceil(Fraction(str(seconds)) / self.info.time_base)
 
 
-def _split(path: str | Path) -> tuple[Path, str | None]:
-    """(folder, file name pattern); a folder alone has no pattern."""
-    file = Path(path)
-    if file.suffix.lower() == ".png" and not file.is_dir():
-        return file.parent, file.name
-    return file, None
-
-
-def _regex(pattern: str) -> str:
-    """A file name pattern as a regular expression; a name without a placeholder matches itself."""
-    placeholder = _PLACEHOLDER.search(pattern)
-    if not placeholder:
-        return re.escape(pattern)
-    before, after = pattern[: placeholder.start()], pattern[placeholder.end() :]
-    width = placeholder.group(1)
-    return re.escape(before) + (rf"\d{{{int(width)},}}" if width else r"\d+") + re.escape(after)
-
-
-def natural_order(file: Path) -> list[tuple[int, str]]:
-    """Sort key that compares runs of digits as numbers."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file.name)]
-
-
-def _ticks(seconds: float | None, default: int) -> int:
-    return default if seconds is None else ceil(Fraction(str(seconds)) * NOMINAL_RATE)
-
-
-def _load(file: Path) -> av.VideoFrame:
-    try:
-        with av.open(str(file.absolute()), format="png_pipe") as container:
-            return next(container.decode(video=0))
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as err:
-        raise InputError(f"{file}: not a readable PNG image; replace or remove it") from err
-
-
-def _tags(frame: av.VideoFrame) -> ColorTags:
-    if is_rgb(frame.format):
-        return ColorTags(matrix=RGB, range=FULL)
-    return ColorTags(matrix=UNSPECIFIED, range=FULL).resolved(frame.height)  # grey: only the range matters
-
-
-def split_pattern(path: str | Path) -> tuple[Path, str]:
-    folder, pattern = _split(path)
-    return folder, pattern or DEFAULT_PATTERN
-
-
-def image_name(pattern: str, number: int) -> str:
-    if _PLACEHOLDER.search(pattern):
-        return pattern % number
-    if number > 1:
-        raise OutputError(f"{pattern}: one PNG holds one frame; give a pattern such as out/%06d.png or a video name")
-    return pattern
-
-
-def sequence_files(path: str | Path) -> list[Path]:
-    """The files, in order, that an output of this name consists of; none is fine."""
-    folder, pattern = split_pattern(path)
-    if not folder.is_dir():
-        return []
-    matches = re.compile(_regex(pattern))
-    return sorted((f for f in folder.iterdir() if matches.fullmatch(f.name)), key=natural_order)
-
-
-def encode_image(frame: Frame, source: VideoInfo) -> bytes:
-    pix_fmt = "rgb24" if source.bit_depth <= 8 else "rgb48be"
-    video = ColorConverter(ColorTags(matrix=RGB, range=FULL)).from_rgb(frame.rgb, pix_fmt)
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = video.width, video.height, pix_fmt
-    encoder.time_base = Fraction(1, NOMINAL_RATE)
-    encoder.thread_count = 1
-    return b"".join(bytes(p) for p in [*encoder.encode(video), *encoder.encode(None)])
+def _bits(image: Image) -> int:
+    return 8 if image.rgb.dtype == np.uint8 else 16

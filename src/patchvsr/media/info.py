@@ -36,7 +36,7 @@ class VideoInfo:
     frame rate makes the first meaningless and many files lie about the second. `stored_color` holds
     the tags of the file, `color` what was decided for those left unspecified; `chroma_unsited` says that
     the place of chroma samples is unknown as well and taken to be the left of their pixels. `lost_side_data`
-    names, in words, what lies beside the pixels and cannot be carried.
+    names, in words, what lies beside the pixels and cannot be carried. With `has_alpha`, every frame has alpha.
     """
 
     path: Path
@@ -61,3 +61,4 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...]
     hdr: HdrMetadata | None = None
     lost_side_data: tuple[str, ...] = ()
+    has_alpha: bool = False

@@ -34,6 +34,10 @@ class Output(ABC):
     profile: dict[str, object]
 
     @abstractmethod
+    def check_count(self, frames: int) -> None:
+        """Raises OutputError when the output cannot hold that many."""
+
+    @abstractmethod
     def encoder(self) -> FrameEncoder:
         """A new encoder; what several of them encoded can be put together."""
 

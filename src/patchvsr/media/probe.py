@@ -1,4 +1,4 @@
-"""Look at a video, or at a sequence of PNG images, without reading it through."""
+"""Look at a video, or at a sequence of images, without reading it through."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from patchvsr.errors import InputError
+from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import images
-from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, is_rgb
+from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, has_alpha, is_rgb
 from patchvsr.media.hdr import lost_side_data, read_hdr
+from patchvsr.media.image_names import is_sequence
 from patchvsr.media.info import StreamInfo, VideoInfo
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
 
 
-def probe(path: str | Path) -> VideoInfo:
-    """Describe the video at `path`: a media file, a folder of PNGs, or a pattern such as `in/%06d.png`.
+def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
+    """Describe the video at `path`: a media file, a folder of images, or a pattern such as `in/%06d.png`.
 
     One frame is decoded, because rotation, interlacing and the true pixel format are known only then.
+    `rate` is for images, which have no time of their own; default 24 frames a second.
     Raises InputError: missing, not a media file, no video stream, empty, or of a kind not supported.
+    Raises SettingsError when a rate is given for a media file.
     """
-    if images.is_sequence(path):
-        return images.probe_images(path)
+    if is_sequence(path):
+        return images.probe_images(path, rate=rate)
+    if rate is not None:
+        raise SettingsError(f"rate {rate}: {path} has times of its own; a rate is for image sequences only")
     with open_container(path) as container:
         stream = video_stream(container, path)
         return _describe(container, stream, _first_frame(container, stream, path), Path(path))
@@ -121,6 +126,7 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
         streams=tuple(describe_stream(s) for s in container.streams),
         hdr=read_hdr(frame),
         lost_side_data=lost_side_data(frame),
+        has_alpha=has_alpha(frame),
     )
 
 

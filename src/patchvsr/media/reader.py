@@ -18,6 +18,7 @@ from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import images
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.frames import Frame, FrameReader
+from patchvsr.media.image_names import is_sequence
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import open_container, probe
 from patchvsr.media.timing import Clock, EndCheck, has_pts, last_duration
@@ -27,21 +28,21 @@ _SEEK_MARGIN_S = 1
 
 
 def open_reader(
-    path: str | Path, *, start_s: float | None = None, end_s: float | None = None
+    path: str | Path, *, start_s: float | None = None, end_s: float | None = None, rate: Fraction | None = None
 ) -> VideoReader | images.ImageReader:
-    """Open a video file, a folder of PNGs or a pattern such as `in/%06d.png`.
+    """Open a video file, a folder of images or a pattern such as `in/%06d.png`.
 
     The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded as they
     are asked for. With a range, exactly the frames with start_s <= t < end_s come, t in seconds from the
-    first frame; their `pts` stay those of the source.
+    first frame; their `pts` stay those of the source. `rate`: see `probe`.
 
     Raises InputError (see `probe`; while iterating: damaged, truncated, no frame in the range) and
-    SettingsError for an impossible range.
+    SettingsError for an impossible range or rate.
     """
     check_range(start_s, end_s)
-    if images.is_sequence(path):
-        return images.ImageReader(path, start_s=start_s, end_s=end_s)
-    return VideoReader(path, start_s=start_s, end_s=end_s)
+    if is_sequence(path):
+        return images.ImageReader(path, start_s=start_s, end_s=end_s, rate=rate)
+    return VideoReader(path, start_s=start_s, end_s=end_s, rate=rate)
 
 
 def check_range(start_s: float | None, end_s: float | None) -> None:
@@ -65,8 +66,10 @@ def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tu
 class VideoReader(FrameReader):
     """Frames of a media file; see `open_reader`. Holds two decoded frames at a time."""
 
-    def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
-        self.info = probe(path)
+    def __init__(
+        self, path: str | Path, *, start_s: float | None, end_s: float | None, rate: Fraction | None = None
+    ) -> None:
+        self.info = probe(path, rate=rate)
         self._start_s, self._end_s = start_s, end_s
         self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
         self._converter = ColorConverter(self.info.color, chroma_unsited=self.info.chroma_unsited)
@@ -90,7 +93,8 @@ class VideoReader(FrameReader):
                 raise self._broken(count, pts, "is damaged")
             # What containers say about durations is often a nominal value; the next frame's time is not.
             duration = (following[1] - pts) if following else last_duration(self._stream(), self.info, frame, pts)
-            yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base)
+            alpha = self._converter.to_alpha(frame) if self.info.has_alpha else None
+            yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base, alpha)
             count += 1
         if not count:
             raise self._nothing(last_pts)

@@ -17,7 +17,7 @@ from patchvsr.errors import OutputError
 from patchvsr.media import publish
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.contents import Contents, check_times, video_contents
-from patchvsr.media.encoders import Encoder, nominal_rate, open_encoder
+from patchvsr.media.encoders import Encoder, encoder_notices, nominal_rate, open_encoder, tag_frame
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
@@ -69,6 +69,9 @@ class VideoOutput(Output):
         }
         self.notices = self._try()
 
+    def check_count(self, frames: int) -> None:
+        """A video holds any number."""
+
     def encoder(self) -> FrameEncoder:
         return VideoEncoder(self.path, self._source, self._size, self._encoder)
 
@@ -99,7 +102,7 @@ class VideoOutput(Output):
             publish.reported(self.path, lambda: None),
             self._container(self._file_below(Path(folder))) as (_, _, copier),
         ):
-            return tuple(f"not copied: {stream}" for stream in copier.skipped)
+            return (*encoder_notices(self._encoder, self._source), *copier.notices)
 
     @contextmanager
     def _container(self, file: Path) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
@@ -136,7 +139,7 @@ class VideoEncoder(FrameEncoder):
     """Encodes with the very settings that the output's header was made with."""
 
     def __init__(self, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> None:
-        self._size, self._time_base, self._pix_fmt = size, source.time_base, encoder.pix_fmt
+        self._source, self._size, self._encoder = source, size, encoder
         self._converter = ColorConverter(source.color)
         self._count = 0
         # A container of the same kind, never written to: it decides for instance where the encoder puts its headers.
@@ -148,9 +151,10 @@ class VideoEncoder(FrameEncoder):
         width, height = self._size
         if frame.rgb.shape != (height, width, 3):
             raise ValueError(f"frame is {frame.rgb.shape}, the output was opened for {(height, width, 3)}")
-        if frame.time_base != self._time_base:
-            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._time_base}")
-        video = self._converter.from_rgb(frame.rgb, self._pix_fmt)
+        if frame.time_base != self._source.time_base:
+            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._source.time_base}")
+        video = self._converter.from_rgb(frame.rgb, self._encoder.pix_fmt, frame.alpha)
+        tag_frame(video, self._encoder, self._source)
         video.pts, video.time_base = self._count, self._stream.codec_context.time_base
         self._count += 1
         return self._encoded(self._stream.encode(video))

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from patchvsr.errors import OutputError
-from patchvsr.media import images, publish
+from patchvsr.media import publish
 from patchvsr.media.encoders import EncodeSettings, choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
+from patchvsr.media.image_names import means_sequence, output_images
 from patchvsr.media.image_output import ImageOutput
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
@@ -41,9 +42,9 @@ def open_output(
     """
     check_range(start_s, end_s)
     path = Path(path)
-    if images.means_sequence(path):
+    if means_sequence(path):
         return ImageOutput(path, source=source, size=(width, height))
-    encoder = choose_encoder(settings or EncodeSettings(), source, width, height)
+    encoder = choose_encoder(settings or EncodeSettings(), source, width, height, output=path)
     first, last = range_pts(source, start_s, end_s)
     return VideoOutput(
         path,
@@ -59,8 +60,8 @@ def open_output(
 def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> None:
     """Raises OutputError when the output is the input, or is there and may not be replaced."""
     path = Path(path)
-    if images.means_sequence(path):
-        existing = images.sequence_files(path)
+    if means_sequence(path):
+        existing = output_images(path)
         if existing and not overwrite:
             raise OutputError(f"{path}: already holds {len(existing)} images; use --overwrite or another name")
     elif path.exists():

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ from patchvsr.evaluation.degrade import bicubic_enlarge
 from patchvsr.evaluation.lossless import to_array
 from patchvsr.evaluation.metrics import VideoMetrics
 from patchvsr.evaluation.seams import seam_score
-from patchvsr.media.frames import Frame
-from patchvsr.media.images import NOMINAL_RATE, ImageWriter
+from patchvsr.media.image_files import encode_image
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.degradation import PRESETS, degrade, on_8_bits
 from patchvsr.training.logs import picture_folder
@@ -166,9 +164,7 @@ def write_picture(file: Path, panels: Mapping[str, Tensor]) -> None:
     (file.parent / "panels.txt").write_text("\n".join(panels) + "\n", encoding="utf-8")
     frames = [centre(clip[len(clip) // 2], PANEL_PX, PANEL_PX) for clip in panels.values()]
     picture = to_array(torch.cat(frames, dim=-1))
-    height, width = picture.shape[:2]
-    with ImageWriter(file, width=width, height=height, bit_depth=8, overwrite=True) as writer:
-        writer.write(Frame(picture, 0, None, Fraction(1, NOMINAL_RATE)))
+    file.write_bytes(encode_image(picture, file.suffix))
 
 
 def centre(frames: Tensor, height: int, width: int) -> Tensor:
