@@ -7,6 +7,7 @@ Grey and palette images become RGB; transparency is dropped.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Generator
 from fractions import Fraction
 from math import ceil
@@ -19,7 +20,7 @@ from patchvsr.errors import InputError, OutputError
 from patchvsr.media import publish
 from patchvsr.media.color import FULL, RGB, UNSPECIFIED, ColorConverter, ColorTags, bit_depth, is_rgb
 from patchvsr.media.frames import Frame, FrameReader, FrameWriter
-from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.info import StreamInfo, VideoInfo, check_size
 
 NOMINAL_RATE = 24
 DEFAULT_PATTERN = "%06d.png"
@@ -85,10 +86,16 @@ def probe_images(path: str | Path) -> VideoInfo:
 class ImageReader(FrameReader):
     """Frames of a sequence; the counterpart of `reader.VideoReader`."""
 
-    def __init__(self, path: str | Path, *, start_s: float | None, end_s: float | None) -> None:
+    def __init__(
+        self, path: str | Path, *, start_s: float | None, end_s: float | None, resume_pts: int | None = None
+    ) -> None:
         self.info = probe_images(path)
         files = list_images(path)
         first, last = _ticks(start_s, 0), _ticks(end_s, len(files))
+        if resume_pts is not None:
+            if not first <= resume_pts < min(last, len(files)):
+                raise InputError(f"{path}: no image number {resume_pts} to resume from; have files been removed?")
+            first = resume_pts
         self._files = list(enumerate(files))[first:last]
         if not self._files:
             raise InputError(
@@ -213,9 +220,11 @@ def _ticks(seconds: float | None, default: int) -> int:
 
 def _load(file: Path) -> av.VideoFrame:
     try:
+        with file.open("rb") as data:  # the decoder would ask for the memory first
+            check_size(file, *struct.unpack(">II", data.read(24)[16:]))
         with av.open(str(file.absolute()), format="png_pipe") as container:
             return next(container.decode(video=0))
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as err:
+    except (av.FFmpegError, OSError, struct.error, StopIteration, IndexError) as err:
         raise InputError(f"{file}: not a readable PNG image; replace or remove it") from err
 
 
