@@ -61,7 +61,7 @@ class Decoder:
                     self._container.seek(target, stream=self.stream())
                     self.sought = True
                     return True
-        except av.FFmpegError:  # not every format can seek
+        except (av.FFmpegError, IndexError):  # not every format can seek
             pass
         return False
 
@@ -74,7 +74,10 @@ class Decoder:
             if packet.stream.index != self.info.video_index:
                 continue
             if packet.is_corrupt:
-                raise self._broken("lies at a gap in the file; if parts were put together, remux them with FFmpeg")
+                raise self._broken(
+                    "comes at a gap in the data: packets were lost, or parts were put together; get a good copy, "
+                    "or accept the gap by remuxing: `ffmpeg -i IN -c copy OUT.mkv`"
+                )
             clock.feed(packet)
             loss.feed(packet)
             for frame in self._decode(packet):
@@ -113,6 +116,10 @@ class Decoder:
                     packet = next(packets, None)
             except av.FFmpegError as err:
                 raise self._broken(f"cannot be read ({_reason(err)}); the file is damaged or truncated") from err
+            except IndexError as err:  # PyAV knows only the streams that were there when it opened the file
+                raise self._broken(
+                    "cannot be read (another stream begins there); remux the file: `ffmpeg -i IN -c copy OUT.mkv`"
+                ) from err
             if complaints:
                 raise self._broken(f"cannot be read ({complaints[0]}); the file is damaged or truncated")
             if packet is None:

@@ -64,7 +64,8 @@ def describe_stream(stream: Stream) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=stream.codec_context.name if stream.codec_context else (stream.name or "unknown"),
+        # Without a decoder for it, a stream has no codec context, and not even a name.
+        codec=stream.codec_context.name if stream.codec_context else (getattr(stream, "name", None) or "unknown"),
         language=stream.metadata.get("language"),
         title=stream.metadata.get("title"),
         attached_picture=bool(stream.disposition & Disposition.attached_pic),
@@ -89,7 +90,7 @@ def _first_frames(container: InputContainer, stream: VideoStream, path: str | Pa
                     break
             if len(frames) >= _FRAMES_LOOKED_AT:
                 break
-    except av.FFmpegError as err:
+    except (av.FFmpegError, IndexError) as err:  # IndexError: PyAV meets a stream that begins later
         error = error or err
     if not frames:  # damage later on is for the reader to find, with the number of the frame
         raise InputError(f"{path}: no frame of its video can be decoded; the file is damaged") from error

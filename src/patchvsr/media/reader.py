@@ -50,6 +50,8 @@ def open_reader(
     check_range(start_s, end_s)
     check_mode(deinterlace)
     if images.is_sequence(path):
+        if deinterlace not in (None, "off"):
+            raise SettingsError(f"{path}: images have no fields to deinterlace; leave deinterlace out")
         return images.ImageReader(path, start_s=start_s, end_s=end_s, resume_pts=resume_pts)
     return VideoReader(path, start_s=start_s, end_s=end_s, resume_pts=resume_pts, seek=seek, deinterlace=deinterlace)
 

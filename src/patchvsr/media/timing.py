@@ -133,7 +133,9 @@ class EndCheck:
         start = Fraction(container.start_time or 0, av.time_base)
         self._declared_end: Fraction | None = None
         if container.format.name in _HEADER_DURATION and container.duration:
-            self._declared_end = start + Fraction(container.duration, av.time_base)
+            # Matroska files declare where they end, as FFmpeg writes them, or how long they are: take the earlier.
+            counted_from = start if container.format.name == _MP4 else min(start, Fraction(0))
+            self._declared_end = counted_from + Fraction(container.duration, av.time_base)
         elif container.format.name == "avi" and info.declared_frames:
             # FFmpeg shortens the duration of an AVI with its file; a tick of its clock is a frame.
             self._declared_end = start + info.declared_frames * info.time_base
