@@ -11,8 +11,8 @@ from clips import irregular_pts, make_video, packets
 
 from patchvsr.config import UpscaleConfig
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media import open_reader
 from patchvsr.events import Finished, Progress, Started
+from patchvsr.media import open_reader
 from patchvsr.upscale import upscale
 
 CHUNKS = dict(chunk_frames=9, overlap_frames=5)

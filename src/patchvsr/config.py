@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from patchvsr.errors import SettingsError
@@ -27,6 +28,10 @@ CHUNK_FRAMES = 17
 @dataclass(frozen=True)
 class UpscaleConfig:
     """Settings of one upscale. `None` means: the model's own default.
+
+    rate: of an image sequence, in frames a second, as text ("24000/1001") because floats are not exact.
+    deinterlace: frame, field or off, see `media.open_reader`; None refuses interlaced input.
+    codec: None means the container's usual one.
 
     scale, size: target as a factor, as "WIDTHxHEIGHT" or by name ("4k": fits 3840x2160, aspect ratio kept);
         x4 if neither is given.
@@ -68,6 +73,8 @@ class UpscaleConfig:
             raise SettingsError(f"scale is {self.scale:g}: it must be greater than 0, for example 4")
         if self.size is not None:
             parse_size(self.size)
+        if self.rate is not None:
+            _parse_rate(self.rate)
         if self.num_inference_steps is not None and self.num_inference_steps < 0:
             raise SettingsError(f"steps is {self.num_inference_steps}: give 0 (preview) or more")
         if self.joint_mode is not None and self.joint_mode not in MODES:
@@ -88,7 +95,8 @@ class UpscaleConfig:
 
     def reading(self) -> dict[str, Any]:
         """How the input is read: keywords of `open_reader`."""
-        return {"start_s": self.start_s, "end_s": self.end_s}
+        rate = None if self.rate is None else _parse_rate(self.rate)
+        return {"start_s": self.start_s, "end_s": self.end_s, "rate": rate, "deinterlace": self.deinterlace}
 
     def encode_settings(self) -> EncodeSettings:
         return EncodeSettings(self.codec, self.crf, self.pix_fmt, self.encoder_options)
@@ -115,6 +123,17 @@ class UpscaleConfig:
                 "give a larger size, or allow it with --allow-smaller"
             )
         return target
+
+
+def _parse_rate(rate: str) -> Fraction:
+    """ "25", "23.976" or "24000/1001", exactly. Raises SettingsError."""
+    try:
+        found = Fraction(rate)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if found <= 0:
+        raise SettingsError(f"rate {rate!r} is not understood: give frames a second, for example 25 or 24000/1001")
+    return found
 
 
 def parse_size(size: str) -> tuple[int, int]:

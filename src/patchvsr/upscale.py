@@ -132,9 +132,7 @@ def upscale(
         # 4. All units and every other stream become one file, which is read back before it gets its name.
         yield Assembling()
         records = [folder.read_unit(unit.number) for unit in units]
-        segments = [
-            (folder.segment_path(unit.number), record.table) for unit, record in zip(units, records, strict=True)
-        ]
+        paths = [folder.segment_path(unit.number) for unit in units]
         contents = output.assemble(
             read_segments([(path, record.table) for path, record in zip(paths, records, strict=True)]),
             FrameTimes(manifest.scan.pts, manifest.scan.durations),

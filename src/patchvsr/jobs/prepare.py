@@ -40,7 +40,7 @@ def open_input(
     path: str | Path, config: UpscaleConfig, resume_pts: int | None = None, seek: bool = True
 ) -> FrameReader:
     """The input as `config` wants it read, from the frame at `resume_pts` on."""
-    return open_reader(path, start_s=config.start_s, end_s=config.end_s)
+    return open_reader(path, **config.reading(), resume_pts=resume_pts, seek=seek)
 
 
 def expected_frames(info: VideoInfo, config: UpscaleConfig) -> int | None:

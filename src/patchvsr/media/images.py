@@ -65,11 +65,21 @@ class ImageReader(FrameReader):
     """Frames of a sequence; the counterpart of `reader.VideoReader`."""
 
     def __init__(
-        self, path: str | Path, *, start_s: float | None, end_s: float | None, rate: Fraction | None = None
+        self,
+        path: str | Path,
+        *,
+        start_s: float | None,
+        end_s: float | None,
+        rate: Fraction | None = None,
+        resume_pts: int | None = None,
     ) -> None:
         self.info = probe_images(path, rate=rate)
         files = list_images(path)
         first, last = self._index(start_s, 0), self._index(end_s, len(files))
+        if resume_pts is not None:
+            if not first <= resume_pts < min(last, len(files)):
+                raise InputError(f"{path}: no image number {resume_pts} to resume from; have files been removed?")
+            first = resume_pts
         self._files = list(enumerate(files))[first:last]
         if not self._files:
             last_s = float((len(files) - 1) * self.info.time_base)

@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from patchvsr.errors import InputError
 from patchvsr.media.color import ColorTags
 from patchvsr.media.hdr import HdrMetadata
+
+# No camera and no screen has more; what declares more is damaged, and would ask for gigabytes a frame.
+MAX_SIDE_PX = 16384
+
+
+def check_size(path: str | Path, width: int, height: int) -> None:
+    """Raises InputError for a picture that nobody can have meant."""
+    if max(width, height) > MAX_SIDE_PX:
+        raise InputError(
+            f"{path}: declares {width}x{height} pixels; at most {MAX_SIDE_PX} a side are supported, "
+            f"and more usually means that the file is damaged"
+        )
 
 
 @dataclass(frozen=True)

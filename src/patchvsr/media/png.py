@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from patchvsr.errors import InputError
 from patchvsr.media.color import BT709, FULL, RGB, ColorConverter, ColorTags, has_alpha, is_rgb
 from patchvsr.media.frames import Image
+from patchvsr.media.info import check_size
 
 
 def read_png(file: Path) -> Image:
@@ -45,9 +47,11 @@ def encode_png(rgb: np.ndarray, alpha: np.ndarray | None, color: ColorTags) -> b
 
 def _decode(file: Path) -> av.VideoFrame:
     try:
+        with file.open("rb") as data:  # the decoder would ask for the memory first
+            check_size(file, *struct.unpack(">II", data.read(24)[16:]))
         with av.open(str(file.absolute()), format="png_pipe") as container:
             return next(container.decode(video=0))
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as err:
+    except (av.FFmpegError, OSError, struct.error, StopIteration, IndexError) as err:
         raise InputError(f"{file}: not a readable PNG image; replace or remove it") from err
 
 

@@ -15,15 +15,18 @@ from patchvsr.media import images
 from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, has_alpha, is_rgb
 from patchvsr.media.hdr import lost_side_data, read_hdr
 from patchvsr.media.image_names import is_sequence
-from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.info import StreamInfo, VideoInfo, check_size
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
+
+# Enough to see that a video is interlaced when its first frames are not flagged, a title for example.
+_FRAMES_LOOKED_AT = 5
 
 
 def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
     """Describe the video at `path`: a media file, a folder of images, or a pattern such as `in/%06d.png`.
 
-    One frame is decoded, because rotation, interlacing and the true pixel format are known only then.
+    A few frames are decoded, because rotation, interlacing and the true pixel format are known only then.
     `rate` is for images, which have no time of their own; default 24 frames a second.
     Raises InputError: missing, not a media file, no video stream, empty, or of a kind not supported.
     Raises SettingsError when a rate is given for a media file.
@@ -34,7 +37,7 @@ def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
         raise SettingsError(f"rate {rate}: {path} has times of its own; a rate is for image sequences only")
     with open_container(path) as container:
         stream = video_stream(container, path)
-        return _describe(container, stream, _first_frame(container, stream, path), Path(path))
+        return _describe(container, stream, _first_frames(container, stream, path), Path(path))
 
 
 def open_container(path: str | Path) -> InputContainer:
@@ -68,31 +71,46 @@ def describe_stream(stream: Stream) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=stream.codec_context.codec.canonical_name if stream.codec_context else (stream.name or "unknown"),
+        # Without a decoder for it, a stream has no codec context, and not even a name.
+        codec=(
+            stream.codec_context.codec.canonical_name
+            if stream.codec_context
+            else (getattr(stream, "name", None) or "unknown")
+        ),
         language=None if language == "und" else language,
         title=stream.metadata.get("title") or stream.metadata.get("name"),  # MP4 calls it name
         attached_picture=bool(stream.disposition & Disposition.attached_pic),
     )
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> av.VideoFrame:
+def _first_frames(container: InputContainer, stream: VideoStream, path: str | Path) -> list[av.VideoFrame]:
     if stream.codec_context is None:
         raise InputError(f"{path}: no decoder for its video codec; convert it to H.264 first")
     if not stream.width or not stream.height:
         raise InputError(f"{path}: its video has no size; the file is empty or damaged")
+    check_size(path, stream.width, stream.height)
+    frames: list[av.VideoFrame] = []
     error: Exception | None = None
-    for packet in container.demux(stream):
-        try:
-            for frame in packet.decode():
-                return frame
-        except av.FFmpegError as err:  # a recording cut before its first key frame starts like this
-            error = error or err
-            if packet.is_keyframe:
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames += packet.decode()  # type: ignore[arg-type]
+            except av.FFmpegError as err:  # a recording cut before its first key frame starts like this
+                error = error or err
+                if packet.is_keyframe:
+                    break
+            if len(frames) >= _FRAMES_LOOKED_AT:
                 break
-    raise InputError(f"{path}: no frame of its video can be decoded; the file is damaged") from error
+    except (av.FFmpegError, IndexError) as err:  # IndexError: PyAV meets a stream that begins later
+        error = error or err
+    if not frames:  # damage later on is for the reader to find, with the number of the frame
+        raise InputError(f"{path}: no frame of its video can be decoded; the file is damaged") from error
+    return frames
 
 
-def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> VideoInfo:
+def _describe(container: InputContainer, stream: VideoStream, frames: list[av.VideoFrame], path: Path) -> VideoInfo:
+    frame = frames[0]
+    check_size(path, frame.width, frame.height)
     stored = _color_tags(stream, frame)
     color = stored.resolved(frame.height)
     if color.matrix != RGB and color.matrix not in MATRICES:
@@ -120,7 +138,7 @@ def _describe(container: InputContainer, stream: VideoStream, frame: av.VideoFra
         chroma_unsited=_chroma_unsited(stream),
         sample_aspect_ratio=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or None,
         rotation=frame.rotation,
-        interlaced=frame.interlaced_frame,
+        interlaced=any(f.interlaced_frame for f in frames),
         codec=stream.codec_context.name,
         video_index=stream.index,
         streams=tuple(describe_stream(s) for s in container.streams),

@@ -10,25 +10,28 @@ from pathlib import Path
 from typing import TypeVar
 
 import av
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
 
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import images
 from patchvsr.media.color import ColorConverter
+from patchvsr.media.decoder import Decoder, seconds
+from patchvsr.media.deinterlace import Deinterlacer, check_mode, deinterlaced_info, refuse_interlaced
 from patchvsr.media.frames import Frame, FrameReader
 from patchvsr.media.image_names import is_sequence
 from patchvsr.media.info import VideoInfo
-from patchvsr.media.probe import open_container, probe
-from patchvsr.media.timing import Clock, EndCheck, has_pts, last_duration
-
-# Seek a little early: some containers index decoding times, which lie before presentation times.
-_SEEK_MARGIN_S = 1
+from patchvsr.media.probe import probe
+from patchvsr.media.timing import last_duration
 
 
 def open_reader(
-    path: str | Path, *, start_s: float | None = None, end_s: float | None = None, rate: Fraction | None = None
+    path: str | Path,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    rate: Fraction | None = None,
+    resume_pts: int | None = None,
+    seek: bool = True,
+    deinterlace: str | None = None,
 ) -> VideoReader | images.ImageReader:
     """Open a video file, a folder of images or a pattern such as `in/%06d.png`.
 
@@ -36,13 +39,25 @@ def open_reader(
     are asked for. With a range, exactly the frames with start_s <= t < end_s come, t in seconds from the
     first frame; their `pts` stay those of the source. `rate`: see `probe`.
 
-    Raises InputError (see `probe`; while iterating: damaged, truncated, no frame in the range) and
-    SettingsError for an impossible range or rate.
+    resume_pts: begin with the frame that has exactly this pts, in ticks of `.info.time_base`; the range stays in force.
+    seek: whether the decoder may start near the first frame wanted. It begins two key frames early, and reads from
+    the beginning where the container cannot seek or does not find the frame; False always reads from the beginning.
+    deinterlace: None refuses interlaced video; `frame` makes one whole frame of each, `field` one of each field, with
+    exact times in ticks of half the size; `off` takes frames that are flagged as interlaced as they are. `.info` is
+    the video after deinterlacing.
+
+    Raises InputError (see `probe`; interlaced; while iterating: damaged, truncated, interlaced later on, no frame in
+    the range, none at resume_pts) and SettingsError for an impossible range or rate, or an unknown way to deinterlace.
     """
     check_range(start_s, end_s)
+    check_mode(deinterlace)
     if is_sequence(path):
-        return images.ImageReader(path, start_s=start_s, end_s=end_s, rate=rate)
-    return VideoReader(path, start_s=start_s, end_s=end_s, rate=rate)
+        if deinterlace not in (None, "off"):
+            raise SettingsError(f"{path}: images have no fields to deinterlace; leave deinterlace out")
+        return images.ImageReader(path, start_s=start_s, end_s=end_s, rate=rate, resume_pts=resume_pts)
+    return VideoReader(
+        path, start_s=start_s, end_s=end_s, rate=rate, resume_pts=resume_pts, seek=seek, deinterlace=deinterlace
+    )
 
 
 def check_range(start_s: float | None, end_s: float | None) -> None:
@@ -64,121 +79,114 @@ def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tu
 
 
 class VideoReader(FrameReader):
-    """Frames of a media file; see `open_reader`. Holds two decoded frames at a time."""
+    """Frames of a media file; see `open_reader`. Holds two decoded frames at a time, four when deinterlacing."""
 
     def __init__(
-        self, path: str | Path, *, start_s: float | None, end_s: float | None, rate: Fraction | None = None
+        self,
+        path: str | Path,
+        *,
+        start_s: float | None,
+        end_s: float | None,
+        rate: Fraction | None = None,
+        resume_pts: int | None = None,
+        seek: bool = True,
+        deinterlace: str | None = None,
     ) -> None:
-        self.info = probe(path, rate=rate)
+        self._source = probe(path, rate=rate)
+        if self._source.interlaced and deinterlace is None:
+            raise refuse_interlaced(self._source, "")
+        self.info = deinterlaced_info(self._source, deinterlace)
         self._start_s, self._end_s = start_s, end_s
         self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
+        self._resume_pts, self._seek, self._deinterlace = resume_pts, seek, deinterlace
         self._converter = ColorConverter(self.info.color, chroma_unsited=self.info.chroma_unsited)
-        self._container: InputContainer = open_container(path)
+        self._decoder = Decoder(self._source)
         self._frames = self._read()
 
     def close(self) -> None:
         """Release the file; iterating afterwards yields nothing."""
         super().close()
-        self._container.close()
+        self._decoder.close()
 
     def _read(self) -> Generator[Frame]:
-        count, last_pts = 0, None
-        for (frame, pts), following in _with_next(self._decode_range()):
-            last_pts = pts
-            if self._start_pts is not None and pts < self._start_pts:
-                continue
+        count = 0
+        for (frame, pts), following in _with_next(self._wanted()):
             if self._end_pts is not None and pts >= self._end_pts:
                 break
             if frame.is_corrupt:
-                raise self._broken(count, pts, "is damaged")
+                raise InputError(
+                    f"{self.info.path}: the frame at {seconds(self.info, pts)} is damaged; get a good copy"
+                )
             # What containers say about durations is often a nominal value; the next frame's time is not.
-            duration = (following[1] - pts) if following else last_duration(self._stream(), self.info, frame, pts)
+            duration = (following[1] - pts) if following else self._last_duration(frame, pts)
             alpha = self._converter.to_alpha(frame) if self.info.has_alpha else None
             yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base, alpha)
             count += 1
         if not count:
-            raise self._nothing(last_pts)
+            raise self._nothing()
 
-    def _decode_range(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Decode from the key frame before the start; from the beginning if the seek landed late."""
-        if self._start_pts is None or self._start_pts <= self.info.start_pts or not has_pts(self.info):
-            return self._decode()
+    def _wanted(self) -> Iterator[tuple[av.VideoFrame, int]]:
+        """(frame, pts) from the start of the range or the point to resume from, up to the end of the file."""
+        first = max((p for p in (self._start_pts, self._resume_pts) if p is not None), default=None)
+        if first is None:
+            return self._whole_frames()
+        if self._seek and self._decoder.seek_before(first // self._ticks()):
+            frames = self._from_seek(first)
+            if frames is not None:
+                return frames
+        self._decoder.close()
+        self._decoder = Decoder(self._source)
+        frames = (item for item in self._whole_frames() if item[1] >= first)
+        head = next(frames, None)
+        if not self._is_first(head):
+            raise InputError(f"{self.info.path}: no frame at tick {self._resume_pts} to resume from; has it changed?")
+        return chain([head], frames) if head else frames
+
+    def _from_seek(self, first: int) -> Iterator[tuple[av.VideoFrame, int]] | None:
+        """Frames from `first` on after a seek; None if they are not sure to be those of a whole read."""
+        frames, before = self._whole_frames(), 0
         try:
-            target = self._start_pts - ceil(_SEEK_MARGIN_S / self.info.time_base)
-            self._container.seek(max(target, self.info.start_pts), stream=self._stream())
-            decoded = self._decode(resumed=True)
-            first = next(decoded, None)
-        except (av.FFmpegError, InputError):  # not every format can seek
-            first = None
-        if first is not None and first[1] <= self._start_pts:
-            return chain([first], decoded)
-        self._container.close()
-        self._container = open_container(self.info.path)
-        return self._decode()
+            for item in frames:
+                if item[1] >= first:
+                    return chain([item], frames) if before and self._is_first(item) else None
+                before += 1
+        except InputError:  # the pictures just after a seek may lack what they refer to
+            pass
+        return None
 
-    def _decode(self, resumed: bool = False) -> Iterator[tuple[av.VideoFrame, int]]:
-        """(frame, pts) up to the end of the file, which is then checked to be the real end."""
-        clock, end, count = Clock(self.info), EndCheck(self._container, self.info), 0
-        for packet in self._packets(clock):
-            end.see(packet)
-            # Not packet.stream_index: that is 0 for the empty packet that ends any stream.
-            if packet.stream.index != self.info.video_index:
-                continue
-            clock.feed(packet)
-            for frame in self._decode_packet(packet, clock, first=count == 0):
-                if resumed and count == 0 and frame.pts is None:
-                    return  # after a seek, a missing time cannot be counted up from the beginning
-                count += 1
-                self._check_size(frame, clock)
-                yield frame, self._stamp(frame, clock)
-        end.check(clock)
+    def _is_first(self, item: tuple[av.VideoFrame, int] | None) -> bool:
+        return self._resume_pts is None or (item is not None and item[1] == self._resume_pts)
 
-    def _packets(self, clock: Clock) -> Iterator[Packet]:
-        try:
-            yield from self._container.demux()
-        except av.FFmpegError as err:
-            raise self._broken(clock.count, clock.last_pts, f"cannot be read ({_reason(err)})") from err
+    def _whole_frames(self) -> Iterator[tuple[av.VideoFrame, int]]:
+        """(frame, pts in ticks of `info`) from where the decoder stands: no interlaced ones, or an error."""
+        if self._deinterlace in ("frame", "field"):
+            return Deinterlacer(self._decoder, self._deinterlace).run()
+        return self._decoder.frames() if self._deinterlace == "off" else self._progressive(self._decoder.frames())
 
-    def _decode_packet(self, packet: Packet, clock: Clock, first: bool) -> list[av.VideoFrame]:
-        try:
-            return packet.decode()  # type: ignore[return-value]
-        except av.FFmpegError as err:
-            if first and not packet.is_keyframe:
-                return []  # a recording may start between key frames; nobody can decode that
-            raise self._broken(clock.count, clock.last_pts, f"cannot be decoded ({_reason(err)})") from err
+    def _progressive(self, frames: Iterable[tuple[av.VideoFrame, int]]) -> Iterator[tuple[av.VideoFrame, int]]:
+        for frame, pts in frames:
+            if frame.interlaced_frame:
+                where = "" if self._decoder.sought else f" from frame {self._decoder.clock.count - 1} on"
+                raise refuse_interlaced(self.info, f"{where} ({seconds(self.info, pts)})")
+            yield frame, pts
 
-    def _stamp(self, frame: av.VideoFrame, clock: Clock) -> int:
-        previous = clock.last_pts
-        pts = clock.stamp(frame)
-        if previous is not None and pts <= previous:
-            raise InputError(
-                f"{self.info.path}: time runs backwards at frame {clock.count - 1} "
-                f"({_seconds(self.info, pts)}); "
-                f"remux the file, for example `ffmpeg -fflags +genpts -i IN -c copy OUT`"
-            )
-        return pts
+    def _last_duration(self, frame: av.VideoFrame, pts: int) -> int | None:
+        if self._deinterlace in ("frame", "field"):
+            return frame.duration or None
+        return last_duration(self._decoder.stream(), self._source, frame, pts)
 
-    def _check_size(self, frame: av.VideoFrame, clock: Clock) -> None:
-        if (frame.width, frame.height) != (self.info.width, self.info.height):
-            raise InputError(
-                f"{self.info.path}: the picture changes from {self.info.width}x{self.info.height} to "
-                f"{frame.width}x{frame.height} at frame {clock.count}; cut the file there"
-            )
+    def _ticks(self) -> int:
+        """Ticks of `info` in one of the file."""
+        return 2 if self._deinterlace == "field" else 1
 
-    def _stream(self) -> VideoStream:
-        return self._container.streams[self.info.video_index]  # type: ignore[return-value]
-
-    def _broken(self, index: int, pts: int | None, what: str) -> InputError:
-        where = "" if pts is None else f", about {_seconds(self.info, pts)}"
-        return InputError(f"{self.info.path}: frame {index}{where}, {what}; the file is damaged or truncated")
-
-    def _nothing(self, last_pts: int | None) -> InputError:
-        if last_pts is None:
+    def _nothing(self) -> InputError:
+        last = self._decoder.clock.last_pts
+        if last is None:
             return InputError(f"{self.info.path}: no frame could be decoded; the file is damaged")
         return InputError(
             f"{self.info.path}: no frame between start {self._start_s or 0} s and "
             f"end {'of video' if self._end_s is None else f'{self._end_s} s'}; "
-            f"its last frame is at {_seconds(self.info, last_pts)}"
+            f"its last frame is at {seconds(self._source, last)}"
         )
 
 
@@ -193,11 +201,3 @@ def _with_next(items: Iterable[_T]) -> Iterator[tuple[_T, _T | None]]:
             yield current, following
             current = following
         yield current, None
-
-
-def _seconds(info: VideoInfo, pts: int) -> str:
-    return f"{float((pts - info.start_pts) * info.time_base):.3f} s"
-
-
-def _reason(err: av.FFmpegError) -> str:
-    return (err.strerror or type(err).__name__).lower()

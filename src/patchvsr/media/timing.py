@@ -21,6 +21,8 @@ _HEADER_DURATION = {"matroska,webm", _MP4}
 # AVI stores decoding order only; what FFmpeg reports as presentation time is wrong with B-frames.
 _NO_PTS = {"avi"}
 
+_ONE_PICTURE_A_PACKET = {"h264", "hevc", "av1", "mpeg2video", "ffv1", "prores", "mjpeg"}
+
 
 def has_pts(info: VideoInfo) -> bool:
     """Whether the container stores presentation times."""
@@ -81,6 +83,48 @@ class Clock:
         return frame.pts
 
 
+class LossCheck:
+    """Notices packets that go into the decoder and never come out as a frame.
+
+    Only for codecs with one picture in each packet, and not for fields, which may have packets of their own. What
+    comes before the first frame does not count: a recording may start between key frames.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._info = info
+        self._active = info.codec in _ONE_PICTURE_A_PACKET and has_pts(info)
+        self._waiting: list[int] = []  # a heap: times of packets whose frames are still to come
+
+    def feed(self, packet: Packet) -> None:
+        """Note a packet that goes into the decoder."""
+        # An edit list marks packets that are decoded but not shown.
+        if self._active and packet.size and packet.pts is not None and not packet.is_discard:
+            heappush(self._waiting, packet.pts)
+
+    def check(self, frame: av.VideoFrame, clock: Clock) -> None:
+        """Raises InputError when this frame comes out although an earlier one has not; before the clock counts it."""
+        if frame.interlaced_frame or frame.pts is None:
+            self._active = False
+        if not self._active or frame.pts is None:
+            return
+        while self._waiting and self._waiting[0] <= frame.pts:
+            pts = heappop(self._waiting)
+            if pts < frame.pts and clock.count:
+                raise self._lost(pts, clock)
+
+    def check_end(self, clock: Clock) -> None:
+        """Raises InputError when the decoder has kept a frame."""
+        if self._active and self._waiting and clock.count:
+            raise self._lost(self._waiting[0], clock)
+
+    def _lost(self, pts: int, clock: Clock) -> InputError:
+        time = float((pts - self._info.start_pts) * self._info.time_base)
+        return InputError(
+            f"{self._info.path}: the frame at {time:.3f} s, after frame {clock.count - 1}, cannot be decoded; "
+            f"the file is damaged"
+        )
+
+
 class EndCheck:
     """Compares the end that the header declares with the last packet of any stream."""
 
@@ -89,7 +133,9 @@ class EndCheck:
         start = Fraction(container.start_time or 0, av.time_base)
         self._declared_end: Fraction | None = None
         if container.format.name in _HEADER_DURATION and container.duration:
-            self._declared_end = start + Fraction(container.duration, av.time_base)
+            # Matroska files declare where they end, as FFmpeg writes them, or how long they are: take the earlier.
+            counted_from = start if container.format.name == _MP4 else min(start, Fraction(0))
+            self._declared_end = counted_from + Fraction(container.duration, av.time_base)
         elif container.format.name == "avi" and info.declared_frames:
             # FFmpeg shortens the duration of an AVI with its file; a tick of its clock is a frame.
             self._declared_end = start + info.declared_frames * info.time_base
