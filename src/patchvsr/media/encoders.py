@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
@@ -78,8 +79,8 @@ _PROFILES = {
 }
 
 
-# The formats that keep alpha, for sources of 8 bits and beyond. VP9 and x265 list formats with alpha as well, but
-# theirs lies outside the picture, where the decoders of FFmpeg do not look for it.
+# The formats that keep alpha, for sources of 8 bits and beyond. Not those of VP9, whose alpha FFmpeg's own decoder
+# does not show, nor those of x265, which lists them and then refuses to open.
 _ALPHA_PIX_FMTS = {
     "ffv1": ("bgra", "gbrap16le"),
     "prores": ("yuva444p10le", "yuva444p10le"),
@@ -88,6 +89,10 @@ _ALPHA_PIX_FMTS = {
     "qtrle": ("argb", "argb"),
     "png": ("rgba", "rgba64be"),
 }
+
+
+# With the other profiles, prores_ks takes pixels with alpha and drops it.
+_PRORES_ALPHA_PROFILES = ("auto", "-1", "4444", "4", "4444xq", "5")
 
 
 @dataclass(frozen=True)
@@ -150,13 +155,16 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
 
 
-def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str) -> str | None:
+def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping[str, str] | None = None) -> str | None:
     """A line for the user when the alpha of `source` is lost, or kept with another meaning.
 
     For images, `encoder` is "png" or "exr", and `pix_fmt` any format with alpha.
     """
     if not source.has_alpha:
         return None
+    profile = (options or {}).get("profile", "4444")
+    if encoder == "prores_ks" and profile not in _PRORES_ALPHA_PROFILES:
+        return f"alpha is not kept: ProRes profile {profile} has none; use profile=4444"
     if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
         if source.codec == "exr" and encoder != "exr":
             return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
