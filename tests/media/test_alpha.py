@@ -10,6 +10,7 @@ import pytest
 from clips import make_video, picture
 from PIL import Image
 
+from patchvsr.errors import InputError
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer, probe
 from patchvsr.media.color import ColorConverter, ColorTags, opaque
 from patchvsr.media.encoders import alpha_notice, choose_encoder
@@ -172,7 +173,7 @@ def test_alpha_that_comes_later_is_refused(tmp_path):
     rgb = picture(0, 8, 8)
     Image.fromarray(rgb).save(tmp_path / "1.png")
     Image.fromarray(np.dstack([rgb, rgb[..., 0]])).save(tmp_path / "2.png")
-    with pytest.raises(Exception, match=r"2\.png: has alpha, but the sequence starts without"):
+    with pytest.raises(InputError, match=r"2\.png: has alpha, but the sequence starts without"):
         list(open_reader(tmp_path))
 
 
@@ -181,13 +182,17 @@ def test_lost_alpha_is_told(images):
 
     def notice(**settings):
         encoder = choose_encoder(EncodeSettings(**settings), source, 256, 256)
-        return alpha_notice(source, encoder.name, encoder.pix_fmt)
+        return alpha_notice(source, encoder.name, encoder.pix_fmt, encoder.options)
 
     assert notice() == (
         "alpha is not kept: libx264 has no such format; use codec ffv1 or prores_ks, or write PNG images"
     )
     assert notice(codec="ffv1", pix_fmt="bgr0") == "alpha is not kept: bgr0 has none; use pix_fmt bgra or gbrap16le"
     assert notice(codec="ffv1") is None
+    assert notice(codec="prores_ks", options={"profile": "4444"}) is None
+    assert notice(codec="prores_ks", options={"profile": "hq"}) == (
+        "alpha is not kept: ProRes profile hq has none; use profile=4444"
+    )
     assert alpha_notice(source, "png", "rgba") is None
 
 

@@ -32,6 +32,10 @@ def load(path):
     return {name: channel.pixels.copy() for name, channel in image.channels().items()}, image.header()
 
 
+def corner(x: int, y: int) -> np.ndarray:
+    return np.array([x, y], np.int32)
+
+
 def grey(values, **others):
     plane = np.ascontiguousarray(values)
     return {"R": plane, "G": plane, "B": plane, **others}
@@ -123,7 +127,6 @@ def test_pixel_shape_is_kept(tmp_path):
 
 
 def test_tiles_and_a_part_of_the_display_window(tmp_path):
-    corner = lambda x, y: np.array([x, y], np.int32)  # noqa: E731
     windows = {"dataWindow": (corner(3, 2), corner(6, 5)), "displayWindow": (corner(1, 1), corner(10, 8))}
     tiles = {"type": OpenEXR.tiledimage, "tiles": OpenEXR.TileDescription()}
     save(tmp_path / "in.exr", grey(np.ones((4, 4), np.float16)), **windows, **tiles)
@@ -134,7 +137,6 @@ def test_tiles_and_a_part_of_the_display_window(tmp_path):
 
 
 def test_pixels_outside_the_picture_are_refused(tmp_path):
-    corner = lambda x, y: np.array([x, y], np.int32)  # noqa: E731
     windows = {"dataWindow": (corner(-1, 0), corner(6, 7)), "displayWindow": (corner(0, 0), corner(6, 7))}
     save(tmp_path / "in.exr", grey(np.ones((8, 8), np.float16)), **windows)
     with pytest.raises(InputError, match="outside its display window; crop it to 7x8"):

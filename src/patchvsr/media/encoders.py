@@ -124,8 +124,8 @@ _PROFILES = {
 }
 
 
-# The formats that keep alpha, for sources of 8, 10 and more bits. VP9 and x265 list formats with alpha as well, but
-# theirs lies outside the picture, where the decoders of FFmpeg do not look for it.
+# The formats that keep alpha, for sources of 8, 10 and more bits. Not those of VP9, whose alpha FFmpeg's own decoder
+# does not show, nor those of x265, which lists them and then refuses to open.
 _ALPHA_PIX_FMTS = {
     "ffv1": ("bgra", "gbrap16le", "gbrap16le"),
     "prores": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
@@ -134,6 +134,10 @@ _ALPHA_PIX_FMTS = {
     "qtrle": ("argb", "argb", "argb"),
     "png": ("rgba", "rgba64be", "rgba64be"),
 }
+
+
+# With the other profiles, prores_ks takes pixels with alpha and drops it.
+_PRORES_ALPHA_PROFILES = ("auto", "-1", "4444", "4", "4444xq", "5")
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def encoder_notices(encoder: Encoder, source: VideoInfo) -> list[str]:
     lines = hdr_notices(encoder.name, source)
     if depth < source.bit_depth:
         lines.append(f"reduced: {source.bit_depth} bits a component are encoded as {depth} ({encoder.name})")
-    alpha = alpha_notice(source, encoder.name, encoder.pix_fmt)
+    alpha = alpha_notice(source, encoder.name, encoder.pix_fmt, encoder.options)
     return lines if alpha is None else [*lines, alpha]
 
 
@@ -227,13 +231,16 @@ def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None
     frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
 
 
-def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str) -> str | None:
+def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping[str, str] | None = None) -> str | None:
     """A line for the user when the alpha of `source` is lost, or kept with another meaning.
 
     For images, `encoder` is "png" or "exr", and `pix_fmt` any format with alpha.
     """
     if not source.has_alpha:
         return None
+    profile = (options or {}).get("profile", "4444")
+    if encoder == "prores_ks" and profile not in _PRORES_ALPHA_PROFILES:
+        return f"alpha is not kept: ProRes profile {profile} has none; use profile=4444"
     if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
         if source.codec == "exr" and encoder != "exr":
             return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
