@@ -6,6 +6,7 @@ from fractions import Fraction
 from io import BytesIO
 
 import av
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
@@ -24,15 +25,35 @@ _MARKS = {
 }
 
 
-def fits(stream: Stream, container: str) -> bool:
-    """Whether the packets of `stream` can be copied into a container of that format."""
+def fits(stream: Stream, container: str, *, tagged: bool = False) -> bool:
+    """Whether the packets of `stream` can be copied into a container of that format.
+
+    tagged: also with the four-character name that its codec has in its file.
+    """
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
+            target = trial.add_stream_from_template(stream, opaque=True)
+            if tagged:
+                target.codec_context.codec_tag = stream.codec_context.codec_tag
             trial.start_encoding()
     except (ValueError, av.FFmpegError):
         return False
     return True
+
+
+def add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream for copies of the packets of `stream`; raises ValueError where it does not fit.
+
+    Unlike PyAV's, it keeps the four-character name of a video codec where the container takes it: without it
+    ProRes 4444 becomes 422 HQ by name, and HEVC is not played by Apple's players.
+    """
+    name = output.format.name
+    if not fits(stream, name):
+        raise ValueError(f"{name} cannot hold {stream}")
+    target = output.add_stream_from_template(stream, opaque=True)
+    if stream.type == "video" and fits(stream, name, tagged=True):
+        target.codec_context.codec_tag = stream.codec_context.codec_tag
+    return target
 
 
 def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) -> dict[str, str]:
