@@ -10,6 +10,7 @@ import pytest
 from clips import make_video, picture
 
 from patchvsr.media.color import ColorConverter
+from patchvsr.media.containers import add_video_copy
 from patchvsr.media.encoders import EncodeSettings, choose_encoder, encoder_notices, open_encoder, tag_frame
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.probe import probe
@@ -105,6 +106,7 @@ def test_the_curve_survives_where_metadata_has_no_place(tmp_path, codec, suffix)
     assert encoder_notices(encoder, source) == [
         f"not carried: HDR10 mastering display and light levels: {encoder.name} has no place for them; use codec hevc"
     ]
+    assert encoder_notices(encoder, source, hdr_in_header=True) == []
 
 
 def test_user_parameters_come_after_the_metadata(tmp_path):
@@ -119,3 +121,25 @@ def test_dynamic_metadata_is_told(tmp_path):
     source = replace(probe(make_hdr(tmp_path / "in.mkv")), lost_side_data=("HDR10+ metadata",))
     encoder = choose_encoder(EncodeSettings("hevc"), source, 64, 64)
     assert encoder_notices(encoder, source) == ["not carried: HDR10+ metadata"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("ffv1", ".mkv"), ("prores", ".mkv"), ("prores", ".mov"), ("vp9", ".webm"), ("hevc", ".mp4")]
+)
+def test_a_container_holds_what_the_bit_stream_cannot(tmp_path, codec, suffix):
+    source = probe(make_hdr(tmp_path / "in.mkv"))
+    options = {"preset": "ultrafast"} if codec == "hevc" else {}
+    unit = encode(tmp_path / "unit.mkv", source, codec, **options)
+    with av.open(str(unit)) as given, av.open(str(tmp_path / f"out{suffix}"), "w") as out:
+        target = add_video_copy(out, given.streams.video[0], source.hdr)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = target
+                out.mux(packet)
+    before, after = probe(unit), probe(tmp_path / f"out{suffix}")
+    assert near(after.hdr, HDR10)
+    assert (after.pix_fmt, after.width, after.stored_color) == (before.pix_fmt, before.width, before.stored_color)
+    with av.open(str(unit)) as a, av.open(str(tmp_path / f"out{suffix}")) as b:
+        assert [f.to_ndarray().tobytes() for f in a.decode(video=0)] == [
+            f.to_ndarray().tobytes() for f in b.decode(video=0)
+        ]

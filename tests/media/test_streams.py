@@ -322,3 +322,19 @@ def test_streams_keep_their_order(tmp_path):
     for suffix in (".mkv", ".mp4"):
         carry(tmp_path / "turned.mkv", tmp_path / f"out{suffix}")
         assert [s.type for s in probe(tmp_path / f"out{suffix}").streams] == ["video", "subtitle", "audio"]
+
+
+@pytest.mark.parametrize("target", ["out.mov", "out.mkv"])
+@pytest.mark.parametrize("source", ["in.mov", "in.mkv"])
+def test_a_copied_video_keeps_the_name_of_its_codec(tmp_path, source, target):
+    with av.open(str(tmp_path / source), "w") as out:
+        video, other = add_video(out), add_video(out, "prores_ks")
+        other.pix_fmt = "yuv444p10le"
+        out.mux([*other.encode(av.VideoFrame(64, 64, "yuv444p10le")), *other.encode(None)])
+        encode_video(out, video)
+    carry(tmp_path / source, tmp_path / target)
+    with av.open(str(tmp_path / target)) as container:
+        assert (container.streams.video[1].codec_context.codec_tag, container.streams.video[1].profile) == (
+            "ap4h",
+            "4444",
+        )

@@ -6,8 +6,13 @@ from fractions import Fraction
 from io import BytesIO
 
 import av
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from patchvsr.media.hdr import HdrMetadata
+from patchvsr.media.hdr_header import CODECS, stream_with
 
 MP4_FAMILY = ("mp4", "mov", "ipod")
 
@@ -24,15 +29,58 @@ _MARKS = {
 }
 
 
-def fits(stream: Stream, container: str) -> bool:
-    """Whether the packets of `stream` can be copied into a container of that format."""
+def fits(stream: Stream, container: str, *, tagged: bool = False) -> bool:
+    """Whether the packets of `stream` can be copied into a container of that format.
+
+    tagged: also with the four-character name that its codec has in its file.
+    """
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
+            target = trial.add_stream_from_template(stream, opaque=True)
+            if tagged:
+                target.codec_context.codec_tag = stream.codec_context.codec_tag
             trial.start_encoding()
     except (ValueError, av.FFmpegError):
         return False
     return True
+
+
+def add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream for copies of the packets of `stream`; raises ValueError where it does not fit.
+
+    Unlike PyAV's, it keeps the four-character name of a video codec where the container takes it: without it
+    ProRes 4444 becomes 422 HQ by name, and HEVC is not played by Apple's players.
+    """
+    name = output.format.name
+    if not fits(stream, name):
+        raise ValueError(f"{name} cannot hold {stream}")
+    target = output.add_stream_from_template(stream, opaque=True)
+    if stream.type == "video" and fits(stream, name, tagged=True):
+        target.codec_context.codec_tag = stream.codec_context.codec_tag
+    return target
+
+
+def add_video_copy(output: OutputContainer, stream: VideoStream, hdr: HdrMetadata | None = None) -> VideoStream:
+    """`add_copy` of a video, with HDR metadata in the container where the bit stream has no place for it.
+
+    The result has no frame rate of its own, nor a rotation: set that before the header is written.
+    """
+    source = stream.codec_context
+    codec = source.codec.canonical_name
+    if hdr is None or codec not in CODECS:
+        return add_copy(output, stream)  # type: ignore[return-value]
+    with stream_with(hdr, codec) as template:
+        target = output.add_stream_from_template(template, opaque=True)
+    context = target.codec_context
+    context.width, context.height, context.pix_fmt = source.width, source.height, source.pix_fmt
+    context.extradata = source.extradata
+    context.sample_aspect_ratio = stream.sample_aspect_ratio or source.sample_aspect_ratio or Fraction(0, 1)
+    context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
+    context.colorspace, context.color_range = source.colorspace, source.color_range
+    target.time_base = stream.time_base
+    if codec == "prores":
+        context.codec_tag = source.codec_tag
+    return target
 
 
 def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) -> dict[str, str]:

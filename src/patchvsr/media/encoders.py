@@ -179,10 +179,13 @@ def choose_encoder(
     return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
 
 
-def encoder_notices(encoder: Encoder, source: VideoInfo) -> list[str]:
-    """Lines for the user: what of the pictures of the source this encoder does not keep."""
+def encoder_notices(encoder: Encoder, source: VideoInfo, *, hdr_in_header: bool = False) -> list[str]:
+    """Lines for the user: what of the pictures of the source this encoder does not keep.
+
+    hdr_in_header: the output is made with `containers.add_video_copy`, which gives HDR metadata a place.
+    """
     depth = bit_depth(av.VideoFormat(encoder.pix_fmt))
-    lines = hdr_notices(encoder.name, source)
+    lines = hdr_notices(encoder.name, source, in_header=hdr_in_header)
     if depth < source.bit_depth:
         lines.append(f"reduced: {source.bit_depth} bits a component are encoded as {depth} ({encoder.name})")
     alpha = alpha_notice(source, encoder.name, encoder.pix_fmt, encoder.options)

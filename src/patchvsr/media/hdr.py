@@ -38,6 +38,9 @@ _LOST = {
 
 _MASTER_DISPLAY = "G({})B({})R({})WP({})L({})"
 
+# Encoders whose metadata `hdr_header` can put into the container.
+_IN_HEADER = ("ffv1", "prores_ks", "libvpx-vp9")
+
 # encoder: option, name of the display, name of the light levels, units of chromaticity and luminance (0: decimals)
 _OPTIONS = {
     "libx264": ("x264-params", "mastering-display", "cll", _CHROMATICITY, _LUMINANCE),
@@ -94,10 +97,14 @@ def hdr_options(encoder: str, hdr: HdrMetadata | None) -> dict[str, str]:
     return {key: ":".join(parts)} if parts else {}
 
 
-def hdr_notices(encoder: str, source: VideoInfo) -> list[str]:
-    """Lines for the user: which metadata of the pictures the output will lack."""
+def hdr_notices(encoder: str, source: VideoInfo, *, in_header: bool = False) -> list[str]:
+    """Lines for the user: which metadata of the pictures the output will lack.
+
+    in_header: the container is given the metadata of the codecs in `_IN_HEADER`.
+    """
     lines = [f"not carried: {what}" for what in source.lost_side_data]
-    if source.hdr is not None and encoder not in _OPTIONS:
+    carried = encoder in _OPTIONS or (in_header and encoder in _IN_HEADER)
+    if source.hdr is not None and not carried:
         lines.append(
             f"not carried: HDR10 mastering display and light levels: {encoder} has no place for them; use codec hevc"
         )

@@ -106,11 +106,13 @@ class StreamCopier:
                 self._copy(info, stream)
 
     def _copy(self, info: StreamInfo, stream: Stream) -> None:
-        if not containers.fits(stream, self._format):
-            raise self._refusal(info)
+        try:
+            target = containers.add_copy(self._output, stream)
+        except ValueError as err:
+            raise self._refusal(info) from err
         if info.type == "video":
             self.notices.append(f"not upscaled: {info}: only one video is; this one is copied as it is")
-        self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
+        self._describe(info, stream, target)
 
     def _convert(self, info: StreamInfo, stream: Stream) -> None:
         try:
