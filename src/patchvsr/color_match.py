@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-# Grid steps in pixels of the input (of the output where that is smaller), found on clean and degraded clips: chroma
-# at 2 returns the input's own chroma noise, at 8 leaves colour steps of tiles; docs/experiments.md has the numbers.
+# Grid steps in pixels of the input (of the output where that is smaller), chosen on clean and degraded clips: finer
+# ones bring the input's own noise back, coarser ones leave more of a drift or of steps between tiles
+# (docs/experiments.md).
 CHROMA_STEP_PX = 4
 LUMA_STEP_PX = 16
 
