@@ -13,6 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
+from patchvsr.color_match import match_color_
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.bases import load_base
 from patchvsr.models.checkpoint import load_adapter, read_config
@@ -130,6 +131,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         tile_px: int = 1280,
         first_frame: int = 0,
         known_latents: Tensor | None = None,
+        color_match: bool = True,
         output_type: str = "pt",
         callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
         return_dict: bool = True,
@@ -149,6 +151,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             tile_px: largest side of a codec tile, halo aside; bounds memory.
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
+            color_match: take tints and drifts of colour against the input back, see `match_color_`.
             output_type: "pt" (F, 3, H, W), "np" (F, H, W, 3), "pil"; or "latent" to skip decoding.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": ...}) after each step.
 
@@ -190,15 +193,18 @@ class PatchVSRPipeline(DiffusionPipeline):
                 callback_on_step_end,
             )  # fmt: skip
 
-        # 4. Pixels, cropped back to the target size and the true number of frames.
+        # 4. Pixels, cropped back to the target size and the true number of frames, in the colours of the input.
         frames: Any = latents
         if output_type != "latent":
             cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
             decoded = decode_tiled(self.codec, cells, canvas, tile_px)
             if not torch.isfinite(decoded).all():
                 raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
-            frames = decoded[:, :num_frames, :height, :width].transpose(0, 1).add_(1).div_(2).clamp_(0, 1)
-            frames = _as_output(frames, output_type)
+            shown = np.s_[:, :num_frames, :height, :width]
+            frames = decoded[shown].clamp_(-1, 1)
+            if color_match:
+                frames = match_color_(frames, canvas[shown], (lq.shape[-2], lq.shape[-1]))
+            frames = _as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
         self.maybe_free_model_hooks()
         return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
 

@@ -1,0 +1,121 @@
+"""Does the colour match take colour errors back, and does it cost anything? On a folder of videos.
+
+python benchmarks/color.py --data /path/to/val --frames 3 --steps 0 --out runs/color
+python benchmarks/color.py --data /path/to/val --frames 3 --steps 1 --degradation realbasicvsr --out runs/color_real
+
+Low-quality files are made as by `quality.py`. Every clip is restored once, without the match, and measured as it
+came, matched, spoiled, and spoiled and matched. Spoiled is what colour errors look like in practice: a tint of 6 levels
+of red, a drift from left to right, less saturation, and tiles of 256 pixels that differ by up to 8 levels.
+Prints a Markdown table: mean absolute difference of Cb and Cr to bicubic enlargement (levels of 255, not rounded),
+PSNR-Y, and PSNR of Cb and Cr against the original.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from quality import low_quality
+from torch import Tensor
+
+from patchvsr.color_match import match_color_
+from patchvsr.errors import PatchVSRError
+from patchvsr.evaluation.degrade import cut
+from patchvsr.evaluation.lossless import read_frames
+from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.training.degradation import PRESETS
+
+COLUMNS = ("chroma error", "PSNR-Y", "PSNR-C")
+
+
+def chroma(frames: Tensor) -> Tensor:
+    """(F, 3, H, W) in [0, 1] -> Cb, Cr (F, 2, H, W) of BT.709, full range, in levels of 255."""
+    red, _, blue = frames.unbind(1)
+    luma = (frames * frames.new_tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)).sum(1)
+    return torch.stack([(blue - luma) / 1.8556, (red - luma) / 1.5748], 1) * 255
+
+
+def spoil(frames: Tensor) -> Tensor:
+    """Errors of colour of every kind, none of them in the fine detail."""
+    height, width = frames.shape[-2:]
+    grey = frames.mean(1, keepdim=True)
+    ramp = torch.linspace(-6, 6, width).view(1, 1, 1, -1) * torch.tensor([1, -0.3, -0.5]).view(3, 1, 1)
+    tint = torch.tensor([6.0, 0, 0]).view(3, 1, 1)
+    tiles = torch.rand(1, 3, -(-height // 256), -(-width // 256), generator=torch.Generator().manual_seed(1)) * 8 - 4
+    steps = cut(tiles.repeat_interleave(256, 2).repeat_interleave(256, 3), (height, width))
+    return (grey + 0.9 * (frames - grey) + (ramp + tint + steps) / 255).clamp(0, 1)
+
+
+def matched(frames: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """What the pipeline does with its frames; all (F, 3, H, W) in [0, 1]."""
+    video = frames.transpose(0, 1) * 2 - 1
+    return match_color_(video, canvas.transpose(0, 1) * 2 - 1, input_size).transpose(0, 1).add(1).div(2)
+
+
+def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
+    """One number per column."""
+    metrics = VideoMetrics(vmaf=False)
+    metrics.update(frames, original)
+    squared = (chroma(frames) - chroma(original)).square().mean((1, 2, 3))
+    psnr_c = (10 * torch.log10(255**2 / squared)).mean()
+    return [(chroma(frames) - chroma(canvas)).abs().mean().item(), metrics.result()["psnr_y"], psnr_c.item()]
+
+
+def measure_clip(pipeline: PatchVSRPipeline, lq: Tensor, original: Tensor, steps: int) -> dict[str, list[float]]:
+    """Restore a clip (F, 3, h, w) once and measure it four times."""
+    frames = pipeline(lq, num_inference_steps=steps, color_match=False).frames
+    canvas = resize_bicubic(lq, (original.shape[-2], original.shape[-1]))
+    input_size = (lq.shape[-2], lq.shape[-1])
+    spoiled = spoil(frames)
+    return {
+        "as decoded": measure(frames, canvas, original),
+        "matched": measure(matched(frames, canvas, input_size), canvas, original),
+        "spoiled": measure(spoiled, canvas, original),
+        "spoiled, matched": measure(matched(spoiled, canvas, input_size), canvas, original),
+    }
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure every clip of the folder, then print the means over clips."""
+    folder, lq_set = low_quality(args)
+    pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    rows: dict[str, list[list[float]]] = {}
+    print(f"| clip | output | {' | '.join(COLUMNS)} |", "|---" * (2 + len(COLUMNS)) + "|", sep="\n")
+    for clip in lq_set.clips:
+        lq = torch.stack([frame for frame, _ in read_frames(folder / clip.file)])
+        frames = read_frames(args.data / clip.source, max_frames=len(lq))
+        original = cut(torch.stack([frame for frame, _ in frames]), clip.lq.hq_size)
+        for output, scores in measure_clip(pipeline, lq, original, args.steps).items():
+            rows.setdefault(output, []).append(scores)
+            print_row(clip.source, output, scores)
+    for output, scores_of_clips in rows.items():
+        print_row("**mean**", output, torch.tensor(scores_of_clips).mean(0).tolist())
+
+
+def print_row(clip: str, output: str, scores: list[float]) -> None:
+    """One line of the table."""
+    print(f"| {clip} | {output} | {scores[0]:.3f} | {scores[1]:.2f} | {scores[2]:.2f} |", flush=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of original videos")
+    parser.add_argument("--steps", type=int, default=0, help="sampling steps")
+    parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
+    parser.add_argument("--out", type=Path, required=True, help="new folder for the low-quality files")
+    parser.add_argument("--frames", type=int, default=3, help="only the first frames of every clip")
+    parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
+    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
+    try:
+        run(parser.parse_args())
+    except PatchVSRError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
