@@ -11,9 +11,6 @@ import pytest
 import toy
 from clips import make_video
 
-from patchvsr.cli import plan_outputs
-from patchvsr.errors import SettingsError
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
@@ -158,17 +155,3 @@ def test_info_of_a_file_and_of_a_model(tmp_path, model):
 
 def test_no_command_shows_help():
     assert "upscale" in patchvsr().stderr
-
-
-def test_where_outputs_go(tmp_path):
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "out").mkdir()
-    a, b, frames, out = Path("x/a.mp4"), Path("y/a.mov"), tmp_path / "frames", tmp_path / "out"
-    assert plan_outputs([a], Path("b.mp4")) == [(a, Path("b.mp4"))]
-    assert plan_outputs([a], out) == [(a, out / "a.mkv")]
-    assert plan_outputs([frames], out / "new") == [(frames, out / "new")]
-    assert plan_outputs([a, frames], out) == [(a, out / "a.mkv"), (frames, out / "frames")]
-    with pytest.raises(SettingsError, match="both become"):
-        plan_outputs([a, b], out)
-    with pytest.raises(SettingsError, match="one file"):
-        plan_outputs([a, b], Path("out.mkv"))

@@ -208,6 +208,16 @@ class PatchVSRPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
 
+    def count_patches(self, num_frames: int, size: tuple[int, int], joint_mode: str | None = None) -> int:
+        """Patches of one denoising step for a clip of 4k+1 frames at `size` (width, height)."""
+        cell, token = self.codec.spatial_factor, self.transformer.config.patch_size
+        cells = self.config.patch_px // cell
+        sides = [padded_length(-(-side // cell), cells, token[1]) for side in (size[1], size[0])]
+        latent_frames = (num_frames - 1) // self.codec.temporal_factor + 1
+        frames = min(latent_frames, (self.config.patch_frames - 1) // self.codec.temporal_factor + 1)
+        mode = joint_mode or self.config.joint_mode
+        return len(tiling((latent_frames, *sides), (frames, cells, cells), mode, multiple=token))
+
     # --- steps of __call__ --------------------------------------------------------------------------------
 
     def _canvas(self, lq: Tensor, height: int, width: int) -> Tensor:

@@ -76,12 +76,12 @@ def upscale(
         return Finished(str(output_path), frames, time.monotonic() - started_at, already_done)
 
     # 1. What comes in and what goes out: all that can be refused without reading the whole input is refused here.
-    info, size, output = prepare(input_path, output_path, config)
+    info, size, output, notices = prepare(input_path, output_path, config)
     folder = JobFolder(output.path)
     if folder.read_manifest() is None:
         refuse_existing(output.path, info, overwrite=config.overwrite)
     expected = expected_frames(info, config)
-    yield Started(str(input_path), str(output_path), (info.width, info.height), size, expected, output.notices)
+    yield Started(str(input_path), str(output_path), (info.width, info.height), size, expected, notices)
 
     with folder.locked():
         # 2. The job: new, begun, or finished before. For a new one the whole input is read once.

@@ -45,6 +45,7 @@ def restore_clip(
             seed=config.seed,
             noise_timestep=config.noise_timestep,
             branch_scale=config.branch_scale,
+            color_match=config.color_match,
             batch_size=batch_size,
             tile_px=tile_px,
             first_frame=place,

@@ -105,7 +105,7 @@ def estimate(
         disk_gib=2 * frames * frame_bytes / GIB,
         free_disk_gib=shutil.disk_usage(_existing(prepared.output.path)).free / GIB,
         seconds=seconds_to_read + seconds * sum(chunk.stop - chunk.start for chunk in chunks),
-        notices=prepared.output.notices,
+        notices=prepared.notices,
     )
 
 

@@ -8,14 +8,17 @@ from typing import NamedTuple
 from patchvsr.config import UpscaleConfig
 from patchvsr.media import Output, VideoInfo, open_output, open_reader
 from patchvsr.media.frames import FrameReader
+from patchvsr.media.image_names import is_sequence, list_images
+from patchvsr.media.images import sequence_notices
 
 
 class Prepared(NamedTuple):
-    """size: (width, height) of the output in pixels."""
+    """size: (width, height) of the output in pixels. notices: lines for the user about what is not kept."""
 
     info: VideoInfo
     size: tuple[int, int]
     output: Output
+    notices: tuple[str, ...]
 
 
 def prepare(input_path: str | Path, output_path: str | Path, config: UpscaleConfig) -> Prepared:
@@ -33,7 +36,8 @@ def prepare(input_path: str | Path, output_path: str | Path, config: UpscaleConf
         end_s=config.end_s,
         skip_streams=config.skip_streams,
     )
-    return Prepared(info, size, output)
+    told = sequence_notices(list_images(input_path)) if is_sequence(input_path) else ()
+    return Prepared(info, size, output, (*told, *output.notices))
 
 
 def open_input(
