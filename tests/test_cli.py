@@ -29,7 +29,8 @@ def test_upscale_reports_events_as_json(tmp_path, model):
     done = patchvsr("upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["event"] for event in events] == ["started", "progress", "finished"]
+    kinds = [event["event"] for event in events]
+    assert kinds == ["started", *["scanning"] * 5, "planned", "progress", "assembling", "finished"]
     assert events[-1]["frames"] == 5
     assert (tmp_path / "out.mkv").is_file()
 
@@ -38,23 +39,28 @@ def test_several_inputs_go_into_a_folder(tmp_path, model):
     sources = [make_video(tmp_path / f"{name}.mp4", count=2) for name in "ab"]
     done = patchvsr("upscale", *sources, "-o", tmp_path / "out", "-s", 2, "--model", model)
     assert done.returncode == 0, done.stderr
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.mkv", "b.mkv"]
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.mkv")) == ["a.mkv", "b.mkv"]
 
 
-def test_interrupt_leaves_no_output(tmp_path, model):
-    source = make_video(tmp_path / "in.mkv", count=400)
-    words = ["upscale", source, "-o", tmp_path / "out" / "out.mkv", "-s", 2, "--model", model, "--json"]
+def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path, model):
+    source = make_video(tmp_path / "in.mkv", count=200)
+    words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json"]
     command = [sys.executable, "-m", "patchvsr.cli", *map(str, words)]
     # A job in the background has SIGINT switched off, and so have its children.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
-        assert "started" in process.stdout.readline()
+        while "progress" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert "press Ctrl-C again" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted" in said
-    assert list((tmp_path / "out").iterdir()) == []
+    assert "the same command goes on" in said
+    assert not (tmp_path / "out.mkv").exists()
+    assert patchvsr(*words).returncode == 0
+    assert patchvsr("verify", tmp_path / "out.mkv").returncode == 0
 
 
 BAD = {

@@ -154,8 +154,11 @@ class Run:
 
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Raises the error of a job that is alone; several are summed up instead."""
-        from patchvsr.upscale import load_pipeline
+        from patchvsr.models.registry import resolve_model
+        from patchvsr.upscale import choose_device, load_pipeline
 
+        resolve_model(self._config.model)  # a mistake in these two should be told before anything else
+        choose_device(self._config)
         get_pipeline = functools.cache(lambda: load_pipeline(self._config))
 
         def stop(expected_s: float | None) -> bool:

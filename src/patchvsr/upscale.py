@@ -37,17 +37,23 @@ def load_pipeline(config: UpscaleConfig) -> PatchVSRPipeline:
     """The model that `config` names, on its device in its dtype, ready for `upscale`."""
     torch.set_flush_denormal(True)
     keep_freed_memory()
+    device = choose_device(config)
+    dtype = getattr(torch, config.dtype or "bfloat16")
+    disable_progress_bar()  # events say what happens; diffusers' own bar of two parts says nothing
+    pipeline = PatchVSRPipeline.from_pretrained(config.model, dtype=dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def choose_device(config: UpscaleConfig) -> str:
+    """The device that `config` names, or the best one; raises SettingsError when it cannot be used."""
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"device {device!r} cannot be used: {reason}") from None
-    dtype = getattr(torch, config.dtype or "bfloat16")
-    disable_progress_bar()  # events say what happens; diffusers' own bar of two parts says nothing
-    pipeline = PatchVSRPipeline.from_pretrained(config.model, dtype=dtype)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return device
 
 
 def upscale(

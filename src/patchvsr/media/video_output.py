@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from av.video.stream import VideoStream
 from patchvsr.errors import OutputError
 from patchvsr.media import publish
 from patchvsr.media.color import ColorConverter
+from patchvsr.media.containers import add_video_copy
 from patchvsr.media.contents import Contents, check_times, video_contents
 from patchvsr.media.encoders import Encoder, encoder_notices, nominal_rate, open_encoder, tag_frame
 from patchvsr.media.frames import Frame
+from patchvsr.media.hdr_header import CODECS
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
@@ -102,7 +104,15 @@ class VideoOutput(Output):
             publish.reported(self.path, lambda: None),
             self._container(self._file_below(Path(folder))) as (_, _, copier),
         ):
-            return (*encoder_notices(self._encoder, self._source), *copier.notices)
+            in_header = self._hdr_in_header
+            return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
+
+    @property
+    def _hdr_in_header(self) -> bool:
+        """Whether HDR metadata goes into the container, because the codec's bit stream has no place for it."""
+        codec = av.Codec(self._encoder.name, "w").canonical_name
+        nothing_written = codec == "vp9" and self.path.suffix.lower() in (".mp4", ".m4v")
+        return self._source.hdr is not None and codec in CODECS and not nothing_written
 
     @contextmanager
     def _container(self, file: Path) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
@@ -110,7 +120,7 @@ class VideoOutput(Output):
         container = _open_container(self.path, file)
         copier = None
         try:
-            stream = _add_video(container, self.path, self._source, self._size, self._encoder)
+            stream = self._add_video(container)
             base = self._source.time_base
             copier = StreamCopier(
                 self._source,
@@ -130,6 +140,14 @@ class VideoOutput(Output):
             if copier is not None:
                 copier.close()
 
+    def _add_video(self, container: OutputContainer) -> VideoStream:
+        if not self._hdr_in_header:
+            return _add_encoder(container, self.path, self._source, self._size, self._encoder)
+        with _encoder_alone(self.path, self._source, self._size, self._encoder) as opened:
+            stream = add_video_copy(container, opened, self._source.hdr)
+        _mark(stream, self._source)
+        return stream
+
     def _shifted(self, times: FrameTimes) -> FrameTimes:
         shift = self._first_pts or 0
         return FrameTimes([pts - shift for pts in times.pts], times.durations)
@@ -142,10 +160,8 @@ class VideoEncoder(FrameEncoder):
         self._source, self._size, self._encoder = source, size, encoder
         self._converter = ColorConverter(source.color)
         self._count = 0
-        # A container of the same kind, never written to: it decides for instance where the encoder puts its headers.
-        self._folder = tempfile.TemporaryDirectory()
-        self._container = _open_container(path, Path(self._folder.name) / f"never{path.suffix}")
-        self._stream = _add_video(self._container, path, source, size, encoder)
+        self._until_finished = ExitStack()
+        self._stream = self._until_finished.enter_context(_encoder_alone(path, source, size, encoder))
 
     def encode(self, frame: Frame) -> list[EncodedFrame]:
         width, height = self._size
@@ -161,7 +177,7 @@ class VideoEncoder(FrameEncoder):
 
     def finish(self) -> list[EncodedFrame]:
         rest = self._encoded(self._stream.encode(None))
-        self._folder.cleanup()
+        self._until_finished.close()
         return rest
 
     def _encoded(self, packets: Iterable[av.Packet]) -> list[EncodedFrame]:
@@ -220,12 +236,26 @@ class _VideoMuxer:
         return max(left, last) if order == len(self._times.pts) - 1 else left
 
 
-def _add_video(
+@contextmanager
+def _encoder_alone(path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> Iterator[VideoStream]:
+    """An open encoder in a container of the output's kind that is never written.
+
+    The kind decides for instance whether the encoder puts its headers into the stream.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        container = _open_container(path, Path(folder) / f"never{path.suffix}")
+        try:
+            yield _add_encoder(container, path, source, size, encoder)
+        finally:
+            with suppress(av.FFmpegError, OSError):
+                container.close()
+
+
+def _add_encoder(
     container: OutputContainer, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder
 ) -> VideoStream:
-    rate = nominal_rate(source)
     try:
-        stream: VideoStream = container.add_stream(encoder.name, rate=rate)  # type: ignore[assignment]
+        stream: VideoStream = container.add_stream(encoder.name, rate=nominal_rate(source))  # type: ignore[assignment]
     except ValueError as err:
         raise OutputError(f"{path}: {container.format.name} cannot hold {encoder.name} video; use .mkv") from err
     square = source.sample_aspect_ratio in (None, 0, 1)
@@ -234,13 +264,17 @@ def _add_video(
             f"{path}: the pixel shape {source.sample_aspect_ratio} cannot be kept with "
             f"{encoder.name} in Matroska; use codec h264 or hevc"
         )
-    stream.disposition = Disposition.default
-    if source.rotation:
-        stream.set_display_rotation(source.rotation)
+    _mark(stream, source)
     if encoder.name == "libx265" and container.format.name in ("mp4", "mov"):
         stream.codec_context.codec_tag = "hvc1"  # the only HEVC tag Apple's players accept
     open_encoder(stream, encoder, source, *size)
     return stream
+
+
+def _mark(stream: VideoStream, source: VideoInfo) -> None:
+    stream.disposition = Disposition.default
+    if source.rotation:
+        stream.set_display_rotation(source.rotation)
 
 
 def _open_container(path: Path, file: Path) -> OutputContainer:
