@@ -23,6 +23,8 @@ NAMED_SIZES = {
 }
 MAX_ASPECT_CHANGE = 0.02
 CHUNK_FRAMES = 17
+# About two seconds of film: each unit begins with a key frame, and a killed job loses at most one.
+UNIT_FRAMES = 48
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class UpscaleConfig:
         x4 if neither is given.
     chunk_frames: frames processed together, 4k+1. overlap_frames: frames a chunk shares with the one before, 4k+1.
         Both shape the output.
+    unit_frames: a unit of a job ends with the first chunk that makes it this long; shapes the output too.
     """
 
     scale: float | None = None
@@ -54,6 +57,7 @@ class UpscaleConfig:
     tile_px: int = 1280
     chunk_frames: int | None = None
     overlap_frames: int = 1
+    unit_frames: int = UNIT_FRAMES
     color_match: bool = True
     start_s: float | None = None
     end_s: float | None = None
@@ -89,7 +93,7 @@ class UpscaleConfig:
                 raise SettingsError(f"{name} is {value}: it must be 4k+1, for example 5 or 17")
         if self.overlap_frames >= (self.chunk_frames or CHUNK_FRAMES):
             raise SettingsError(f"overlap_frames is {self.overlap_frames}: it must be less than chunk_frames")
-        for name, least in (("batch_size", 1), ("tile_px", 64)):
+        for name, least in (("batch_size", 1), ("tile_px", 64), ("unit_frames", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least {least}")
 

@@ -83,9 +83,9 @@ def upscale(
 
     # 1. What comes in and what goes out: all that can be refused without reading the whole input is refused here.
     info, size, output, notices = prepare(input_path, output_path, config)
-    folder = JobFolder(output.path)
+    folder, overwrite = JobFolder(output.path), config.overwrite
     if folder.read_manifest() is None:
-        refuse_existing(output.path, info, overwrite=config.overwrite)
+        refuse_existing(output.path, info, overwrite=overwrite)
     expected = expected_frames(info, config)
     yield Started(str(input_path), str(output_path), (info.width, info.height), size, expected, notices)
 
@@ -100,11 +100,12 @@ def upscale(
             if state is State.DONE:
                 yield finished(len(manifest.scan.pts), already_done=True)
                 return
+            overwrite = config.overwrite or state is State.PUBLISHING
+            refuse_existing(output.path, info, overwrite=overwrite)
             if state is State.OBSOLETE:  # an earlier, finished job, of an output that is gone or is to be replaced
-                folder.clear()
                 manifest = None
-            refuse_existing(output.path, info, overwrite=config.overwrite or state is State.PUBLISHING)
         if manifest is None:
+            folder.clear()
             scanned = scanned or (yield from _scan(input_path, config))
             output.check_count(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
@@ -112,7 +113,7 @@ def upscale(
                 yield Notice(
                     f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}"
                 )
-            manifest = Manifest(identity, scanned, chunk_frames, config.overlap_frames)
+            manifest = Manifest(identity, scanned, chunk_frames, config.overlap_frames, config.unit_frames)
             folder.write_manifest(manifest)
 
         # 3. The units that are not done yet.
@@ -146,6 +147,7 @@ def upscale(
             folder=folder.path,
         )
         folder.write_result(contents, [record.effort for record in records])
+        refuse_existing(output.path, info, overwrite=overwrite)  # hours may have passed
         output.publish(folder.path)
         folder.drop_units()
         yield finished(len(contents.crcs))

@@ -96,7 +96,7 @@ def estimate(
         shots=len(scanned.cuts),
         chunks=len(chunks),
         chunk_frames=chunk_frames,
-        units=len(cut_units(chunks)),
+        units=len(cut_units(chunks, config.unit_frames)),
         steps=steps,
         patches=pipeline.count_patches(chunk_frames, prepared.size, config.joint_mode) if steps else 0,
         memory_gib=chunk_memory_gib(pipeline, prepared.size, chunk_frames, config.tile_px),

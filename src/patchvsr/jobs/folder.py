@@ -7,13 +7,14 @@
       unit-00007.json          its table: with this file, the unit is done
       result.json              what is in the finished output, and how each unit was made
 
-Every file is whole or not there: written under another name, flushed, renamed. Nothing that is not listed here is ever
-removed.
+Every file is whole or not there: written under another name, flushed, renamed. Segments alone are written in place, for
+they count only with their table. Nothing that is not listed here is ever removed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -31,7 +32,9 @@ from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
 
 MANIFEST, RESULT, LOCK = "manifest.json", "result.json", "lock"
-OURS = (MANIFEST, RESULT, LOCK, "unit-*.bin", "unit-*.safetensors", "unit-*.json", "output.*", "*.tmp")
+_TEMPORARY = r"(\.tmp)?"  # what a killed process was writing
+_RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY)
+_UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,21 @@ class JobFolder:
         A folder without a manifest in the end is removed again.
         """
         with publish.reported(self.path, lambda: None):
-            self.path.mkdir(parents=True, exist_ok=True)
+            publish.make_folder(self.path)
         lock = FileLock(self.path / LOCK)
         try:
-            with publish.reported(self.path, lambda: None):
+            with publish.reported(self.path, self._remove_if_empty):
                 lock.acquire(timeout=0)
         except Timeout:
             raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
         try:
             yield
         finally:
-            (self.path / LOCK).unlink(missing_ok=True)
             if not (self.path / MANIFEST).exists():
                 self.clear()
+            with suppress(OSError):  # Windows removes it with the release, and not before
+                (self.path / LOCK).unlink()
+            self._remove_if_empty()
             lock.release()
 
     # --- manifest -----------------------------------------------------------------------------------------
@@ -93,7 +98,8 @@ class JobFolder:
         return self.path / f"unit-{number:05d}.bin"
 
     def is_done(self, number: int) -> bool:
-        return (self.path / f"unit-{number:05d}.json").is_file()
+        """A unit whose segment was removed, because it was damaged, is not."""
+        return (self.path / f"unit-{number:05d}.json").is_file() and self.segment_path(number).is_file()
 
     def read_unit(self, number: int) -> UnitRecord:
         """Of a unit that is done. Raises JobError when its frames are not those that were written."""
@@ -103,7 +109,7 @@ class JobFolder:
         table = SegmentTable(**stored["table"])
         file = self.segment_path(number)
         if not file.is_file() or file.stat().st_size != sum(table.sizes):
-            raise JobError(f"{file}: is not as it was written; remove {file.with_suffix('.json').name} beside it")
+            raise JobError(f"{file}: is not as it was written; remove it and run the same command again")
         return UnitRecord(table, stored["effort"])
 
     def write_unit(self, number: int, record: UnitRecord, latents: Tensor | None) -> None:
@@ -133,20 +139,22 @@ class JobFolder:
         self._write(RESULT, {"units": efforts, "output": contents.as_json()})
 
     def has_units(self) -> bool:
-        return any(self.path.glob("unit-*"))
+        return any(self._files(_UNIT))
 
     def drop_units(self) -> None:
         """The output holds them now."""
-        for pattern in ("unit-*", "output.*"):
-            for file in self.path.glob(pattern):
-                file.unlink()
+        for file in self._files(_UNIT):
+            file.unlink()
 
     def clear(self) -> None:
-        """Removes what a job writes, and the folder if nothing else is in it."""
-        for pattern in OURS:
-            for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
-        publish.remove_folder(self.path / "images")
+        """Removes what a job writes, the lock aside. The manifest goes first: what is left without it is of no job."""
+        for file in (*self._files(_RECORD), *self._files(_UNIT)):
+            file.unlink()
+
+    def _files(self, names: re.Pattern[str]) -> list[Path]:
+        return sorted(file for file in self.path.iterdir() if names.fullmatch(file.name))
+
+    def _remove_if_empty(self) -> None:
         with suppress(OSError):
             self.path.rmdir()
 

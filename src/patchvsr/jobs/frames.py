@@ -17,8 +17,8 @@ OpenReader = Callable[[int | None, bool], FrameReader]
 class FrameSource:
     """Hands out runs of frames that only move forward; holds those of one run.
 
-    Begins where it is first asked to. If a frame that was reached by seeking is not the one that was scanned, as after
-    some open groups of pictures, the input is read from its beginning instead.
+    Begins where it is first asked to. If a frame that was reached by seeking is not the one that was scanned, or cannot
+    be decoded, as after some open groups of pictures, the input is read from its beginning instead.
     """
 
     def __init__(self, open_reader: OpenReader, scan: Scan) -> None:
@@ -58,7 +58,13 @@ class FrameSource:
     def _read(self) -> Frame | None:
         """The next frame; None if it is not what was scanned but seeking may be why."""
         assert self._reader is not None
-        number, frame = self._next, next(self._reader, None)
+        number = self._next
+        try:
+            frame = next(self._reader, None)
+        except InputError:
+            if self._seeked:
+                return None
+            raise
         if frame is not None and frame.pts == self._scan.pts[number] and frame_crc(frame) == self._scan.crcs[number]:
             self._next += 1
             return frame

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchvsr.errors import JobError
-from patchvsr.jobs.plan import UNIT_FRAMES, Unit, cut_chunks, cut_units
+from patchvsr.jobs.plan import Unit, cut_chunks, cut_units
 from patchvsr.jobs.scan import Scan
 
 FORMAT = 1
@@ -21,7 +21,7 @@ class Manifest:
     scan: Scan
     chunk_frames: int
     overlap_frames: int
-    unit_frames: int = UNIT_FRAMES
+    unit_frames: int
 
     def units(self) -> list[Unit]:
         chunks = cut_chunks(self.scan.shots(), self.chunk_frames, self.overlap_frames)

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A unit ends with the first chunk that makes it this long: about two seconds of film. Each unit begins with a key
-# frame, and a killed job loses at most one.
-UNIT_FRAMES = 48
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -52,7 +48,7 @@ def cut_chunks(shots: Iterable[range], length: int, overlap: int) -> list[Chunk]
     return chunks
 
 
-def cut_units(chunks: Iterable[Chunk], unit_frames: int = UNIT_FRAMES) -> list[Unit]:
+def cut_units(chunks: Iterable[Chunk], unit_frames: int) -> list[Unit]:
     """Runs of chunks of at least `unit_frames` frames, the last one aside."""
     units: list[Unit] = []
     run: list[Chunk] = []

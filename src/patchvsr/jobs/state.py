@@ -11,11 +11,12 @@ from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import differences
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.media.contents import Contents, read_contents, size_bytes
+from patchvsr.media.image_names import means_sequence
 
 
 class State(Enum):
     BEGUN = auto()  # units are missing, or the output is
-    PUBLISHING = auto()  # stopped between writing the output and giving it its name: what has that name may be ours
+    PUBLISHING = auto()  # some images of a sequence have their names already
     DONE = auto()  # the output is there
     OBSOLETE = auto()  # finished, but the output is gone, or was made in another way
 
@@ -37,14 +38,17 @@ def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], outpu
         )
     if result is None:
         return State.BEGUN
-    if _is_complete(output, result):
+    found = _contents(output)
+    if found is not None and result.difference(found) is None:
         folder.drop_units()
         return State.DONE
-    return State.PUBLISHING
+    # A video gets its name in one step: what is there and is not the whole result is not ours.
+    ours = found is not None and means_sequence(output) and set(found.crcs) <= set(result.crcs)
+    return State.PUBLISHING if ours else State.BEGUN
 
 
-def _is_complete(output: Path, result: Contents) -> bool:
+def _contents(output: Path) -> Contents | None:
     try:
-        return result.difference(read_contents(output)) is None
+        return read_contents(output)
     except InputError:
-        return False
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from patchvsr.media import publish
@@ -10,7 +11,7 @@ from patchvsr.media.contents import Contents, image_contents
 from patchvsr.media.encoders import alpha_notice
 from patchvsr.media.frames import Frame
 from patchvsr.media.image_files import check_image_format, encode_image
-from patchvsr.media.image_names import DEFAULT_PATTERN, image_name, output_images, split_pattern
+from patchvsr.media.image_names import DEFAULT_PATTERN, image_name, matching_images, output_images, split_pattern
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
@@ -37,9 +38,9 @@ class ImageOutput(Output):
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         temporary = folder / "images"
-        with publish.reported(self.path, lambda: publish.remove_folder(temporary)):
-            publish.remove_folder(temporary)
-            temporary.mkdir()
+        with publish.reported(self.path, lambda: self._discard(temporary)):
+            self._discard(temporary)
+            temporary.mkdir(exist_ok=True)
             names = [image_name(self._pattern, number + 1) for number in range(len(times.pts))]
             for frame in frames:
                 (temporary / names[frame.order]).write_bytes(frame.data)
@@ -47,12 +48,21 @@ class ImageOutput(Output):
 
     def publish(self, folder: Path) -> None:
         with publish.reported(self.path, lambda: None):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            new = {file.name for file in (folder / "images").iterdir()}
-            publish.move_files(folder / "images", self._folder)
+            publish.make_folder(self._folder)
+            files = matching_images(folder / "images", self._pattern)
+            publish.move_files(files, self._folder)
+            self._discard(folder / "images")
+            new = {file.name for file in files}
             for file in output_images(self.path):  # of a longer sequence that is replaced
                 if file.name not in new:
                     file.unlink()
+
+    def _discard(self, temporary: Path) -> None:
+        """Removes what `assemble` wrote there, now or in a run that was killed."""
+        for file in matching_images(temporary, self._pattern):
+            file.unlink()
+        with suppress(OSError):
+            temporary.rmdir()
 
 
 class ImageEncoder(FrameEncoder):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,14 @@ def temporary_folder(target: Path) -> Path:
     return temporary
 
 
+def make_folder(folder: Path) -> None:
+    """Creates a folder, and all above it, durably; it may be there already."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync(made.parent)
+
+
 def move_file(temporary: Path, target: Path) -> None:
     """Make a finished file durable and give it its name."""
     _sync(temporary)
@@ -35,14 +43,12 @@ def move_file(temporary: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def move_files(temporary: Path, folder: Path) -> None:
-    """Move the files of `temporary` into `folder` under the same names and remove `temporary`."""
-    files = sorted(temporary.iterdir())
+def move_files(files: Sequence[Path], folder: Path) -> None:
+    """Make finished files durable, then move them into `folder` under the same names."""
     for file in files:
         _sync(file)
     for file in files:
         file.replace(folder / file.name)
-    temporary.rmdir()
     _sync(folder)
 
 
