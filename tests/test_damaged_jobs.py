@@ -26,7 +26,7 @@ from patchvsr.jobs.verify import verify
 from patchvsr.upscale import upscale
 
 sys.path.append(str(Path(__file__).parent / "media"))
-from test_damaged import SEED, damage  # noqa: E402
+from test_damaged import SEED, damage
 
 CONFIG = UpscaleConfig(scale=2, num_inference_steps=0)
 
@@ -97,7 +97,9 @@ def test_damaged_sound_is_told_before_the_work_starts(tmp_path, pipeline):
     source.write_bytes(data)
     before = sorted(tmp_path.iterdir())
     seen = []
-    with pytest.raises(InputError, match=r"stream 1 \(audio, aac, deu\) is damaged at about .* or leave that stream out"):
+    with pytest.raises(
+        InputError, match=r"stream 1 \(audio, aac, deu\) is damaged at about .* or leave that stream out"
+    ):
         seen.extend(upscale(source, tmp_path / "out.mkv", CONFIG, pipeline=pipeline))
     assert sorted(tmp_path.iterdir()) == before
     without = replace(CONFIG, skip_streams=(1,))

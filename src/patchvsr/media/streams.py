@@ -95,7 +95,7 @@ class StreamCopier:
             info = next((info for info in self._source.streams if info.index == index), "a stream")
             raise InputError(
                 f"{self._source.path}: {info} is damaged at about {place:.3f} s and cannot be copied "
-                f"({err.strerror.lower()}); get a good copy, or leave that stream out"
+                f"({str(err.strerror).lower()}); get a good copy, or leave that stream out"
             ) from err
 
     def _add_streams(self, container: InputContainer, skip: Collection[int]) -> None:

@@ -79,7 +79,7 @@ class VideoOutput(Output):
                 copier.finish()
         except (av.InvalidDataError, av.ArgumentError) as err:  # at the end, where the muxer names no stream
             raise InputError(
-                f"{self._source.path}: its audio, subtitles or data cannot be copied ({err.strerror.lower()}); "
+                f"{self._source.path}: its audio, subtitles or data cannot be copied ({str(err.strerror).lower()}); "
                 "get a good copy, or leave the damaged stream out"
             ) from err
 
