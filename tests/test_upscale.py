@@ -3,11 +3,12 @@
 import hashlib
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
 import toy
-from clips import irregular_pts, make_video, packets
+from clips import irregular_pts, make_video, packets, picture
 
 from patchvsr.config import UpscaleConfig
 from patchvsr.errors import InputError, OutputError
@@ -143,3 +144,36 @@ def test_a_truncated_input_leaves_no_output(tmp_path, pipeline):
     with pytest.raises(InputError):
         run(source, tmp_path / "out.mkv", pipeline)
     assert not (tmp_path / "out.mkv").exists()
+
+
+def make_shots(path, *shots):
+    """A lossless video of shots of given hue and number of frames, each a gradient that moves."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "bgr0"
+        number = 0
+        for hue, count in shots:
+            for index in range(count):
+                rgb = np.roll(picture(index), hue, axis=2) // (1 + hue)
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="bgr0")
+                frame.pts, number = number, number + 1
+                out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_no_frame_knows_of_another_shot(tmp_path, pipeline):
+    """What follows a cut is the same to the bit, whatever went before it."""
+    lossless = dict(codec="ffv1", overlap_frames=1)
+    for name, first in (("a", 0), ("b", 2)):
+        run(make_shots(tmp_path / f"{name}.mkv", (first, 11), (1, 14)), tmp_path / f"{name}2.mkv", pipeline, **lossless)
+    before, after = (pixels(tmp_path / f"{name}2.mkv") for name in "ab")
+    assert np.array_equal(before[11:], after[11:])
+    assert not np.array_equal(before[10], after[10])
+
+
+def test_a_shot_is_restored_as_if_it_were_alone(tmp_path, pipeline):
+    lossless = dict(codec="ffv1", num_inference_steps=0, overlap_frames=1)
+    run(make_shots(tmp_path / "both.mkv", (0, 11), (1, 14)), tmp_path / "both2.mkv", pipeline, **lossless)
+    run(make_shots(tmp_path / "alone.mkv", (1, 14)), tmp_path / "alone2.mkv", pipeline, **lossless)
+    assert np.array_equal(pixels(tmp_path / "both2.mkv")[11:], pixels(tmp_path / "alone2.mkv"))
