@@ -99,7 +99,7 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
 def _fail(message: str) -> None:
     # The same line shape as usage errors, whatever the message was wrapped for.
-    console.print(f"patchvsr: {' '.join(message.split())}")
+    console.print(f"patchvsr: {' '.join(message.splitlines())}")
     sys.exit(USER_ERROR)
 
 

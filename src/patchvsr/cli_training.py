@@ -17,7 +17,7 @@ from patchvsr.errors import SettingsError
 app = typer.Typer()
 FEW_STEPS, MANY_STEPS = 1, 20
 INTERRUPTED = 130
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting of the recipe. Repeatable.")

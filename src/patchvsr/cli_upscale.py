@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,6 +17,7 @@ from patchvsr.interrupts import two_step_interrupts
 
 if TYPE_CHECKING:
     from patchvsr.config import UpscaleConfig
+    from patchvsr.events import Event
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
     from patchvsr.pipeline import PatchVSRPipeline
@@ -107,7 +108,7 @@ def upscale_command(
     jobs = find_jobs(inputs, output, recursive=recursive)
     deadline = None if until is None else Until(parse_until(until, datetime.now()))
     if plan:
-        _show_plans(jobs, config)
+        _show_plans(jobs, config, Display(as_json))
         return
     run = Run(config, jobs, Display(as_json), deadline, report=report)
     try:
@@ -154,6 +155,7 @@ class Run:
 
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Raises the error of a job that is alone; several are summed up instead."""
+        from patchvsr.events import Stopped
         from patchvsr.models.registry import resolve_model
         from patchvsr.upscale import choose_device, load_pipeline
 
@@ -169,37 +171,61 @@ class Run:
             if stop(None):
                 break
             try:
-                self._one(job, get_pipeline, stop)
+                if isinstance(self._one(job, get_pipeline, stop), Stopped):
+                    break  # the next one's first unit has no known length, and would end later still
             except (PatchVSRError, FloatingPointError) as error:
+                self._failed[job] = str(error)
+                if len(self._jobs) > 1 or self._display.as_json:
+                    self._display.failed(job, str(error))
                 if len(self._jobs) == 1:
                     raise
-                self._failed[job] = str(error)
-                self._display.failed(job, str(error))
         if len(self._jobs) > 1:
             self._display.summary(self._jobs, self._finished, self._failed)
 
     def _one(
         self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]
-    ) -> None:
+    ) -> Event | None:
+        """The last event of one job, its report written if it is finished."""
         from patchvsr.events import Finished
         from patchvsr.upscale import upscale
 
         self._display.notices(job.notices)
         events = upscale(job.input, job.output, self._config, get_pipeline=lambda _: get_pipeline(), stop=stop)
-        last = self._display.follow(events)
+        last = self._display.follow(_stopped_while_looking(events, job, stop))
         if isinstance(last, Finished):
-            self._finished.append(job)
             if self._report:
                 from patchvsr.evaluation.job_report import write_job_report
 
                 self._display.notices([f"report: {write_job_report(job.input, job.output, self._config)}"])
+            self._finished.append(job)
+        return last
 
 
-def _show_plans(jobs: list[Job], config: UpscaleConfig) -> None:
+def _stopped_while_looking(events: Iterator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
+    """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
+    from patchvsr.events import Scanning, Stopped
+
+    for event in events:
+        yield event
+        if isinstance(event, Scanning) and stop(None):
+            cast("Generator[Event]", events).close()
+            yield Stopped(str(job.output), units=0, units_done=0)
+
+
+def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> None:
+    """Raises the error of a job that is alone; among several, one that fails is told and the rest goes on."""
     from patchvsr.jobs.estimate import estimate
     from patchvsr.upscale import load_pipeline
 
     get_pipeline = functools.cache(lambda: load_pipeline(config))
+    failed = 0
     for job in jobs:
-        for line in estimate(job.input, job.output, config, get_pipeline).lines():
-            console.print(line)
+        try:
+            display.plan(estimate(job.input, job.output, config, get_pipeline))
+        except PatchVSRError as error:
+            if len(jobs) == 1:
+                raise
+            display.failed(job, str(error))
+            failed += 1
+    if failed:
+        raise typer.Exit(NOT_ALL_DONE)

@@ -15,22 +15,29 @@ from patchvsr.cli_training import console
 
 if TYPE_CHECKING:
     from patchvsr.jobs.batch import Job
+    from patchvsr.jobs.estimate import Estimate
 
 
 class Display:
     def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
 
     def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
         """Shows every event as it comes; returns the last one."""
-        return self._print_json(events) if self._as_json else _Bar().follow(events)
+        return self._print_json(events) if self.as_json else _Bar().follow(events)
 
     def notices(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._say(line, "notice", text=line)
 
     def failed(self, job: Job, reason: str) -> None:
-        self._say(f"failed: {' '.join(reason.split())}", "failed", input=str(job.input), reason=reason)
+        named = any(str(path) in reason for path in (job.input, job.output))
+        text = " ".join((reason if named else f"{job.input}: {reason}").splitlines())
+        self._say(f"failed: {text}", "failed", input=str(job.input), reason=reason)
+
+    def plan(self, estimate: Estimate) -> None:
+        for line in [""] if self.as_json else estimate.lines():
+            self._say(line, "plan", **dataclasses.asdict(estimate))
 
     def summary(self, jobs: list[Job], finished: list[Job], failed: dict[Job, str]) -> None:
         left = [job for job in jobs if job not in finished and job not in failed]
@@ -41,7 +48,7 @@ class Display:
         self._say(text, "summary", **{name: [str(job.input) for job in group] for name, group in names.items()})
 
     def _say(self, line: str, event: str, **fields: object) -> None:
-        if self._as_json:
+        if self.as_json:
             print(json.dumps({"event": event, **fields}), flush=True)  # noqa: T201
         else:
             console.print(line)
@@ -98,6 +105,8 @@ class _Bar:
                 console.print(
                     f"{event.output}: {event.frames} frames in, {event.frames} out, {event.seconds:.1f} seconds"
                 )
+            case happened.Stopped(units=0):
+                console.print(f"{event.output}: stopped before the work began; the same command begins it")
             case happened.Stopped():
                 console.print(
                     f"{event.output}: stopped with {event.units_done} of {event.units} units done; "

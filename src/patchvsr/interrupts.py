@@ -1,4 +1,7 @@
-"""Ctrl-C once: finish what is begun, then stop. Twice: stop at once."""
+"""Ctrl-C once: finish what is begun, then stop. Twice, or SIGTERM once: stop at once.
+
+SIGTERM comes from a machine that shuts down or a service manager, which kill a few seconds later: no time for a unit.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,24 @@ class Interrupts:
 
 @contextmanager
 def two_step_interrupts(say: Callable[[str], None]) -> Iterator[Interrupts]:
-    """The first Ctrl-C sets `requested` and says so, the second raises KeyboardInterrupt. For the main thread."""
+    """The first Ctrl-C sets `requested` and says so; the second, or SIGTERM, raises KeyboardInterrupt.
+
+    For the main thread.
+    """
     interrupts = Interrupts()
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if interrupts.requested:
+        if interrupts.requested or number == signal.SIGTERM:
             raise KeyboardInterrupt
         interrupts.requested = True
         say("stopping after this unit; press Ctrl-C again to stop at once (finished units are kept)")
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as in the background of a shell, where Ctrl-C is not meant for us
-        signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as in the background of a shell, where Ctrl-C is not meant for us
+            signal.signal(number, on_interrupt)
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -107,7 +107,7 @@ def upscale(
         if manifest is None:
             folder.clear()
             scanned = scanned or (yield from _scan(input_path, config))
-            output.check_count(len(scanned.pts))
+            output.rehearse(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
                 yield Notice(

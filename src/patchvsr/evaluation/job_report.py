@@ -33,6 +33,8 @@ def write_job_report(input_path: str | Path, output_path: str | Path, config: Up
     measures = measure_output(
         input_path,
         output_path,
+        patch_px=manifest.identity["model"]["patch_px"],
+        cell_px=manifest.identity["model"]["cell_px"],
         joint_mode=settings["joint_mode"],
         steps=max(1, settings["num_inference_steps"]),
         **config.reading(),

@@ -113,9 +113,9 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
 
 
 def report_path(output: str | Path) -> Path:
-    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`."""
+    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`; without the % of a pattern."""
     output = Path(output)
-    return output.with_name(output.name + ".report.json")
+    return output.with_name(output.name.replace("%", "") + ".report.json")
 
 
 def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment | None, _Moment]]:

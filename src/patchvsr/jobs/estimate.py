@@ -77,6 +77,7 @@ def estimate(
     started_at = time.monotonic()
     with open_input(input_path, config) as reader:
         scanned = _returned(scan(reader))
+    prepared.output.rehearse(len(scanned.pts))
     seconds_to_read = time.monotonic() - started_at
     pipeline = get_pipeline()
     with open_input(input_path, config) as reader:

@@ -129,7 +129,12 @@ class JobFolder:
     def read_result(self) -> Contents | None:
         """What is in the finished output; None if the job has none yet."""
         stored = self._read(RESULT)
-        return None if stored is None else Contents.from_json(stored["output"])
+        try:
+            return None if stored is None else Contents.from_json(stored["output"])
+        except (KeyError, TypeError) as error:
+            raise JobError(
+                f"{self.path / RESULT}: is damaged or of another version of patchvsr; remove {self.path} to start anew"
+            ) from error
 
     def read_efforts(self) -> list[dict[str, Any]]:
         """How each unit of a finished job was made."""
@@ -164,7 +169,10 @@ class JobFolder:
     def _read(self, name: str) -> dict[str, Any] | None:
         file = self.path / name
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(stored, dict):
+                raise ValueError("it holds no record")
+            return stored
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

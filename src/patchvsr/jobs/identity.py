@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +53,7 @@ def input_identity(path: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for file in files:
         if len(files) > 1:
-            digest.update(file.name.encode() + b"\0")
+            digest.update(os.fsencode(file.name) + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
@@ -60,7 +61,10 @@ def input_identity(path: Path) -> dict[str, Any]:
 
 
 def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
-    """SHA-256 of every parameter and of the configurations: of what is really used, wherever it came from."""
+    """SHA-256 of every parameter and of the configurations: of what is really used, wherever it came from.
+
+    Also the sizes that say where patches end, in pixels of the output, for reports.
+    """
     digest = hashlib.sha256()
     for name in sorted(pipeline.components):
         part = pipeline.components[name]
@@ -73,7 +77,11 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     config = _plain({k: v for k, v in pipeline.config.items() if not isinstance(v, tuple | list)})
     digest.update(json.dumps(config, sort_keys=True).encode())
-    return {"sha256": digest.hexdigest()}
+    return {
+        "sha256": digest.hexdigest(),
+        "patch_px": pipeline.config.patch_px,
+        "cell_px": pipeline.codec.spatial_factor,
+    }
 
 
 def version_identity(device: torch.device) -> dict[str, str]:

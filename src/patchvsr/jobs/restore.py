@@ -36,10 +36,10 @@ class Restorer:
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
         self._frames = FrameSource(open_reader, manifest.scan)
         self._pieces = Pieces(config.batch_size, config.tile_px)
-        self._seconds_per_frame: float | None = None
+        self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
-        """How long a unit will take by the speed of the last one, in seconds."""
+        """How long a unit will take by the speed of the last one, in seconds; None before the first."""
         return None if self._seconds_per_frame is None else self._seconds_per_frame * len(unit.frames)
 
     def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
@@ -73,6 +73,13 @@ class Restorer:
 
     def close(self) -> None:
         self._frames.close()
+
+    def _speed_before(self) -> float | None:
+        """Seconds a frame took in the last unit of an earlier run, if there is one."""
+        done = [unit for unit in self._units if self._folder.is_done(unit.number)]
+        if not done:
+            return None
+        return self._folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames)
 
     def _handed_over(self, unit: Unit) -> Tensor | None:
         return self._folder.read_latents(unit.number - 1) if unit.chunks[0].shared else None

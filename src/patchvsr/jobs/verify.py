@@ -8,6 +8,7 @@ from pathlib import Path
 from patchvsr.errors import InputError, JobError
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.media.contents import Contents, read_contents
+from patchvsr.media.image_names import means_sequence
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Verified:
 
 def verify(output: str | Path, job: str | Path | None = None) -> Verified:
     """Reads the whole output: number of frames, the time of each, CRC-32 of each, and those of other streams.
+
+    An output that is not there, or cannot be read, differs.
 
     job: the job's folder, if it is not beside the output. Raises JobError when there is no record of a finished job.
     """
@@ -37,7 +40,9 @@ def verify(output: str | Path, job: str | Path | None = None) -> Verified:
 
 
 def _difference(recorded: Contents, output: Path) -> str | None:
+    if not means_sequence(output) and not output.exists():
+        return "it is not there"
     try:
         return recorded.difference(read_contents(output))
     except InputError as error:
-        return str(error)
+        return str(error).removeprefix(f"{output}: ")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Stream
 
 from patchvsr.errors import InputError, OutputError
 from patchvsr.media.image_names import means_sequence, output_images
@@ -17,7 +18,7 @@ from patchvsr.media.probe import open_container, video_stream
 
 @dataclass(frozen=True)
 class StreamContents:
-    """A stream that is not the video: how many packets, and the CRC-32 of all their payloads in a row."""
+    """A stream that is not the video. crc: CRC-32 of its setup data and of all its packets' times and payloads."""
 
     index: int
     type: str
@@ -28,10 +29,12 @@ class StreamContents:
 @dataclass(frozen=True)
 class Contents:
     """Frames in order of display: `crcs` are CRC-32 of each one's encoded bytes, `pts` ticks of `time_base` (both
-    empty for images). Equal contents decode to equal frames at equal times. size_bytes: of all files."""
+    empty for images). setup_crc: CRC-32 of what the decoder is set up with. Equal contents decode to equal frames at
+    equal times. size_bytes: of all files."""
 
     size_bytes: int
     time_base: str
+    setup_crc: int
     pts: list[int]
     crcs: list[int]
     streams: list[StreamContents]
@@ -47,6 +50,8 @@ class Contents:
         """What `found` has otherwise, in words; None if nothing."""
         if len(self.crcs) != len(found.crcs):
             return f"{len(self.crcs)} frames were written, {len(found.crcs)} are there"
+        if self.setup_crc != found.setup_crc:
+            return "the header of the video is not the one that was written"
         for number, (before, after) in enumerate(zip(self.crcs, found.crcs, strict=True)):
             if before != after:
                 return f"frame {number} is not the one that was written"
@@ -78,7 +83,7 @@ def video_contents(path: Path) -> Contents:
     with open_container(path) as container:
         video = video_stream(container, path)
         frames: list[tuple[int, int]] = []
-        others = {s.index: [0, 0] for s in container.streams if s.index != video.index}
+        others = {s.index: [0, zlib.crc32(_setup(s))] for s in container.streams if s.index != video.index}
         try:
             for packet in container.demux():
                 if not packet.size:
@@ -87,7 +92,8 @@ def video_contents(path: Path) -> Contents:
                     frames.append((packet.pts or 0, zlib.crc32(bytes(packet))))
                 else:
                     other = others[packet.stream.index]
-                    other[0], other[1] = other[0] + 1, zlib.crc32(bytes(packet), other[1])
+                    time = f"{packet.pts} {packet.dts} {packet.time_base}".encode()
+                    other[0], other[1] = other[0] + 1, zlib.crc32(bytes(packet), zlib.crc32(time, other[1]))
         except av.FFmpegError as error:
             raise InputError(f"{path}: cannot be read to its end ({error.strerror}); it is damaged") from error
         frames.sort()
@@ -95,15 +101,27 @@ def video_contents(path: Path) -> Contents:
             StreamContents(index, container.streams[index].type, packets, crc)
             for index, (packets, crc) in others.items()
         ]
-        size = path.stat().st_size
-        return Contents(size, str(video.time_base), [pts for pts, _ in frames], [crc for _, crc in frames], streams)
+        return Contents(
+            path.stat().st_size,
+            str(video.time_base),
+            zlib.crc32(f"{video.codec_context.name} {video.width}x{video.height} ".encode() + _setup(video)),
+            [pts for pts, _ in frames],
+            [crc for _, crc in frames],
+            streams,
+        )
+
+
+def _setup(stream: Stream) -> bytes:
+    """What a decoder is told before the first packet; of an attachment, the whole of it."""
+    context = stream.codec_context
+    return bytes((context.extradata if context else getattr(stream, "data", None)) or b"")
 
 
 def image_contents(files: list[Path]) -> Contents:
     """Of images in order. Raises InputError when one cannot be read."""
     try:
         size = sum(file.stat().st_size for file in files)
-        return Contents(size, "", [], [zlib.crc32(file.read_bytes()) for file in files], [])
+        return Contents(size, "", 0, [], [zlib.crc32(file.read_bytes()) for file in files], [])
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
 

@@ -30,7 +30,7 @@ class ImageOutput(Output):
         notice = alpha_notice(source, self._suffix[1:], "rgba")
         self.notices = () if notice is None else (notice,)
 
-    def check_count(self, frames: int) -> None:
+    def rehearse(self, frames: int) -> None:
         image_name(self._pattern, frames)
 
     def encoder(self) -> FrameEncoder:

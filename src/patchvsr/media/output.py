@@ -34,8 +34,12 @@ class Output(ABC):
     profile: dict[str, object]
 
     @abstractmethod
-    def check_count(self, frames: int) -> None:
-        """Raises OutputError when the output cannot hold that many."""
+    def rehearse(self, frames: int) -> None:
+        """What can fail in the end, without the frames: long work should not end in an error that was there before.
+
+        Raises OutputError when the output cannot hold that many frames, InputError when another stream of the source
+        cannot be read or put into it. Reads the source through if it has other streams; writes nothing.
+        """
 
     @abstractmethod
     def encoder(self) -> FrameEncoder:

@@ -70,13 +70,13 @@ class StreamCopier:
     def copy_until(self, time: Fraction) -> None:
         """Mux every packet that belongs before `time`, in seconds of the output."""
         while self._next is not None and _time(self._next) <= time:
-            self._output.mux(self._next)
+            self._mux(self._next)
             self._next = next(self._packets, None)
 
     def finish(self) -> None:
         """Mux the packets that are left."""
         while self._next is not None:
-            self._output.mux(self._next)
+            self._mux(self._next)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
@@ -84,6 +84,19 @@ class StreamCopier:
         self._packets.close()
         if self._input is not None:
             self._input.close()
+
+    def _mux(self, packet: Packet) -> None:
+        """Raises InputError for what no file can hold, such as times that run backwards."""
+        target, place = packet.stream.index, float(_time(packet))
+        try:
+            self._output.mux(packet)
+        except (av.InvalidDataError, av.ArgumentError) as err:
+            index = next((i for i, stream in self._targets.items() if stream.index == target), None)
+            info = next((info for info in self._source.streams if info.index == index), "a stream")
+            raise InputError(
+                f"{self._source.path}: {info} is damaged at about {place:.3f} s and cannot be copied "
+                f"({str(err.strerror).lower()}); get a good copy, or leave that stream out"
+            ) from err
 
     def _add_streams(self, container: InputContainer, skip: Collection[int]) -> None:
         infos = [info for info in self._source.streams if info.index not in skip]

@@ -6,14 +6,16 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from patchvsr.errors import OutputError
+from patchvsr.errors import InputError, OutputError
 from patchvsr.media import publish
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.containers import add_video_copy
@@ -71,8 +73,15 @@ class VideoOutput(Output):
         }
         self.notices = self._try()
 
-    def check_count(self, frames: int) -> None:
-        """A video holds any number."""
+    def rehearse(self, frames: int) -> None:
+        try:
+            with self._container(_Nowhere(self.path)) as (_, _, copier):
+                copier.finish()
+        except (av.InvalidDataError, av.ArgumentError) as err:  # at the end, where the muxer names no stream
+            raise InputError(
+                f"{self._source.path}: its audio, subtitles or data cannot be copied ({str(err.strerror).lower()}); "
+                "get a good copy, or leave the damaged stream out"
+            ) from err
 
     def encoder(self) -> FrameEncoder:
         return VideoEncoder(self.path, self._source, self._size, self._encoder)
@@ -98,12 +107,8 @@ class VideoOutput(Output):
         return folder / f"output{self.path.suffix}"
 
     def _try(self) -> tuple[str, ...]:
-        """Writes the header of such a file elsewhere: the way to know whether every stream has a place in it."""
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            publish.reported(self.path, lambda: None),
-            self._container(self._file_below(Path(folder))) as (_, _, copier),
-        ):
+        """Writes the header of such a file to nowhere: the way to know whether every stream has a place in it."""
+        with publish.reported(self.path, lambda: None), self._container(_Nowhere(self.path)) as (_, _, copier):
             in_header = self._hdr_in_header
             return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
 
@@ -115,7 +120,7 @@ class VideoOutput(Output):
         return self._source.hdr is not None and codec in CODECS and not nothing_written
 
     @contextmanager
-    def _container(self, file: Path) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
+    def _container(self, file: Path | _Nowhere) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
         """An open container with all its streams, its header written."""
         container = _open_container(self.path, file)
         copier = None
@@ -186,6 +191,33 @@ class VideoEncoder(FrameEncoder):
         return [
             EncodedFrame(round((p.pts or 0) * p.time_base / tick), p.is_keyframe, bytes(p)) for p in packets if p.size
         ]
+
+
+class _Nowhere(RawIOBase):
+    """Takes a file of any length and keeps nothing of it. Its name tells the kind of file."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = f"nowhere{path.suffix}"
+        self._place = self._end = 0
+
+    def write(self, data: Any) -> int:
+        length = memoryview(data).nbytes
+        self._place += length
+        self._end = max(self._end, self._place)
+        return length
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        self._place = offset + {SEEK_SET: 0, SEEK_CUR: self._place, SEEK_END: self._end}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 class _VideoMuxer:
@@ -277,8 +309,9 @@ def _mark(stream: VideoStream, source: VideoInfo) -> None:
         stream.set_display_rotation(source.rotation)
 
 
-def _open_container(path: Path, file: Path) -> OutputContainer:
+def _open_container(path: Path, file: Path | _Nowhere) -> OutputContainer:
     try:
-        return av.open(str(file.absolute()), "w", container_options=dict(MUXER_OPTIONS))
+        target = str(file.absolute()) if isinstance(file, Path) else file
+        return av.open(target, "w", container_options=dict(MUXER_OPTIONS))
     except ValueError as err:
         raise OutputError(f"{path}: unknown kind of file {path.suffix!r}; use .mkv, .mp4 or .mov") from err

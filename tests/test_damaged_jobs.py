@@ -1,0 +1,168 @@
+"""Damaged inputs as jobs: an output that is whole and verifies, or one line and nothing left. Never a traceback."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+import toy
+from clips import irregular_pts, make_video
+
+from patchvsr.config import UpscaleConfig
+from patchvsr.errors import InputError, PatchVSRError
+from patchvsr.events import Assembling
+from patchvsr.jobs.verify import verify
+from patchvsr.upscale import upscale
+
+sys.path.append(str(Path(__file__).parent / "media"))
+from test_damaged import SEED, damage
+
+CONFIG = UpscaleConfig(scale=2, num_inference_steps=0)
+
+SMALL = {"size": (48, 48), "audio": True, "options": {"g": "5"}}
+KINDS: dict[str, dict] = {
+    "h264.mkv": {**SMALL, "subtitles": True, "pts": irregular_pts(10)},
+    "h264.mp4": {**SMALL, "pts": irregular_pts(10)},
+    "h264.ts": {**SMALL, "count": 10},
+    "vp9.webm": {"codec": "libvpx-vp9", "size": (48, 48), "count": 8, "options": {"cpu-used": "8"}},
+    "mpeg4.avi": {**SMALL, "codec": "mpeg4", "time_base": Fraction(1, 25), "pts": list(range(8))},
+}
+OUTPUTS = {"h264.mp4": "out.mp4", "vp9.webm": "images"}  # else out.mkv
+
+HANGS_AFTER_S = 20
+MEMORY_LIMIT = 8 << 30
+MEMORY_OF_A_JOB_MIB = 700
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return toy.pipeline()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> dict[str, str]:
+    """What came of every damaged file, by `kind of file/kind of damage`; in one process, as loading takes its time."""
+    root, cases = tmp_path_factory.mktemp("damaged"), []
+    for name, settings in KINDS.items():
+        folder = root / name.replace(".", "-")
+        folder.mkdir()
+        good = make_video(root / name, **settings)
+        damage(good, folder)
+        damage_sound(good, folder)
+        cases += [(file, OUTPUTS.get(name, "out.mkv")) for file in sorted(folder.iterdir())]
+    said = dict(run_in_child(cases))
+    assert len(said) == len(cases) >= 200
+    return said
+
+
+def damage_sound(good: Path, folder: Path) -> None:
+    """Adds copies with bits flipped in and just before packets of sound and subtitles: nothing a decoder sees."""
+    with av.open(str(good)) as container:
+        places = [(p.pos, p.size) for p in container.demux() if p.size and p.pos and p.stream.type != "video"]
+    data, chance = good.read_bytes(), random.Random(f"{SEED} sound of {good.name}")
+    for number in range(12 if places else 0):
+        place, size = chance.choice(places)
+        damaged = bytearray(data)
+        damaged[chance.randrange(max(0, place - 16), min(len(data), place + size))] ^= 1 << chance.randrange(8)
+        (folder / f"sound-{number}{good.suffix}").write_bytes(damaged)
+
+
+@pytest.mark.parametrize("name", [name.replace(".", "-") for name in KINDS])
+def test_a_damaged_input_gives_a_whole_output_or_one_line_and_nothing_left(outcomes, name):
+    of_kind = {case: said for case, said in outcomes.items() if case.startswith(name)}
+    assert not {case: said for case, said in of_kind.items() if not said.startswith(("done", "refused"))}
+    assert sum(said.startswith("refused") for said in of_kind.values()) > len(of_kind) / 8
+    assert any(said.startswith("done") for said in of_kind.values())
+
+
+def test_damaged_sound_is_told_before_the_work_starts(tmp_path, pipeline):
+    """The decoder of the video sees nothing of it; the muxer, hours later, would."""
+    source = make_video(tmp_path / "in.ts", **KINDS["h264.ts"])
+    with av.open(str(source)) as container:
+        sound = [p for p in container.demux() if p.size and p.stream.type == "audio" and p.pos][2]
+    data = bytearray(source.read_bytes())
+    frame = data.index(b"\xff\xf1", sound.pos)  # the mark that begins an ADTS frame
+    data[frame] = 0
+    source.write_bytes(data)
+    before = sorted(tmp_path.iterdir())
+    seen = []
+    with pytest.raises(
+        InputError, match=r"stream 1 \(audio, aac, deu\) is damaged at about .* or leave that stream out"
+    ):
+        seen.extend(upscale(source, tmp_path / "out.mkv", CONFIG, pipeline=pipeline))
+    assert sorted(tmp_path.iterdir()) == before
+    without = replace(CONFIG, skip_streams=(1,))
+    assert list(upscale(source, tmp_path / "out.mkv", without, pipeline=pipeline))[-1].frames == 10
+
+
+def run_in_child(cases: list[tuple[Path, str]]) -> Iterator[tuple[str, str]]:
+    """(case, outcome) of each; what kills the child is the outcome of its case, and the next child goes on."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    while cases:
+        words = [str(word) for case in cases for word in case]
+        child = subprocess.run(
+            [sys.executable, __file__, *words], capture_output=True, text=True, env=environment, check=False
+        )
+        lines = [json.loads(line) for line in child.stdout.splitlines()]
+        yield from lines
+        cases = cases[len(lines) :]
+        if cases:
+            case, _ = cases[0]
+            yield _name(case), f"killed the job ({child.returncode}): {child.stderr[-2000:]}"
+            cases = cases[1:]
+
+
+def _name(case: Path) -> str:
+    return f"{case.parent.name}/{case.name}"
+
+
+def outcome_of_job(source: Path, output: Path, pipeline: object) -> str:
+    """What came of the upscale of one file, all that it leaves included."""
+    began = False
+    try:
+        for event in upscale(source, output, CONFIG, pipeline=pipeline):
+            began |= isinstance(event, Assembling)
+    except PatchVSRError as error:
+        left = sorted(file.name for file in output.parent.iterdir())
+        if left:
+            return f"left {left}: {error}"
+        if began:
+            return f"told only after the work: {error}"
+        return f"refused: {error}" if "\n" not in str(error) else f"not one line: {error}"
+    except Exception as error:
+        return f"raised {error!r}"
+    difference = verify(output).difference
+    return "done" if difference is None else f"does not verify: {difference}"
+
+
+def child(words: list[str]) -> None:
+    """Upscale each file; one line of JSON each."""
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    pipeline = toy.pipeline()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path, output in zip(map(Path, words[::2]), words[1::2], strict=True):
+        faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
+        folder = path.parent.parent / "jobs" / path.parent.name / path.name
+        folder.mkdir(parents=True)
+        said = outcome_of_job(path, folder / output, pipeline)
+        used_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        if used_mib > MEMORY_OF_A_JOB_MIB:
+            said = f"took {used_mib:.0f} MiB: {said}"
+        sys.stdout.write(json.dumps([_name(path), said]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    child(sys.argv[1:])
