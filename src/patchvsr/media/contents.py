@@ -126,10 +126,10 @@ def image_contents(files: list[Path]) -> Contents:
         raise InputError(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
 
 
-def check_times(contents: Contents, expected: list[Fraction], path: Path) -> None:
+def check_times(contents: Contents, expected: list[Fraction], path: Path, *, movable: bool) -> None:
     """Raises OutputError unless a video has exactly these times in seconds, to half a tick of its own clock.
 
-    All may be moved together: Matroska has no times below 0, and moves every stream if one starts there.
+    movable: all may be moved together. Matroska has no times below 0, and moves every stream if one starts there.
     """
     if len(contents.pts) != len(expected):
         raise OutputError(
@@ -137,8 +137,8 @@ def check_times(contents: Contents, expected: list[Fraction], path: Path) -> Non
         )
     tick = Fraction(contents.time_base)
     shift = contents.pts[0] * tick - expected[0]
-    tolerance = tick / 2 if abs(shift) <= tick / 2 else tick
-    shift = shift if abs(shift) > tick / 2 else Fraction(0)
+    shift = shift if movable and abs(shift) > tick / 2 else Fraction(0)
+    tolerance = tick if shift else tick / 2
     for number, (pts, time) in enumerate(zip(contents.pts, expected, strict=True)):
         if abs(pts * tick - time - shift) > tolerance:
             raise OutputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import ColorTags, bit_depth, holds_alpha, is_rgb
+from patchvsr.media.color import BT709, ColorTags, bit_depth, holds_alpha, is_rgb
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
@@ -207,7 +207,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
     stream.time_base = source.time_base
     context.time_base = 1 / nominal_rate(source)
     context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
-    tags = _color_tags(encoder, source)
+    tags = output_color(encoder, source)
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     context.colorspace, context.color_range = tags.matrix, tags.range
     context.thread_count = encoder.threads
@@ -229,7 +229,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
 
 def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:
     """Mark a frame with its colours: ProRes writes what the frames say, not what the encoder was told."""
-    tags = _color_tags(encoder, source)
+    tags = output_color(encoder, source)
     frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer  # type: ignore[assignment]
     frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
 
@@ -260,8 +260,13 @@ def nominal_rate(source: VideoInfo) -> Fraction:
     return rate if 1 <= rate <= 240 else Fraction(24)
 
 
-def _color_tags(encoder: Encoder, source: VideoInfo) -> ColorTags:
-    return source.color.for_rgb() if is_rgb(av.VideoFormat(encoder.pix_fmt)) else source.color.for_yuv()
+def output_color(encoder: Encoder, source: VideoInfo) -> ColorTags:
+    """The colours that the pixels of the output have and are marked with."""
+    if is_rgb(av.VideoFormat(encoder.pix_fmt)):
+        return source.color.for_rgb()
+    tags = source.color.for_yuv()
+    # The bit stream of DNxHR names its matrix, FFmpeg always writes BT.709 there, and decoders go by that.
+    return replace(tags, matrix=BT709) if encoder.name == "dnxhd" else tags
 
 
 def _find_codec(name: str) -> av.Codec:

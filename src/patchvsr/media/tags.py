@@ -11,7 +11,7 @@ from patchvsr.media.containers import MP4_FAMILY, kept_tags
 from patchvsr.media.info import StreamInfo
 
 # Tags that describe the source file rather than its content, and that the muxer writes itself.
-_OWN_TAGS = {"encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
+_OWN_TAGS = {"encoder", "software", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
 _STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS", "SOURCE_ID")
 
 # What the demuxer of MP4 calls the title of a stream.

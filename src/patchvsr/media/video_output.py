@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from patchvsr.media import publish
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.containers import add_video_copy
 from patchvsr.media.contents import Contents, check_times, video_contents
-from patchvsr.media.encoders import Encoder, encoder_notices, nominal_rate, open_encoder, tag_frame
+from patchvsr.media.encoders import Encoder, encoder_notices, nominal_rate, open_encoder, output_color, tag_frame
 from patchvsr.media.frames import Frame
 from patchvsr.media.hdr_header import CODECS
 from patchvsr.media.info import VideoInfo
@@ -47,7 +48,7 @@ class VideoOutput(Output):
     Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times; with
     B-frames and a variable rate these are not the durations of the frames they stand beside, and what a decoder
     reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until the next time,
-    and the last one until the end of the track, which the header holds to a millisecond; `open_reader` goes by that.
+    and the last one until the end of the track, which the header holds; `open_reader` goes by that.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class VideoOutput(Output):
                     muxer.mux(frame)
                 copier.finish()
             contents = video_contents(file)
-            check_times(contents, [pts * self._source.time_base for pts in times.pts], self.path)
+            expected = [pts * self._source.time_base for pts in times.pts]
+            check_times(contents, expected, self.path, movable=container.format.name not in _MP4)
         return contents
 
     def publish(self, folder: Path) -> None:
@@ -134,6 +136,8 @@ class VideoOutput(Output):
                 first=None if self._first_pts is None else self._first_pts * base,
                 last=None if self._last_pts is None else self._last_pts * base,
             )
+            if container.format.name in _MP4:
+                container.container_options["movie_timescale"] = str(_movie_clock(container, base))
             container.start_encoding()
             yield container, stream, copier
             container.close()
@@ -163,7 +167,7 @@ class VideoEncoder(FrameEncoder):
 
     def __init__(self, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> None:
         self._source, self._size, self._encoder = source, size, encoder
-        self._converter = ColorConverter(source.color)
+        self._converter = ColorConverter(output_color(encoder, source))
         self._count = 0
         self._until_finished = ExitStack()
         self._stream = self._until_finished.enter_context(_encoder_alone(path, source, size, encoder))
@@ -289,7 +293,8 @@ def _add_encoder(
     try:
         stream: VideoStream = container.add_stream(encoder.name, rate=nominal_rate(source))  # type: ignore[assignment]
     except ValueError as err:
-        raise OutputError(f"{path}: {container.format.name} cannot hold {encoder.name} video; use .mkv") from err
+        other = ".mov" if container.format.name == "matroska" else ".mkv"
+        raise OutputError(f"{path}: {container.format.name} cannot hold {encoder.name} video; use {other}") from err
     square = source.sample_aspect_ratio in (None, 0, 1)
     if container.format.name in ("matroska", "webm") and encoder.name in _NO_ASPECT_IN_MATROSKA and not square:
         raise OutputError(
@@ -301,6 +306,18 @@ def _add_encoder(
         stream.codec_context.codec_tag = "hvc1"  # the only HEVC tag Apple's players accept
     open_encoder(stream, encoder, source, *size)
     return stream
+
+
+def _movie_clock(container: OutputContainer, video_base: Fraction) -> int:
+    """Ticks a second of the clock on which an MP4 stores where tracks begin and end: the muxer's own are milliseconds.
+
+    One that has every time of the video and, unless the number becomes too large, of the sounds.
+    """
+    clock = lcm(1000, video_base.denominator)
+    for rate in sorted({stream.codec_context.sample_rate for stream in container.streams.audio}):
+        finer = lcm(clock, rate or 1)
+        clock = finer if finer < 2**31 else clock
+    return clock
 
 
 def _mark(stream: VideoStream, source: VideoInfo) -> None:
