@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -278,13 +277,12 @@ def _encoder_alone(path: Path, source: VideoInfo, size: tuple[int, int], encoder
 
     The kind decides for instance whether the encoder puts its headers into the stream.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        container = _open_container(path, Path(folder) / f"never{path.suffix}")
-        try:
-            yield _add_encoder(container, path, source, size, encoder)
-        finally:
-            with suppress(av.FFmpegError, OSError):
-                container.close()
+    container = _open_container(path, _Nowhere(path))
+    try:
+        yield _add_encoder(container, path, source, size, encoder)
+    finally:
+        with suppress(av.FFmpegError, OSError):
+            container.close()
 
 
 def _add_encoder(
