@@ -92,7 +92,6 @@ def upscale(
     with folder.locked():
         # 2. The job: new, begun, or finished before. For a new one the whole input is read once.
         manifest = folder.read_manifest()
-        scanned = None if manifest else (yield from _scan(input_path, config))
         pipeline = pipeline or get_pipeline(config)
         identity = job_identity(Path(input_path), config, size, output.profile, pipeline)
         if manifest is not None:
@@ -106,7 +105,10 @@ def upscale(
                 manifest = None
         if manifest is None:
             folder.clear()
-            scanned = scanned or (yield from _scan(input_path, config))
+            scanned = yield from _scan(input_path, config, stop)
+            if scanned is None:
+                yield Stopped(str(output_path), units=0, units_done=0)
+                return
             output.rehearse(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
@@ -153,7 +155,10 @@ def upscale(
         yield finished(len(contents.crcs))
 
 
-def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, None, Scan]:
+def _scan(
+    input_path: str | Path, config: UpscaleConfig, stop: Stop | None
+) -> Generator[Scanning, None, Scan | None]:
+    """None when `stop` said so."""
     with open_input(input_path, config) as reader:
         scanning = scan(reader)
         while True:
@@ -161,3 +166,5 @@ def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, 
                 yield Scanning(next(scanning))
             except StopIteration as end:
                 return end.value
+            if stop is not None and stop(None):
+                return None
