@@ -196,7 +196,7 @@ CASES = [
     # Streams.
     Case(RICH, ".mkv"),
     Case(RICH, ".mp4", told=("not copied: stream 7 (attachment", "converted: stream 4", "converted: stream 5", "converted: stream 6", "camera_roll")),
-    Case(RICH, ".mov", told=("not copied: stream 7 (attachment", "converted: stream 4", "converted: stream 5", "converted: stream 6", "is marked", "pictures")),
+    Case(replace(RICH, sounds=SOUNDS), ".mov", told=("not copied: stream 6 (attachment", "converted: stream 3", "converted: stream 4", "converted: stream 5", "is marked", "pictures")),
     Case(replace(RICH_MP4, suffix=".mp4"), ".mkv", told=("converted: stream 3", "data")),
     Case(replace(RICH_MP4, suffix=".mp4"), ".mp4"),
     Case(replace(RICH_MP4, suffix=".mp4"), ".mov", told=("is marked", "pictures")),
@@ -210,19 +210,21 @@ CASES = [
     Case(replace(B_FRAMES, sounds=(Sound("aac", start=Fraction(1, 4)), Sound("ac3", rate=44100))), ".mp4"),
     Case(replace(B_FRAMES, suffix=".mov", sounds=(Sound("pcm_s24le"), Sound("alac"))), ".mov"),
     Case(replace(B_FRAMES, suffix=".mov", sounds=(Sound("pcm_s24le"), Sound("alac"))), ".mkv"),
+    Case(replace(B_FRAMES, sounds=(Sound("alac"), Sound("pcm_s24le"))), ".mov"),
+    Case(Clip(".avi", "mpeg4", sounds=(Sound("flac"),)), ".mp4"),
     # Colours, shapes.
     *(Case(HDR10, target, codec) for target, codec in (
         (".mkv", "hevc"), (".mp4", "hevc"), (".mkv", "h264"), (".mp4", "av1"), (".mkv", "ffv1"), (".mov", "prores"),
     )),
-    Case(HDR10, ".mov", "dnxhr", scale=4, told=("HDR10",)),
-    Case(HDR10, ".webm", "vp9", told=("reduced",) * (VP9_BITS < 10)),
+    Case(HDR10, ".mov", "dnxhr", scale=4, told=("hdr10",)),
+    Case(replace(HDR10, sounds=OPUS), ".webm", "vp9", told=("reduced",) * (VP9_BITS < 10)),
     Case(replace(DEEP, color=dict(color_primaries=9, color_trc=18, colorspace=9, color_range=1)), ".mkv", "hevc"),
     Case(replace(DEEP, color=dict(color_primaries=9, color_trc=18, colorspace=9, color_range=1)), ".mp4", "av1"),
     *(Case(replace(B_FRAMES, color=dict(color_range=2, color_primaries=1, color_trc=1, colorspace=1)), target, codec) for target, codec in (
-        (".mkv", None), (".mp4", "hevc"), (".mkv", "ffv1"), (".webm", "vp9"), (".mov", "prores"),
+        (".mkv", None), (".mp4", "hevc"), (".mkv", "ffv1"), (".mov", "prores"),
     )),
     *(Case(replace(MP4, color=dict(color_primaries=5, color_trc=6, colorspace=5, color_range=1)), target, codec) for target, codec in (
-        (".mkv", None), (".mp4", "av1"), (".mov", "prores"), (".webm", "vp9"),
+        (".mkv", None), (".mp4", "av1"), (".mov", "prores"),
     )),
     *(Case(replace(MP4, shape=Fraction(4, 3), rotation=90), target, codec) for target, codec in (
         (".mkv", None), (".mkv", "hevc"), (".mp4", None), (".mp4", "av1"), (".mov", "prores"), (".mov", "hevc"),
@@ -231,7 +233,7 @@ CASES = [
     # Ranges.
     *(Case(replace(clip, rate=rate), target, span=span)
       for clip, target, rate, span in (
-        (RICH, ".mkv", "25", (0.2, 0.8)), (MP4, ".mp4", "variable", (0.3, None)), (MP4, ".mkv", "29.97 at 90 kHz", (0.1, 0.5)),
+        (replace(RICH, extras=("font", "cover", "chapters", "tags")), ".mkv", "25", (0.2, 0.8)), (MP4, ".mp4", "variable", (0.3, None)), (MP4, ".mkv", "29.97 at 90 kHz", (0.1, 0.5)),
         (B_FRAMES, ".mp4", "late", (0.3, 0.61)), (B_FRAMES, ".mov", "23.976", (None, 0.5)), (WEBM, ".webm", "drop-outs", (0.35, 0.9)),
         (replace(B_FRAMES, suffix=".ts"), ".mp4", "29.97 at 90 kHz", (0.2, 0.6)),
     )),
@@ -243,7 +245,7 @@ def test_everything_is_kept_or_told(tmp_path, pipeline, case):
     if ".exr" in (case.target, case.clip.suffix):
         pytest.importorskip("OpenEXR")
     source, target, events = run(case, tmp_path, pipeline)
-    notices = started(events).notices
+    notices = tuple(notice.lower() for notice in started(events).notices)
     assert isinstance(events[-1], Finished)
     assert unmatched(case.told, notices) == []
     compare(case, look(source), look(target), notices, last_duration(source))
@@ -312,7 +314,9 @@ def compare_times(case: Case, source: Inventory, out: Inventory, last: Fraction 
     off = [abs(after - before - shift) for before, after in zip(times, out.times, strict=True)]
     assert max(off) <= (out.tick / 2 if matroska else 0) + (out.tick / 2 if shift else 0)
     steps = [b - a for a, b in pairwise(times)]
-    if matroska:
+    if matroska and source.hdr and case.codec in ("ffv1", "vp9"):  # PyAV cannot give these a default duration
+        assert out.length >= times[-1] + last - Fraction(1, 1000)
+    elif matroska:
         durations = steps if case.span[1] is not None or last is None else [*steps, last]
         # Matroska keeps one length for all in nanoseconds, which FFmpeg cuts to its clock.
         assert all(abs(a - b) < out.tick for a, b in zip(durations, out.durations, strict=False))
@@ -335,14 +339,14 @@ def compare_pictures(case: Case, source: Inventory, out: Inventory, notices: tup
     if case.clip.suffix not in (".png", ".exr"):
         assert out.color[:2] == (primaries, transfer)
     if yuv:
-        full = 2 if source.pix_fmt.startswith("yuvj") else span
+        full = 1 if case.codec == "prores" else 2 if source.pix_fmt.startswith("yuvj") else span
         matrix = 1 if case.codec == "dnxhr" or is_rgb(source) else 6 if matrix == 2 else matrix
         assert out.color[2:] == (matrix, 1 if is_rgb(source) else full or 1)
     assert out.shape == source.shape
     assert out.rotation == source.rotation
     if source.hdr is None:
         assert out.hdr is None
-    elif not any("HDR10" in notice for notice in notices):
+    elif not any("hdr10" in notice for notice in notices):
         assert out.hdr is not None
         assert (out.hdr.max_cll, out.hdr.max_fall) == (source.hdr.max_cll, source.hdr.max_fall)
         assert np.allclose(light(out), light(source), atol=1e-4)
@@ -373,6 +377,8 @@ def compare_tracks(
         for mark in before.marks - after.marks:
             assert any(f"stream {before.index} (" in notice and mark in notice for notice in notices)
         tolerance = after.tick / 2 + (after.tick / 2 if shift else 0)
+        if before.codec.startswith("pcm_"):  # of even length in MP4, whatever a clock of milliseconds made of it
+            tolerance += before.tick / 2
         if before.kind == "subtitle":
             compare_lines(case, source, before, after, shift, start, tolerance)
         elif before.kind != "data" or before.packets:
@@ -438,3 +444,55 @@ def interleaving(out: Inventory) -> Fraction:
     for _, time in out.dts:
         worst, latest = max(worst, latest - time), max(latest, time)
     return worst
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "gbrp16le"])
+def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
+    """FFV1 holds exactly what the pipeline gives, run here chunk by chunk, without a job."""
+    case = Case(Clip(codec="ffv1", pix_fmt=pix_fmt), ".mkv", "ffv1")
+    source, target, events = run(case, tmp_path, pipeline)
+    assert next(event for event in events if isinstance(event, Planned)).units >= 3
+    config = case.config()
+    with open_reader(source) as reader:
+        frames = list(reader)
+    cuts = [range(12), range(12, 24)]
+    expected = []
+    for chunk in cut_chunks(cuts, config.chunk_frames, config.overlap_frames):
+        clip = frames[chunk.start : chunk.stop]
+        restored, _ = restore_clip(
+            pipeline, config, (128, 128), clip, pieces=Pieces(1, 1280), shared=chunk.shared, place=chunk.place
+        )
+        expected += [frame.rgb for frame in restored]
+    with open_reader(target) as reader:
+        written = [frame.rgb for frame in reader]
+    assert len(written) == len(expected) == len(frames)
+    assert all(np.array_equal(a, b) for a, b in zip(written, expected, strict=True))
+
+
+@pytest.mark.parametrize(("codec", "scale"), [("dnxhr", 4), ("prores", 2)])
+@pytest.mark.parametrize("color", [dict(colorspace=5), dict(color_range=2, colorspace=9)])
+def test_codecs_with_fixed_colours_get_their_own(tmp_path, pipeline, codec, scale, color):
+    """DNxHR has one matrix here and ProRes one range: whoever goes by that must see the colours of the source."""
+    clip = Clip(codec="libx264", pix_fmt="yuv444p", options={"crf": "0"}, color=color)
+    case = Case(clip, ".mov", codec, scale=scale)
+    _, target, _ = run(case, tmp_path, pipeline)
+    (tmp_path / "same").mkdir()
+    _, lossless, _ = run(replace(case, target=".mkv", codec="ffv1"), tmp_path / "same", pipeline)
+    with open_reader(target) as lossy, open_reader(lossless) as exact:
+        off = [
+            np.abs(a.rgb / np.iinfo(a.rgb.dtype).max - b.rgb / 255).mean() for a, b in zip(lossy, exact, strict=True)
+        ]
+    assert max(off) < 0.02
+
+
+@pytest.mark.parametrize(("clip", "target", "codec", "words"), [
+    (replace(B_FRAMES, sounds=OPUS), ".mov", None, "stream 1 \\(audio, opus\\) does not fit into mov; use .mkv"),
+    (B_FRAMES, ".webm", None, "stream 1 \\(audio, aac\\) does not fit into webm; use .mkv"),
+    (B_FRAMES, ".mkv", "dnxhr", "matroska cannot hold dnxhd video; use .mov"),
+    (B_FRAMES, ".webm", "h264", "webm cannot hold libx264 video; use .mkv"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_before_the_work(tmp_path, pipeline, clip, target, codec, words):
+    with pytest.raises(OutputError, match=words):
+        list(upscale(make_clip(clip, tmp_path), tmp_path / f"out{target}", Case(clip, target, codec, scale=4).config(),
+                     pipeline=pipeline))  # fmt: skip
+    assert not list(tmp_path.glob("out*"))
