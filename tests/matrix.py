@@ -224,10 +224,7 @@ def _add_extras(out, video, clip: Clip) -> list[av.Packet]:
     if "chapters" in clip.extras:
         marks = [(1, 0, 500, "first"), (2, 500, 900, "second ä")]
         out.set_chapters(
-            [
-                {"id": i, "start": a, "end": b, "time_base": MS, "metadata": {"title": title}}
-                for i, a, b, title in marks
-            ]
+            [{"id": i, "start": a, "end": b, "time_base": MS, "metadata": {"title": title}} for i, a, b, title in marks]
         )
     return waiting
 
