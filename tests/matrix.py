@@ -17,6 +17,7 @@ from patchvsr.media.hdr import HdrMetadata, read_hdr
 
 MS = Fraction(1, 1000)
 COUNT = 24
+ZERO, NO_MARKS = Fraction(0), Disposition(0)
 
 # name: time base, times in its ticks
 RATES = {
@@ -48,9 +49,9 @@ class Sound:
     codec: str
     language: str = ""
     title: str = ""
-    marks: Disposition = Disposition(0)
+    marks: Disposition = NO_MARKS
     rate: int = 48000
-    start: Fraction = Fraction(0)
+    start: Fraction = ZERO
 
 
 @dataclass(frozen=True)
@@ -357,9 +358,10 @@ def _look_at_images(folder: Path) -> Inventory:
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with av.open(str(file)) as container:
             frames += list(container.decode(video=0))
-    first, layout = frames[0], frames[0].format
+    layout = frames[0].format
     return Inventory(
-        times=[Fraction(i, 24) for i in range(len(frames))], durations=[Fraction(1, 24)] * len(frames), end=None, length=Fraction(0),
+        times=[Fraction(i, 24) for i in range(len(frames))], durations=[Fraction(1, 24)] * len(frames),
+        end=None, length=Fraction(0),
         frames=[_pixels(f) for f in frames], pix_fmt=layout.name, depth=max(c.bits for c in layout.components),
         alpha=any(c.is_alpha for c in layout.components), color=(2, 2, 0, 2), shape=Fraction(1), rotation=0, hdr=None,
         video_tags={}, tracks=[], tags={}, chapters=[], attachments=[], covers=[], timecodes=set(), dts=[],
