@@ -17,6 +17,7 @@ from patchvsr.media.hdr import HdrMetadata, read_hdr
 
 MS = Fraction(1, 1000)
 COUNT = 24
+ZERO, NO_MARKS = Fraction(0), Disposition(0)
 
 # name: time base, times in its ticks
 RATES = {
@@ -48,9 +49,9 @@ class Sound:
     codec: str
     language: str = ""
     title: str = ""
-    marks: Disposition = Disposition(0)
+    marks: Disposition = NO_MARKS
     rate: int = 48000
-    start: Fraction = Fraction(0)
+    start: Fraction = ZERO
 
 
 @dataclass(frozen=True)
@@ -224,10 +225,7 @@ def _add_extras(out, video, clip: Clip) -> list[av.Packet]:
     if "chapters" in clip.extras:
         marks = [(1, 0, 500, "first"), (2, 500, 900, "second ä")]
         out.set_chapters(
-            [
-                {"id": i, "start": a, "end": b, "time_base": MS, "metadata": {"title": title}}
-                for i, a, b, title in marks
-            ]
+            [{"id": i, "start": a, "end": b, "time_base": MS, "metadata": {"title": title}} for i, a, b, title in marks]
         )
     return waiting
 
@@ -250,11 +248,12 @@ class Track:
 @dataclass
 class Inventory:
     """times, durations: of decoded frames and of packets, in order of display, in seconds. dts: of all packets in
-    the order of the file. end: of the video track by the header."""
+    the order of the file. end: of the video track by the header; length: of the file by it."""
 
     times: list[Fraction]
     durations: list[Fraction]
     end: Fraction | None
+    length: Fraction
     frames: list[np.ndarray]
     pix_fmt: str
     depth: int
@@ -307,6 +306,7 @@ def look(path: Path) -> Inventory:
         tags = {k.lower(): v for k, v in container.metadata.items()}
         start = (video.start_time or 0) * tick
         end = start + video.duration * tick if video.duration else None
+        length = Fraction(container.duration or 0, av.time_base)
         video_tags, index = dict(video.metadata), video.index
     frames = _decode(path, tracks, index)
     first = frames[0]
@@ -314,6 +314,7 @@ def look(path: Path) -> Inventory:
         times=[f.pts * f.time_base if f.pts is not None else n * tick for n, f in enumerate(frames)],
         durations=[duration for _, duration in shown],
         end=end,
+        length=length,
         frames=[_pixels(f) for f in frames],
         pix_fmt=first.format.name,
         depth=max(c.bits for c in first.format.components),
@@ -357,9 +358,10 @@ def _look_at_images(folder: Path) -> Inventory:
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with av.open(str(file)) as container:
             frames += list(container.decode(video=0))
-    first, layout = frames[0], frames[0].format
+    layout = frames[0].format
     return Inventory(
-        times=[Fraction(i, 24) for i in range(len(frames))], durations=[Fraction(1, 24)] * len(frames), end=None,
+        times=[Fraction(i, 24) for i in range(len(frames))], durations=[Fraction(1, 24)] * len(frames),
+        end=None, length=Fraction(0),
         frames=[_pixels(f) for f in frames], pix_fmt=layout.name, depth=max(c.bits for c in layout.components),
         alpha=any(c.is_alpha for c in layout.components), color=(2, 2, 0, 2), shape=Fraction(1), rotation=0, hdr=None,
         video_tags={}, tracks=[], tags={}, chapters=[], attachments=[], covers=[], timecodes=set(), dts=[],

@@ -6,6 +6,7 @@ from fractions import Fraction
 from io import BytesIO
 
 import av
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -57,7 +58,22 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     target = output.add_stream_from_template(stream, opaque=True)
     if stream.type == "video" and fits(stream, name, tagged=True):
         target.codec_context.codec_tag = stream.codec_context.codec_tag
+    if isinstance(target, AudioStream):
+        _name_channels(target, name)
     return target
+
+
+def _name_channels(target: AudioStream, container: str) -> None:
+    """Matroska and AVI only count the channels of PCM; MP4 must know what they are, and says so when all is written.
+
+    Raises ValueError for more than two, of which nobody knows.
+    """
+    context = target.codec_context
+    unnamed = "channels" in context.layout.name
+    if container == "mp4" and unnamed and context.codec.canonical_name.startswith("pcm_"):
+        if context.layout.nb_channels > 2:
+            raise ValueError(f"{container} needs names for the {context.layout.nb_channels} channels of {target}")
+        context.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
 
 
 def add_video_copy(output: OutputContainer, stream: VideoStream, hdr: HdrMetadata | None = None) -> VideoStream:

@@ -14,7 +14,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import BT709, ColorTags, bit_depth, holds_alpha, is_rgb
+from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alpha, is_rgb
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
@@ -265,8 +265,11 @@ def output_color(encoder: Encoder, source: VideoInfo) -> ColorTags:
     if is_rgb(av.VideoFormat(encoder.pix_fmt)):
         return source.color.for_rgb()
     tags = source.color.for_yuv()
-    # The bit stream of DNxHR names its matrix, FFmpeg always writes BT.709 there, and decoders go by that.
-    return replace(tags, matrix=BT709) if encoder.name == "dnxhd" else tags
+    if encoder.name == "dnxhd":  # its bit stream names the matrix, FFmpeg always writes this one, decoders go by it
+        return replace(tags, matrix=BT709)
+    if encoder.name.startswith("prores"):  # it has no full range
+        return replace(tags, range=LIMITED)
+    return tags
 
 
 def _find_codec(name: str) -> av.Codec:

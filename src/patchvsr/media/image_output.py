@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from patchvsr.media import publish
 from patchvsr.media.contents import Contents, image_contents
 from patchvsr.media.encoders import alpha_notice
 from patchvsr.media.frames import Frame
-from patchvsr.media.image_files import check_image_format, encode_image
+from patchvsr.media.image_files import SEQUENCE, check_image_format, encode_image
 from patchvsr.media.image_names import DEFAULT_PATTERN, image_name, matching_images, output_images, split_pattern
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
@@ -27,8 +27,7 @@ class ImageOutput(Output):
         self._suffix = Path(self._pattern).suffix.lower()
         check_image_format(self._suffix)
         self.profile = {"images": self._pattern, "bit_depth": source.bit_depth}
-        notice = alpha_notice(source, self._suffix[1:], "rgba")
-        self.notices = () if notice is None else (notice,)
+        self.notices = tuple(_notices(source, self._suffix))
 
     def rehearse(self, frames: int) -> None:
         image_name(self._pattern, frames)
@@ -63,6 +62,27 @@ class ImageOutput(Output):
             file.unlink()
         with suppress(OSError):
             temporary.rmdir()
+
+
+def _notices(source: VideoInfo, suffix: str) -> Iterator[str]:
+    """Lines for the user about what images do not hold."""
+    alpha = alpha_notice(source, suffix[1:], "rgba")
+    if alpha is not None:
+        yield alpha
+    if source.container == SEQUENCE:
+        return
+    yield "not carried: times, chapters and tags: images have none; keep the source to put them back"
+    for stream in source.streams:
+        if stream.index != source.video_index:
+            yield f"not copied: {stream}: images hold no other streams"
+    if source.rotation:
+        yield f"not carried: rotation by {source.rotation} degrees: images have none"
+    if suffix == ".png" and source.sample_aspect_ratio not in (None, 0, 1):
+        yield f"not carried: pixel shape {source.sample_aspect_ratio}: PNG images here have none"
+    if source.hdr is not None:
+        yield "not carried: HDR10 mastering display and light levels: images have no place for them"
+    for what in source.lost_side_data:
+        yield f"not carried: {what}"
 
 
 class ImageEncoder(FrameEncoder):

@@ -57,6 +57,7 @@ class StreamCopier:
         self._targets: dict[int, Stream] = {}
         self._converters: dict[int, SubtitleConverter] = {}
         self._pictures: list[Packet] = []
+        self._last_dts: dict[int, int] = {}
         self._input: InputContainer | None = None
         if source.container != "image2":
             self._input = open_container(source.path)
@@ -201,6 +202,7 @@ class StreamCopier:
                     continue
                 if is_pause(packet):  # muxers put in their own
                     continue
+                self._give_duration(packet)
                 if self._last is not None and _time(packet) >= self._last + _INTERLEAVE_SLACK_S:
                     return
                 if self._inside(packet):
@@ -209,6 +211,16 @@ class StreamCopier:
             raise InputError(
                 f"{self._source.path}: its audio, subtitles or data cannot be read; the file is damaged"
             ) from err
+
+    def _give_duration(self, packet: Packet) -> None:
+        """Where the source does not say how long a packet lasts, as long as the one before: MP4 must know it of the
+        last one, or ends the track before that."""
+        index = packet.stream.index
+        if packet.dts is None or packet.stream.type == "subtitle":
+            return
+        if not packet.duration:
+            packet.duration = max(1, packet.dts - self._last_dts.get(index, packet.dts))
+        self._last_dts[index] = packet.dts
 
     def _inside(self, packet: Packet) -> bool:
         time = _time(packet)
