@@ -107,7 +107,7 @@ def upscale(
         if manifest is None:
             scanned = scanned or (yield from _scan(input_path, config))
             output.check_count(len(scanned.pts))
-            chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
+            chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
                 yield Notice(
                     f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}"
