@@ -161,3 +161,18 @@ def test_info_of_a_file_and_of_a_model(tmp_path, model):
 
 def test_no_command_shows_help():
     assert "upscale" in patchvsr().stderr
+
+
+def test_a_plan_of_two_inputs_and_a_preview(tmp_path, model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        make_video(Path(f"{name}.mp4"), count=3)
+    words = ["-s", 2, "--model", model]
+    planned = patchvsr("upscale", "a.mp4", "b.mp4", "-o", "out", "--plan", "--json", *words)
+    assert planned.returncode == 0, planned.stderr
+    kinds = [json.loads(line)["event"] for line in planned.stdout.splitlines()]
+    assert kinds == ["estimate", "estimate", "sum"]
+    shown = patchvsr("preview", "a.mp4", "--at", 0.04, "--crop", "0,0,32,32", *words)
+    assert shown.returncode == 0, shown.stderr
+    assert "64x64 pixels each, the frame at 0.04 seconds" in shown.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a_preview.png", "b.mp4"]

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from patchvsr import cli_training, cli_upscale
+from patchvsr import cli_preview, cli_training, cli_upscale
 from patchvsr.cli_training import console
 from patchvsr.errors import PatchVSRError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(cli_upscale.app)
+app.add_typer(cli_preview.app)
 app.add_typer(cli_training.app)
 
 USER_ERROR = 2

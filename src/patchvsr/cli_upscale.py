@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patchvsr import cli_options as options
 from patchvsr.cli_training import INTERRUPTED, console, pairs
 from patchvsr.display import Display
 from patchvsr.errors import PatchVSRError
@@ -37,11 +38,9 @@ def upscale_command(
         Path,
         typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png."),
     ],
-    scale: Annotated[float | None, typer.Option("-s", "--scale", help="Factor; 4 if no size is given.")] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.")] = None,
-    allow_smaller: Annotated[
-        bool, typer.Option("--allow-smaller", help="Allow an output smaller than the input.")
-    ] = False,
+    scale: options.Scale = None,
+    size: options.Size = None,
+    allow_smaller: options.AllowSmaller = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders with all below; the tree is kept.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show the work, memory, disk and time, and do nothing.")] = False,
     until: Annotated[
@@ -50,35 +49,21 @@ def upscale_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also write OUT.report.json: settings, hashes, scores, times.")
     ] = False,
-    steps: Annotated[
-        int | None, typer.Option(help="Denoising steps; 0 is a fast preview.", show_default="the model's")
-    ] = None,
-    joint: Annotated[
-        str | None,
-        typer.Option(help="auxiliary, overlap, shifted or independent.", show_default="the model's"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same input, settings and seed: same bytes.")] = 0,
-    model: Annotated[str, typer.Option(help="Bundled name, model folder, or Hub name.")] = "mini",
-    noise_timestep: Annotated[
-        float | None,
-        typer.Option("--noise", help="Noise augmentation, 0 to 1000.", show_default="the model's"),
-    ] = None,
-    branch_scale: Annotated[float, typer.Option(help="Strength of the patch branch.")] = 1.0,
-    color_match: Annotated[
-        bool, typer.Option("--color-match/--no-color-match", help="Keep the input's colours.")
-    ] = True,
-    chunk_frames: Annotated[
-        int | None, typer.Option(help="Frames restored together, 4k+1.", show_default="17, or what memory allows")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the best one")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="bfloat16")] = None,
-    batch_size: Annotated[int, typer.Option(help="Patches per model call; the result is the same.")] = 1,
+    steps: options.Steps = None,
+    joint: options.Joint = None,
+    seed: options.Seed = 0,
+    model: options.Model = "mini",
+    noise_timestep: options.Noise = None,
+    branch_scale: options.BranchScale = 1.0,
+    color_match: options.ColorMatch = True,
+    chunk_frames: options.ChunkFrames = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    batch_size: options.BatchSize = 1,
     start: Annotated[float | None, typer.Option(help="Seconds from the first frame.")] = None,
     end: Annotated[float | None, typer.Option(help="Seconds from the first frame, exclusive.")] = None,
-    deinterlace: Annotated[
-        str | None, typer.Option(help="frame (same rate) or field (double rate).", show_default="refuse interlaced")
-    ] = None,
-    rate: Annotated[str | None, typer.Option(help="Frames a second of an image sequence.", show_default="24")] = None,
+    deinterlace: options.Deinterlace = None,
+    rate: options.Rate = None,
     codec: Annotated[
         str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder of FFmpeg.")
     ] = None,
@@ -90,7 +75,7 @@ def upscale_command(
     skip_stream: Annotated[
         list[int] | None, typer.Option(metavar="INDEX", help="Stream to leave out, see `info`. Repeatable.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")] = False,
 ) -> None:
     """Upscale videos: every frame, timestamp and stream is kept. Stopped in any way, the same command goes on."""
@@ -156,11 +141,9 @@ class Run:
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Raises the error of a job that is alone; several are summed up instead."""
         from patchvsr.events import Stopped
-        from patchvsr.models.registry import resolve_model
-        from patchvsr.upscale import choose_device, load_pipeline
+        from patchvsr.upscale import load_pipeline
 
-        resolve_model(self._config.model)  # a mistake in these two should be told before anything else
-        choose_device(self._config)
+        _check_model(self._config)
         get_pipeline = functools.cache(lambda: load_pipeline(self._config))
 
         def stop(expected_s: float | None) -> bool:
@@ -191,7 +174,7 @@ class Run:
 
         self._display.notices(job.notices)
         events = upscale(job.input, job.output, self._config, get_pipeline=lambda _: get_pipeline(), stop=stop)
-        last = self._display.follow(_stopped_while_looking(events, job, stop))
+        last = self._display.follow(events)
         if isinstance(last, Finished):
             if self._report:
                 from patchvsr.evaluation.job_report import write_job_report
@@ -201,15 +184,13 @@ class Run:
         return last
 
 
-def _stopped_while_looking(events: Iterator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
-    """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
-    from patchvsr.events import Scanning, Stopped
+def _check_model(config: UpscaleConfig) -> None:
+    """A mistake in these two should be told before anything else."""
+    from patchvsr.models.registry import resolve_model
+    from patchvsr.upscale import choose_device
 
-    for event in events:
-        yield event
-        if isinstance(event, Scanning) and stop(None):
-            cast("Generator[Event]", events).close()
-            yield Stopped(str(job.output), units=0, units_done=0)
+    resolve_model(config.model)
+    choose_device(config)
 
 
 def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> None:
@@ -217,15 +198,20 @@ def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> Non
     from patchvsr.jobs.estimate import estimate
     from patchvsr.upscale import load_pipeline
 
+    _check_model(config)
     get_pipeline = functools.cache(lambda: load_pipeline(config))
-    failed = 0
+    plans = []
     for job in jobs:
+        display.notices(job.notices)
         try:
-            display.plan(estimate(job.input, job.output, config, get_pipeline))
+            plans.append(estimate(job.input, job.output, config, get_pipeline))
         except PatchVSRError as error:
             if len(jobs) == 1:
                 raise
             display.failed(job, str(error))
-            failed += 1
-    if failed:
+        else:
+            display.estimate(plans[-1])
+    if len(jobs) > 1:
+        display.sum_of(plans)
+    if len(plans) < len(jobs):
         raise typer.Exit(NOT_ALL_DONE)

@@ -7,6 +7,8 @@ to move the mean of a small area to restore it.
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,6 +47,14 @@ def match_color_(video: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> 
         luma_drift = _enlarge(_reduce(luma_error, luma_grid), chroma_grid)
         frame.add_(_enlarge(error - luma_error + luma_drift, (height, width))).clamp_(-1, 1)
     return video
+
+
+def reach_px(size: tuple[int, int], input_size: tuple[int, int]) -> int:
+    """How far around a pixel its correction depends on others, for a video of `size` (height, width) in pixels."""
+    # A mean under a triangle looks one step of its grid away, enlarging two, and both are done on both grids.
+    smaller = min(size[0], input_size[0]), min(size[1], input_size[1])
+    grids = _grid(smaller, CHROMA_STEP_PX), _grid(smaller, LUMA_STEP_PX)
+    return max(ceil(sum(3 * side / grid[axis] for grid in grids)) for axis, side in enumerate(size))
 
 
 def _grid(size: tuple[int, int], step_px: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -46,6 +46,15 @@ class Display:
         text += f", {len(left)} not finished: the same command goes on" if left else ""
         names = {"finished": finished, "failed": failed, "left": left}
         self._say(text, "summary", **{name: [str(job.input) for job in group] for name, group in names.items()})
+
+    def estimate(self, plan: Estimate) -> None:
+        self._say("\n".join(plan.lines()), "estimate", **dataclasses.asdict(plan))
+
+    def sum_of(self, plans: Sequence[Estimate]) -> None:
+        from patchvsr.jobs.estimate import Sum
+
+        total = Sum.of(plans)
+        self._say("\n".join(total.lines()), "sum", **dataclasses.asdict(total))
 
     def _say(self, line: str, event: str, **fields: object) -> None:
         if self.as_json:

@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
-from patchvsr.color_match import match_color_
+from patchvsr.color_match import match_color_, reach_px
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.bases import load_base
 from patchvsr.models.checkpoint import load_adapter, read_config
@@ -22,12 +22,12 @@ from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a s
 from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
-from patchvsr.patches.grid import WeightedBox, padded_length, tiling
+from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.sampling.conditions import ClipConditions, resize_bicubic
-from patchvsr.sampling.joint import denoise
+from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
 from patchvsr.sampling.schedule import make_scheduler
-from patchvsr.sampling.velocity import PatchVelocity
+from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 
 # Noise for augmentation and noise to denoise must not be the same numbers.
 AUGMENTATION_SEED_OFFSET = 1 << 32
@@ -132,6 +132,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         first_frame: int = 0,
         known_latents: Tensor | None = None,
         color_match: bool = True,
+        area: Area | None = None,
         output_type: str = "pt",
         callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
         return_dict: bool = True,
@@ -152,6 +153,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
             color_match: take tints and drifts of colour against the input back, see `match_color_`.
+            area: (y0, y1, x0, x1) in pixels of the output: only this is returned, as it is in the whole. What it does
+                not depend on is not computed, so latents are good for nothing but this area.
             output_type: "pt" (F, 3, H, W), "np" (F, H, W, 3), "pil"; or "latent" to skip decoding.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": ...}) after each step.
 
@@ -183,6 +186,13 @@ class PatchVSRPipeline(DiffusionPipeline):
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
         canvas = self._canvas(lq, height, width)
 
+        if area is not None:
+            _check_area(area, height, width)
+            margin = reach_px((height, width), (lq.shape[-2], lq.shape[-1])) if color_match else 0
+            decoded_area = grown(area, margin, self.codec.spatial_factor, (canvas.shape[-2], canvas.shape[-1]))
+        else:
+            decoded_area = None
+
         # 3. Latents: jointly denoised, or none at all.
         latents = None
         if steps > 0:
@@ -190,20 +200,22 @@ class PatchVSRPipeline(DiffusionPipeline):
             joint_mode = joint_mode or self.config.joint_mode
             latents = self._denoise(
                 conditions, steps, joint_mode, seed, first_frame, branch_scale, batch_size, known_latents,
-                callback_on_step_end,
+                callback_on_step_end, decoded_area,
             )  # fmt: skip
 
         # 4. Pixels, cropped back to the target size and the true number of frames, in the colours of the input.
         frames: Any = latents
         if output_type != "latent":
             cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-            decoded = decode_tiled(self.codec, cells, canvas, tile_px)
+            decoded = decode_tiled(self.codec, cells, canvas, tile_px, decoded_area)
             if not torch.isfinite(decoded).all():
                 raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
             shown = np.s_[:, :num_frames, :height, :width]
             frames = decoded[shown].clamp_(-1, 1)
             if color_match:
                 frames = match_color_(frames, canvas[shown], (lq.shape[-2], lq.shape[-1]))
+            if area is not None:
+                frames = frames[..., area[0] : area[1], area[2] : area[3]]
             frames = _as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
         self.maybe_free_model_hooks()
         return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
@@ -269,13 +281,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         batch_size: int,
         known_latents: Tensor | None,
         callback: Callable[..., dict[str, Any] | None] | None,
+        area: Area | None,
     ) -> Tensor:
         factor, token = self.codec.temporal_factor, self.transformer.config.patch_size
         channels = self.codec.latent_channels
         _, latent_frames, height, width = conditions.canvas_latents.shape
         patch_cells = self.config.patch_px // self.codec.spatial_factor
         patch = (min(latent_frames, (self.config.patch_frames - 1) // factor + 1), patch_cells, patch_cells)
-        velocity = PatchVelocity(
+        velocity: Velocity = PatchVelocity(
             self.transformer,
             conditions,
             device=self._execution_device,
@@ -287,6 +300,11 @@ class PatchVSRPipeline(DiffusionPipeline):
             return tiling((latent_frames, height, width), patch, joint_mode, multiple=token, step=step)
 
         scheduler = make_scheduler(steps)
+        if area is not None:
+            cell = self.codec.spatial_factor
+            seen = grown(area, self.codec.decoder_halo_px, cell, (height * cell, width * cell))
+            needed = needed_boxes([tilings(step) for step in range(steps)], _in_cells(seen, cell))
+            velocity = NeededVelocity(velocity, dict(zip(scheduler.timesteps.tolist(), needed, strict=True)))
 
         def on_step(step: int, _: int, latents: Tensor) -> Tensor | None:
             if callback is None:
@@ -328,6 +346,17 @@ def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -
     if not 0 < scale < float("inf"):
         raise SettingsError(f"scale is {scale}: it must be greater than 0")
     return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
+
+
+def _check_area(area: Area, height: int, width: int) -> None:
+    y0, y1, x0, x1 = area
+    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+        raise SettingsError(f"area is {area}: rows y0 to y1 and columns x0 to x1 must lie in {width}x{height} pixels")
+
+
+def _in_cells(area: Area, cell: int) -> Area:
+    y0, y1, x0, x1 = (side // cell for side in area)
+    return y0, y1, x0, x1
 
 
 def _shrink(frame: Tensor, side: int) -> Tensor:

@@ -110,7 +110,7 @@ def upscale(
                 yield Stopped(str(output_path), units=0, units_done=0)
                 return
             output.rehearse(len(scanned.pts))
-            chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config.tile_px)
+            chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
                 yield Notice(
                     f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}"
@@ -155,9 +155,7 @@ def upscale(
         yield finished(len(contents.crcs))
 
 
-def _scan(
-    input_path: str | Path, config: UpscaleConfig, stop: Stop | None
-) -> Generator[Scanning, None, Scan | None]:
+def _scan(input_path: str | Path, config: UpscaleConfig, stop: Stop | None) -> Generator[Scanning, None, Scan | None]:
     """None when `stop` said so."""
     with open_input(input_path, config) as reader:
         scanning = scan(reader)

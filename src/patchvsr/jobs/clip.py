@@ -12,6 +12,7 @@ from torch import Tensor
 from patchvsr.config import UpscaleConfig
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import Frame
+from patchvsr.patches.grid import Area
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.conditions import resize_bicubic
 
@@ -26,12 +27,13 @@ def restore_clip(
     shared: int = 0,
     place: int = 0,
     known_latents: Tensor | None = None,
+    area: Area | None = None,
 ) -> tuple[Iterator[Frame], Tensor | None]:
     """Consecutive frames of one shot, restored at `size` (width, height) in their own depth and times.
 
     The first `shared` frames were in the clip before, whose latents of them are `known_latents`: they are not in the
     result. `place`: number of the first frame for the noise. Also returns the latents of the last frames, as many as
-    clips share, to hand on; None for 0 steps.
+    clips share, to hand on; None for 0 steps. area: what to restore, see the pipeline; for frames without alpha.
     """
     depth = float(np.iinfo(frames[0].rgb.dtype).max)
     lq = torch.from_numpy(np.stack([frame.rgb for frame in frames])).permute(0, 3, 1, 2).float().div_(depth)
@@ -50,6 +52,7 @@ def restore_clip(
             tile_px=tile_px,
             first_frame=place,
             known_latents=known_latents,
+            area=area,
             return_dict=False,
         )
 
@@ -59,16 +62,22 @@ def restore_clip(
     return _as_frames(frames[shared:], hq[shared:], depth), latents
 
 
+def enlarged(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A frame at `size` (width, height), bicubic: what the model starts from."""
+    rgb = _enlarged(frame.rgb, size[::-1])
+    return replace(frame, rgb=rgb, alpha=None if frame.alpha is None else _enlarged(frame.alpha, size[::-1]))
+
+
 def _as_frames(frames: list[Frame], hq: Tensor, depth: float) -> Iterator[Frame]:
     for frame, restored in zip(frames, hq, strict=True):
         dtype = frame.rgb.dtype
         rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(dtype)
-        yield replace(frame, rgb=rgb, alpha=None if frame.alpha is None else _enlarged(frame.alpha, restored.shape[1:]))
+        yield replace(frame, rgb=rgb, alpha=None if frame.alpha is None else _enlarged(frame.alpha, rgb.shape[:2]))
 
 
-def _enlarged(alpha: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Alpha (h, w) at `size` (H, W), bicubic: the model knows colours only."""
-    depth = np.iinfo(alpha.dtype).max
-    plane = torch.from_numpy(alpha.astype(np.float32) / depth)[None, None]
-    larger = resize_bicubic(plane, (size[0], size[1]))[0, 0]
-    return larger.mul_(depth).round_().numpy().astype(alpha.dtype)
+def _enlarged(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """(h, w, 3), or (h, w) for the alpha that the model knows nothing of, at `size` (H, W), bicubic."""
+    depth = np.iinfo(pixels.dtype).max
+    planes = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / depth).permute(2, 0, 1)[None]
+    larger = resize_bicubic(planes, (size[0], size[1]))[0].mul_(depth).round_().permute(1, 2, 0)
+    return larger.numpy().astype(pixels.dtype).reshape(*size, *pixels.shape[2:])

@@ -1,33 +1,37 @@
-"""What a job will be, before it is one: its parts counted, its first frames timed. Nothing is written."""
+"""What a job will be, before it is one: its parts counted, its speed measured on one patch. Nothing is written."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 from patchvsr.config import UpscaleConfig
-from patchvsr.jobs.clip import restore_clip
-from patchvsr.jobs.memory import chunk_memory_gib, fitting_chunk_frames, free_memory_gib
+from patchvsr.jobs.calibrate import calibrate, num_steps
+from patchvsr.jobs.clip import enlarged
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.memory import chunk_memory, fitting_chunk_frames, free_memory_gib
 from patchvsr.jobs.plan import cut_chunks, cut_units
 from patchvsr.jobs.prepare import open_input, prepare
-from patchvsr.jobs.scan import Scan, scan
-from patchvsr.jobs.stepdown import Pieces
-from patchvsr.media import Frame, Output
+from patchvsr.jobs.scan import Scan, scan_all
+from patchvsr.media import Frame, Output, refuse_existing
+from patchvsr.media.segment import EncodedFrame
 from patchvsr.pipeline import PatchVSRPipeline
 
-CALIBRATION_FRAMES = 5
+ENCODED_FRAMES = 9
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """patches: calls of the transformer for one chunk and step, 0 without steps. disk_gib: at the end of the work,
-    when units and output are both there. free_*: what the machine has now."""
+    """patches: calls of the transformer for one chunk and step, 0 without steps. memory_gib: of the host;
+    device_memory_gib: of a device that holds the weights, else 0. disk_gib: at the end of the work, when units and
+    output are both there. free_*: what the machine has now."""
 
     input: str
     output: str
@@ -35,13 +39,14 @@ class Estimate:
     output_size: tuple[int, int]
     frames: int
     shots: int
+    units: int
     chunks: int
     chunk_frames: int
-    units: int
     steps: int
     patches: int
     memory_gib: float
     free_memory_gib: float
+    device_memory_gib: float
     output_gib: float
     disk_gib: float
     free_disk_gib: float
@@ -55,15 +60,49 @@ class Estimate:
         yield from self.notices
         steps = f"{self.steps} steps of {self.patches} patches each" if self.steps else "0 steps"
         yield (
-            f"work    {self.frames} frames, {self.shots} shots, {self.units} units, "
+            f"  work    {self.frames} frames, {self.shots} shots, {self.units} units, "
             f"{self.chunks} chunks of up to {self.chunk_frames} frames, {steps}"
         )
-        yield f"memory  about {self.memory_gib:.1f} GiB of {self.free_memory_gib:.1f} GiB free"
+        device = f", and {self.device_memory_gib:.1f} GiB on the device" if self.device_memory_gib else ""
+        yield f"  memory  about {self.memory_gib:.1f} GiB of {self.free_memory_gib:.1f} GiB free{device}"
         yield (
-            f"disk    about {_size(self.disk_gib)} while working, {_size(self.output_gib)} in the end, "
+            f"  disk    about {_size(self.disk_gib)} while working, {_size(self.output_gib)} in the end, "
             f"other streams aside, of {_size(self.free_disk_gib)} free"
         )
-        yield f"time    about {timedelta(seconds=round(self.seconds))}"
+        yield f"  time    about {_duration(self.seconds)}"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Of several jobs, one after the other: memory is the most that one takes, disk is at the end of the last."""
+
+    jobs: int
+    frames: int
+    memory_gib: float
+    device_memory_gib: float
+    output_gib: float
+    disk_gib: float
+    seconds: float
+
+    @classmethod
+    def of(cls, estimates: Sequence[Estimate]) -> Sum:
+        output = sum(job.output_gib for job in estimates)
+        return cls(
+            jobs=len(estimates),
+            frames=sum(job.frames for job in estimates),
+            memory_gib=max(job.memory_gib for job in estimates),
+            device_memory_gib=max(job.device_memory_gib for job in estimates),
+            output_gib=output,
+            disk_gib=output + max(job.disk_gib - job.output_gib for job in estimates),
+            seconds=sum(job.seconds for job in estimates),
+        )
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield (
+            f"all {self.jobs}: {self.frames} frames, about {self.memory_gib:.1f} GiB of memory, "
+            f"up to {_size(self.disk_gib)} of disk, {_size(self.output_gib)} in the end, {_duration(self.seconds)}"
+        )
 
 
 def estimate(
@@ -72,64 +111,68 @@ def estimate(
     config: UpscaleConfig,
     get_pipeline: Callable[[], PatchVSRPipeline],
 ) -> Estimate:
-    """Reads the whole input and restores its first frames; raises `PatchVSRError` as `upscale` does."""
+    """Reads the whole input and restores a patch of it; raises `PatchVSRError` as `upscale` does."""
     prepared = prepare(input_path, output_path, config)
+    size, output = prepared.size, prepared.output
+    if JobFolder(output.path).read_manifest() is None:
+        refuse_existing(output.path, prepared.info, overwrite=config.overwrite)
     started_at = time.monotonic()
     with open_input(input_path, config) as reader:
-        scanned = _returned(scan(reader))
-    prepared.output.rehearse(len(scanned.pts))
-    seconds_to_read = time.monotonic() - started_at
+        scanned = scan_all(reader)
+    output.rehearse(len(scanned.pts))
+    reading_s = time.monotonic() - started_at
     pipeline = get_pipeline()
-    with open_input(input_path, config) as reader:
-        first = list(islice(reader, CALIBRATION_FRAMES))
-    seconds, frame_bytes = _calibrate(pipeline, config, prepared.size, first, prepared.output)
-
-    chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, prepared.size, config.tile_px)
+    steps = num_steps(pipeline, config)
+    chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
     chunks = cut_chunks(scanned.shots(), chunk_frames, config.overlap_frames)
-    frames = len(scanned.pts)
-    steps = pipeline.config.num_inference_steps if config.num_inference_steps is None else config.num_inference_steps
+    units = cut_units(chunks, config.unit_frames)
+
+    frames = _some_frames(input_path, config, scanned)
+    speed = calibrate(pipeline, config, size, frames[0], chunk_frames)
+    encoding_s, key_bytes, other_bytes = _encode(output, frames, size)
+    output_gib = (len(units) * key_bytes + (len(scanned.pts) - len(units)) * other_bytes) / GIB
+    memory = chunk_memory(pipeline, size, config, chunk_frames)
     return Estimate(
         input=str(input_path),
         output=str(output_path),
         input_size=(prepared.info.width, prepared.info.height),
-        output_size=prepared.size,
-        frames=frames,
+        output_size=size,
+        frames=len(scanned.pts),
         shots=len(scanned.cuts),
+        units=len(units),
         chunks=len(chunks),
         chunk_frames=chunk_frames,
-        units=len(cut_units(chunks, config.unit_frames)),
         steps=steps,
-        patches=pipeline.count_patches(chunk_frames, prepared.size, config.joint_mode) if steps else 0,
-        memory_gib=chunk_memory_gib(pipeline, prepared.size, chunk_frames, config.tile_px),
+        patches=pipeline.count_patches(chunk_frames, size, config.joint_mode) if steps else 0,
+        memory_gib=memory.host_gib,
         free_memory_gib=free_memory_gib(),
-        output_gib=frames * frame_bytes / GIB,
-        disk_gib=2 * frames * frame_bytes / GIB,
-        free_disk_gib=shutil.disk_usage(_existing(prepared.output.path)).free / GIB,
-        seconds=seconds_to_read + seconds * sum(chunk.stop - chunk.start for chunk in chunks),
+        device_memory_gib=memory.device_gib,
+        output_gib=output_gib,
+        disk_gib=2 * output_gib,
+        free_disk_gib=shutil.disk_usage(_existing(output.path)).free / GIB,
+        # Read to be scanned, read to be restored.
+        seconds=2 * reading_s + speed.seconds(pipeline, config, size, chunks) + encoding_s * len(scanned.pts),
         notices=prepared.notices,
     )
 
 
-def _calibrate(
-    pipeline: PatchVSRPipeline, config: UpscaleConfig, size: tuple[int, int], frames: list[Frame], output: Output
-) -> tuple[float, float]:
-    """Seconds and encoded bytes per frame, of a few frames; one goes before, because first calls are slow."""
-    pieces = Pieces(config.batch_size, config.tile_px)
-    restore_clip(pipeline, config, size, frames[:1], pieces=pieces)
+def _some_frames(input_path: str | Path, config: UpscaleConfig, scanned: Scan) -> list[Frame]:
+    """From the middle: films begin in the dark."""
+    first = max(0, len(scanned.pts) - ENCODED_FRAMES) // 2
+    with open_input(input_path, config, scanned.pts[first]) as reader:
+        return list(islice(reader, ENCODED_FRAMES))
+
+
+def _encode(output: Output, frames: list[Frame], size: tuple[int, int]) -> tuple[float, float, float]:
+    """Encodes frames, enlarged only. Returns seconds a frame, and bytes of the first of a unit and of every other."""
+    larger = [enlarged(frame, size) for frame in frames]
     started_at = time.monotonic()
-    restored, _ = restore_clip(pipeline, config, size, frames, pieces=pieces)
     encoder = output.encoder()
-    encoded = [part for frame in restored for part in encoder.encode(frame)] + encoder.finish()
-    seconds = time.monotonic() - started_at
-    return seconds / len(frames), sum(len(part.data) for part in encoded) / len(frames)
-
-
-def _returned(generator: Generator[int, None, Scan]) -> Scan:
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
+    encoded: list[EncodedFrame] = [part for frame in larger for part in encoder.encode(frame)] + encoder.finish()
+    seconds = (time.monotonic() - started_at) / len(frames)
+    keys = [len(part.data) for part in encoded if part.is_keyframe]
+    others = [len(part.data) for part in encoded if not part.is_keyframe] or keys
+    return seconds, fmean(keys), fmean(others)
 
 
 def _existing(path: Path) -> Path:
@@ -138,4 +181,10 @@ def _existing(path: Path) -> Path:
 
 
 def _size(gib: float) -> str:
-    return f"{gib * 1024:.0f} MiB" if gib < 1 else f"{gib:.1f} GiB"
+    if gib < 1 / 1024:
+        return f"{gib * 2**20:.0f} KiB"
+    return f"{gib * 1024:.1f} MiB" if gib < 1 else f"{gib:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import psutil
 
-from patchvsr.config import CHUNK_FRAMES
+from patchvsr.config import CHUNK_FRAMES, UpscaleConfig
+from patchvsr.jobs.calibrate import canvas_size, num_steps
+from patchvsr.models.tiles import tiles
 from patchvsr.pipeline import PatchVSRPipeline
 
 GIB = 2**30
 
-# Measured on the bundled model (docs/experiments.md): the process itself; what stands beside the canvas, in canvases of
-# float32 (decoded video, conditions, what the allocator keeps); and activations per pixel and frame of a decoder's
-# tile with its halo.
-PROCESS_GIB = 0.6
-CANVASES = 3.0
-TILE_BYTES_PER_PIXEL = 40
+# Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean: the process
+# with its libraries; canvases of float32 that are held at once, more of them with denoising; activations of a tile with
+# its halo, per pixel and frame (float32 takes more than twice as much as bfloat16); the encoder with the frames on
+# their way to it, per pixel of one frame; and what the transformer takes beside its weights.
+PROCESS_GIB = 0.66
+CANVASES, STEP_CANVASES = 3.3, 0.55
+TILE_BYTES, FLOAT32_TILE_BYTES = 46, 115
+ENCODER_BYTES = 46
+STEP_GIB = 0.2
 
 LEAST_CHUNK_FRAMES = 5
 
 
-def chunk_memory_gib(pipeline: PatchVSRPipeline, size: tuple[int, int], chunk_frames: int, tile_px: int) -> float:
-    """Host memory at its peak, in GiB, for chunks of that many frames at `size` (width, height)."""
-    canvas = 3 * 4 * chunk_frames * size[0] * size[1]
-    tile = min(tile_px, size[0]) * min(tile_px, size[1]) * chunk_frames * TILE_BYTES_PER_PIXEL
-    weights = sum(p.numel() * p.element_size() for p in pipeline.transformer.parameters() if p.device.type == "cpu")
-    return PROCESS_GIB + (canvas * CANVASES + tile + weights) / GIB
+class Memory(NamedTuple):
+    """At its peak, in GiB: of the host, and of a device that holds the weights, 0 where the host does."""
+
+    host_gib: float
+    device_gib: float
+
+
+def chunk_memory(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig, chunk_frames: int) -> Memory:
+    """For chunks of that many frames at `size` (width, height). Another codec than the bundled one may take more."""
+    width, height = canvas_size(pipeline, size)
+    canvas = 3 * 4 * chunk_frames * width * height / GIB
+    host = PROCESS_GIB + canvas * CANVASES + size[0] * size[1] * ENCODER_BYTES / GIB
+    model = _weights_gib(pipeline) + _tile_gib(pipeline, (width, height), chunk_frames, config.tile_px)
+    if num_steps(pipeline, config):
+        host += canvas * STEP_CANVASES
+        model += STEP_GIB
+    return Memory(host + model, 0.0) if pipeline.device.type == "cpu" else Memory(host, model)
 
 
 def free_memory_gib() -> float:
@@ -32,10 +50,27 @@ def free_memory_gib() -> float:
     return psutil.virtual_memory().available / GIB
 
 
-def fitting_chunk_frames(pipeline: PatchVSRPipeline, size: tuple[int, int], tile_px: int) -> int:
-    """17, or the largest 4k+1 below that fits into free memory, 5 at least."""
-    free = free_memory_gib()
+def fitting_chunk_frames(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig) -> int:
+    """17, or the largest 4k+1 below that fits into the free memory of the host, 5 at least."""
+    free = free_memory_gib() + _held_gib()
     for frames in range(CHUNK_FRAMES, LEAST_CHUNK_FRAMES, -4):
-        if chunk_memory_gib(pipeline, size, frames, tile_px) <= free:
+        if chunk_memory(pipeline, size, config, frames).host_gib <= free:
             return frames
     return LEAST_CHUNK_FRAMES
+
+
+def _held_gib() -> float:
+    """What this process has already, libraries and weights, which is part of its peak."""
+    return psutil.Process().memory_info().rss / GIB
+
+
+def _weights_gib(pipeline: PatchVSRPipeline) -> float:
+    parts = (pipeline.transformer, pipeline.codec)
+    return sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / GIB
+
+
+def _tile_gib(pipeline: PatchVSRPipeline, canvas: tuple[int, int], chunk_frames: int, tile_px: int) -> float:
+    codec = pipeline.codec
+    cut = tiles(canvas[1], canvas[0], tile_px, codec.decoder_halo_px, codec.spatial_factor)
+    pixels = max((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
+    return chunk_frames * pixels * (FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES) / GIB

@@ -48,6 +48,16 @@ def scan(frames: Iterable[Frame]) -> Generator[int, None, Scan]:
     return found
 
 
+def scan_all(frames: Iterable[Frame]) -> Scan:
+    """The same in one go."""
+    scanning = scan(frames)
+    while True:
+        try:
+            next(scanning)
+        except StopIteration as end:
+            return end.value
+
+
 def frame_crc(frame: Frame) -> int:
     """CRC-32 of a frame's pixels: tells whether it was decoded the same way again."""
     crc = zlib.crc32(np.ascontiguousarray(frame.rgb).data)

@@ -62,7 +62,7 @@ class Search:
         found: dict[Path, Found] = {}
         for path in named.values():
             start = Path(real_path(path).name if len(named) > 1 else "")
-            items = self._in_folder(path, start) if path.is_dir() else [Found(path, _place(path))]
+            items = self._in_folder(path, start) if path.is_dir() else [Found(path, place_of(path))]
             for item in items:
                 found.setdefault(_identity(item.input), item)
         return list(found.values())
@@ -107,7 +107,7 @@ class Search:
             self.folders.add(real_path(current))
             contents, place = self.look(current), start / current.relative_to(folder)
             if contents.videos:
-                found += [Found(path, place / _place(path)) for path in contents.videos]
+                found += [Found(path, place / place_of(path)) for path in contents.videos]
             elif contents.images:
                 found.append(Found(current, place))
             self.notices += self._notices(current, contents)
@@ -149,7 +149,7 @@ class Search:
         return any(step.is_dir() and (real_path(step) == self._output or is_job_folder(step)) for step in steps)
 
 
-def _place(path: Path) -> Path:
+def place_of(path: Path) -> Path:
     """The output's name in a folder of outputs."""
     if _is_image_pattern(path) and not path.exists():
         # shot1_%04d.png becomes a folder shot1; in/%06d.png has no name but that of its folder.

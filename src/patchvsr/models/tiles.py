@@ -10,20 +10,24 @@ import torch
 from torch import Tensor
 
 from patchvsr.models.codec import Codec
+from patchvsr.patches.grid import Area
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Pixel ranges (y0, y1, x0, x1): `inner` is kept, `outer` is inner plus halo, clipped at the frame."""
+    """Areas in pixels: `inner` is kept, `outer` is inner plus halo, clipped at the frame."""
 
-    inner: tuple[int, int, int, int]
-    outer: tuple[int, int, int, int]
+    inner: Area
+    outer: Area
 
 
-def tiles(height: int, width: int, tile_px: int, halo_px: int, cell_px: int) -> Iterator[Tile]:
-    """Near-equal tiles of at most `tile_px`, in whole latent cells; sides must be multiples of `cell_px`."""
-    for y0, y1 in _cuts(height, tile_px, cell_px):
-        for x0, x1 in _cuts(width, tile_px, cell_px):
+def tiles(
+    height: int, width: int, tile_px: int, halo_px: int, cell_px: int, area: Area | None = None
+) -> Iterator[Tile]:
+    """Near-equal tiles of at most `tile_px`, in whole latent cells; sides and `area` must be multiples of `cell_px`."""
+    top, bottom, left, right = area or (0, height, 0, width)
+    for y0, y1 in _cuts(top, bottom, tile_px, cell_px):
+        for x0, x1 in _cuts(left, right, tile_px, cell_px):
             outer = (
                 max(0, y0 - halo_px),
                 min(height, y1 + halo_px),
@@ -33,10 +37,10 @@ def tiles(height: int, width: int, tile_px: int, halo_px: int, cell_px: int) -> 
             yield Tile((y0, y1, x0, x1), outer)
 
 
-def _cuts(length: int, tile_px: int, cell_px: int) -> list[tuple[int, int]]:
-    cells = length // cell_px
+def _cuts(start: int, stop: int, tile_px: int, cell_px: int) -> list[tuple[int, int]]:
+    cells = (stop - start) // cell_px
     count = -(-cells // max(1, tile_px // cell_px))
-    edges = [index * cells // count * cell_px for index in range(count + 1)]
+    edges = [start + index * cells // count * cell_px for index in range(count + 1)]
     return list(pairwise(edges))
 
 
@@ -51,11 +55,14 @@ def encode_condition_tiled(codec: Codec, canvas: Tensor, tile_px: int) -> Tensor
     return condition
 
 
-def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int) -> Tensor:
-    """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole."""
+def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int, area: Area | None = None) -> Tensor:
+    """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole.
+
+    area: in pixels, whole latent cells; only that is decoded, and the canvas stands around it.
+    """
     factor = codec.spatial_factor
-    video = torch.empty_like(canvas)
-    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, codec.decoder_halo_px, factor):
+    video = torch.empty_like(canvas) if area is None else canvas.clone()
+    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, codec.decoder_halo_px, factor, area):
         reference = _cut(canvas, tile.outer).unsqueeze(0).to(codec.device)
         cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(codec.device)
         decoded = codec.decode(cells, reference)[0].to(canvas)
@@ -63,12 +70,12 @@ def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int) ->
     return video
 
 
-def _cut(x: Tensor, area: tuple[int, int, int, int], factor: int = 1) -> Tensor:
+def _cut(x: Tensor, area: Area, factor: int = 1) -> Tensor:
     y0, y1, x0, x1 = (side // factor for side in area)
     return x[..., y0:y1, x0:x1]
 
 
-def _relative(tile: Tile) -> tuple[int, int, int, int]:
+def _relative(tile: Tile) -> Area:
     top, _, left, _ = tile.outer
     y0, y1, x0, x1 = tile.inner
     return y0 - top, y1 - top, x0 - left, x1 - left

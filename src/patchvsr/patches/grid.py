@@ -15,6 +15,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.patches.windows import WEIGHT_UNIT, Line, windows
 
 Triple = tuple[int, int, int]
+Area = tuple[int, int, int, int]  # half-open ranges of height and width: (y0, y1, x0, x1)
 
 AXES = ("frames", "height", "width")
 
@@ -96,6 +97,34 @@ def tiling(
         )
         for t, y, x in product(*axes)
     )
+
+
+def needed_boxes(tilings: Sequence[Sequence[WeightedBox]], area: Area) -> list[set[Box]]:
+    """The boxes of each step, given in order, that the latents of an area (in cells) depend on in the end.
+
+    What is seen by a box of one step was made by all boxes of the step before that touch it, so the first step has
+    the most.
+    """
+    needed = []
+    for boxes in reversed([[weighted.box for weighted in tiles] for tiles in tilings]):
+        y0, y1, x0, x1 = area
+        touching = {box for box in boxes if box.y0 < y1 and y0 < box.y1 and box.x0 < x1 and x0 < box.x1}
+        needed.append(touching)
+        area = (
+            min(box.y0 for box in touching),
+            max(box.y1 for box in touching),
+            min(box.x0 for box in touching),
+            max(box.x1 for box in touching),
+        )
+    return needed[::-1]
+
+
+def grown(area: Area, by: int, multiple: int, size: tuple[int, int]) -> Area:
+    """An area with a margin, rounded outwards to multiples, inside a frame of `size` (height, width) of multiples."""
+    y0, y1, x0, x1 = area
+    starts = [max(0, (start - by) // multiple * multiple) for start in (y0, x0)]
+    stops = [min(side, -(-(stop + by) // multiple) * multiple) for stop, side in zip((y1, x1), size, strict=True)]
+    return starts[0], stops[0], starts[1], stops[1]
 
 
 def padded_length(length: int, patch: int, multiple: int = 1) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import ClipConditions
+from patchvsr.sampling.joint import Velocity
 
 
 class PatchVelocity:
@@ -53,3 +54,22 @@ class PatchVelocity:
         if self.reuse_features:
             self._features[box] = features
         return features
+
+
+class NeededVelocity:
+    """Velocities of the patches that a result depends on, zero for the others, which are not computed.
+
+    needed: boxes by timestep, see `needed_boxes`.
+    """
+
+    def __init__(self, velocity: Velocity, needed: Mapping[float, Collection[Box]]):
+        self.velocity, self.needed = velocity, needed
+
+    def __call__(self, patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
+        """(N, C, t, h, w) noisy patches -> velocities, float32."""
+        velocities = torch.zeros(patches.shape, dtype=torch.float32)
+        places = [place for place, box in enumerate(boxes) if box in self.needed[timestep]]
+        if places:
+            made = self.velocity(patches[places], timestep, [boxes[place] for place in places])
+            velocities[places] = made.float().to(velocities.device)
+        return velocities

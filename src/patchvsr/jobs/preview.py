@@ -1,0 +1,245 @@
+"""A look before the work: one moment, or a few seconds, bicubic and restored side by side.
+
+What is shown is restored as the job would: at the job's size, on its patch grid, with the whole frame in view. Of a
+crop, only what it depends on is computed, and its pixels are those of the whole frame; in a clip of several chunks
+with denoising steps that would be nearly everything, so there the whole frame is restored. What may differ from the
+job is the place of chunks in time: those of the job begin with the shot, the preview's near the moment asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from patchvsr.config import UpscaleConfig
+from patchvsr.errors import OutputError, SettingsError
+from patchvsr.jobs.calibrate import calibrate, num_steps
+from patchvsr.jobs.clip import enlarged, restore_clip
+from patchvsr.jobs.frames import FrameSource
+from patchvsr.jobs.memory import fitting_chunk_frames
+from patchvsr.jobs.plan import Chunk, cut_chunks
+from patchvsr.jobs.prepare import open_input
+from patchvsr.jobs.scan import Scan, scan_all
+from patchvsr.jobs.search import place_of
+from patchvsr.jobs.stepdown import Pieces
+from patchvsr.media import EncodeSettings, Frame, VideoInfo, open_writer
+from patchvsr.media.image_names import means_sequence
+from patchvsr.media.reader import range_pts
+from patchvsr.media.shots import NEIGHBOURS
+from patchvsr.media.writer import FileWriter
+from patchvsr.patches.grid import Area
+from patchvsr.pipeline import PatchVSRPipeline
+
+MOMENT_FRAMES = 5  # restored for one that is shown: detail comes from neighbours
+LINE_PX = 2
+
+
+@dataclass(frozen=True)
+class Preview:
+    """start_s: of what is shown, seconds from the first frame. size: (width, height) of each of the two sides.
+    job_frames, job_s: of the whole job, and the seconds that restoring them will take."""
+
+    output: str
+    start_s: float
+    frames: int
+    size: tuple[int, int]
+    job_frames: int
+    job_s: float
+
+
+class _Part(NamedTuple):
+    """What is restored, read with `config`, and the numbers of the frames of it that are shown."""
+
+    config: UpscaleConfig
+    scan: Scan
+    chunks: list[Chunk]
+    shown: range
+
+
+def preview(
+    input_path: str | Path,
+    output_path: str | Path | None,
+    config: UpscaleConfig,
+    get_pipeline: Callable[[UpscaleConfig], PatchVSRPipeline],
+    *,
+    at_s: float | None = None,
+    seconds: float = 0.0,
+    crop: tuple[int, int, int, int] | None = None,
+) -> Preview:
+    """Writes a PNG of the moment `at_s` (default: the middle), or a clip of some seconds from there.
+
+    output_path: default NAME_preview.png or .mp4 in the current folder. crop: (x, y, width, height) in pixels of the
+    input. Alpha is not shown. Raises `PatchVSRError` as `upscale` does, before anything is loaded.
+    """
+    with open_input(input_path, config) as reader:
+        info = reader.info
+    size = config.output_size(info.width, info.height)
+    area = _area(crop or (0, 0, info.width, info.height), info, size)
+    output = _output_path(input_path, output_path, seconds)
+    at_s = (info.duration_s or 0.0) / 2 if at_s is None else at_s
+    start_s, end_s = (at_s, at_s + seconds) if seconds else (None, None)
+    turns = 0 if seconds else info.rotation // 90  # a PNG cannot say how it is to be turned
+    side = _turned((area[3] - area[2], area[1] - area[0]), turns)
+    with _writer(output, info, side, config, start_s, end_s) as writer:
+        pipeline = get_pipeline(config)
+        chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
+        where = (input_path, config, at_s)
+        part = _clip(*where, seconds, chunk_frames) if seconds else _moment(*where)
+        for lq, hq in _restored(pipeline, part, input_path, size, area):
+            writer.write(_side_by_side(lq, hq, size, area, turns))
+    job_chunks = cut_chunks([range(count_frames(info, config))], chunk_frames, config.overlap_frames)
+    speed = calibrate(pipeline, config, size, lq, chunk_frames)
+    return Preview(
+        output=str(output),
+        start_s=float((part.scan.pts[part.shown.start] - info.start_pts) * info.time_base),
+        frames=len(part.shown),
+        size=side,
+        job_frames=job_chunks[-1].stop,
+        job_s=speed.seconds(pipeline, config, size, job_chunks),
+    )
+
+
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """ "X,Y,WIDTH,HEIGHT", in pixels. Raises SettingsError."""
+    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text)
+    if not match:
+        raise SettingsError(f"crop {text!r} is not understood: give X,Y,WIDTH,HEIGHT, for example 0,0,320,180")
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
+
+
+def count_frames(info: VideoInfo, config: UpscaleConfig) -> int:
+    """Frames of the whole input: what the container says, else its packets, which takes no decoding."""
+    if info.declared_frames is not None:
+        return info.declared_frames
+    with av.open(str(info.path.absolute())) as container:
+        packets = sum(packet.size > 0 for packet in container.demux(container.streams[info.video_index]))
+    return max(1, packets) * (2 if config.deinterlace == "field" else 1)
+
+
+def _area(crop: tuple[int, int, int, int], info: VideoInfo, size: tuple[int, int]) -> Area:
+    """The output's pixels (y0, y1, x0, x1) of a crop of the input."""
+    x, y, width, height = crop
+    if not (width and height and x + width <= info.width and y + height <= info.height):
+        raise SettingsError(
+            f"crop {x},{y},{width},{height} does not lie in the {info.width}x{info.height} pixels of {info.path}"
+        )
+    x_scale, y_scale = Fraction(size[0], info.width), Fraction(size[1], info.height)
+    return floor(y * y_scale), ceil((y + height) * y_scale), floor(x * x_scale), ceil((x + width) * x_scale)
+
+
+def _output_path(input_path: str | Path, output_path: str | Path | None, seconds: float) -> Path:
+    if seconds < 0:
+        raise SettingsError(f"seconds is {seconds:g}: give 0 for one moment, or more for a clip")
+    if output_path is None:
+        source = Path(input_path)
+        name = source.resolve().name if source.is_dir() else place_of(source).stem
+        return Path(f"{name}_preview.{'mp4' if seconds else 'png'}")
+    output = Path(output_path)
+    if not seconds and output.suffix.lower() != ".png":
+        raise SettingsError(f"{output}: one moment is a PNG; name it so, or ask for a clip with --seconds")
+    if seconds and means_sequence(output):
+        raise SettingsError(f"{output}: some seconds are a video; name it .mp4 or .mkv")
+    return output
+
+
+def _writer(
+    output: Path,
+    info: VideoInfo,
+    side: tuple[int, int],
+    config: UpscaleConfig,
+    start_s: float | None,
+    end_s: float | None,
+) -> FileWriter:
+    """Refuses what exists, and the input itself in any case."""
+    if output.exists() and output.samefile(info.path):
+        raise OutputError(f"{output}: is the input; choose another name")
+    return open_writer(
+        output,
+        source=replace(info, has_alpha=False),
+        width=2 * side[0] + LINE_PX,
+        height=side[1],
+        settings=EncodeSettings("h264"),
+        start_s=start_s,
+        end_s=end_s,
+        skip_streams=[stream.index for stream in info.streams if stream.index != info.video_index],
+        overwrite=config.overwrite,
+    )
+
+
+def _moment(input_path: str | Path, config: UpscaleConfig, at_s: float) -> _Part:
+    """The first frame at or after `at_s` (the last one where there is none) among its neighbours of the same shot."""
+    around = MOMENT_FRAMES - 1 + NEIGHBOURS  # on each side: cuts are found by their neighbours
+    with open_input(input_path, config) as reader:
+        rate, info = reader.info.average_rate, reader.info
+    lead_s = float((around + 1) / rate) if rate else 1.0
+    config = replace(config, start_s=max(0.0, at_s - lead_s), end_s=None)
+    at_pts = range_pts(info, at_s, None)[0] or 0
+    with open_input(input_path, config) as reader:
+        scanned = scan_all(_until_after(reader, at_pts, around))
+    number = next((n for n, pts in enumerate(scanned.pts) if pts >= at_pts), len(scanned.pts) - 1)
+    shot = next(shot for shot in scanned.shots() if number in shot)
+    start = max(shot.start, min(number - MOMENT_FRAMES // 2, shot.stop - MOMENT_FRAMES))
+    chunk = Chunk(start, min(start + MOMENT_FRAMES, shot.stop), shared=0, place=0)
+    return _Part(config, scanned, [chunk], range(number, number + 1))
+
+
+def _until_after(frames: Iterable[Frame], pts: int, count: int) -> Iterator[Frame]:
+    """Frames up to `count` after the first one at or after `pts`."""
+    for frame in frames:
+        yield frame
+        count -= frame.pts >= pts
+        if count < 0:
+            return
+
+
+def _clip(input_path: str | Path, config: UpscaleConfig, at_s: float, seconds: float, chunk_frames: int) -> _Part:
+    config = replace(config, start_s=at_s, end_s=at_s + seconds)
+    with open_input(input_path, config) as reader:
+        scanned = scan_all(reader)
+    chunks = cut_chunks(scanned.shots(), chunk_frames, config.overlap_frames)
+    return _Part(config, scanned, chunks, range(len(scanned.pts)))
+
+
+def _restored(
+    pipeline: PatchVSRPipeline, part: _Part, input_path: str | Path, size: tuple[int, int], area: Area
+) -> Iterator[tuple[Frame, Frame]]:
+    """Pairs of a frame of the input and its restored area."""
+    only = area if len(part.chunks) == 1 or not num_steps(pipeline, part.config) else None
+    pieces, latents = Pieces(part.config.batch_size, part.config.tile_px), None
+    with closing(FrameSource(lambda *at: open_input(input_path, part.config, *at), part.scan)) as source:
+        for chunk in part.chunks:
+            frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
+            restored, latents = restore_clip(
+                pipeline, part.config, size, frames, pieces=pieces, shared=chunk.shared, place=chunk.place,
+                known_latents=latents if chunk.shared else None, area=only,
+            )  # fmt: skip
+            numbers = range(chunk.start + chunk.shared, chunk.stop)
+            for number, lq, hq in zip(numbers, frames[chunk.shared :], restored, strict=True):
+                if number in part.shown:
+                    yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
+
+
+def _turned(size: tuple[int, int], turns: int) -> tuple[int, int]:
+    return (size[1], size[0]) if turns % 2 else size
+
+
+def _side_by_side(lq: Frame, hq: Frame, size: tuple[int, int], area: Area, turns: int) -> Frame:
+    """Bicubic, a white line, restored; both turned counterclockwise by quarters."""
+    bicubic, restored = (np.rot90(side, turns) for side in (_cut(enlarged(lq, size).rgb, area), hq.rgb))
+    line = np.full((bicubic.shape[0], LINE_PX, 3), np.iinfo(lq.rgb.dtype).max, lq.rgb.dtype)
+    return replace(lq, rgb=np.concatenate([bicubic, line, restored], axis=1))
+
+
+def _cut(rgb: np.ndarray, area: Area) -> np.ndarray:
+    y0, y1, x0, x1 = area
+    return rgb[y0:y1, x0:x1]

@@ -1,0 +1,70 @@
+"""A plan says what the job will be, and leaves no trace."""
+
+import numpy as np
+import pytest
+import toy
+from clips import make_video
+
+from patchvsr.config import UpscaleConfig
+from patchvsr.errors import OutputError
+from patchvsr.events import Planned
+from patchvsr.jobs.calibrate import Calibration, decoded_pixels
+from patchvsr.jobs.estimate import Sum, estimate
+from patchvsr.jobs.memory import chunk_memory
+from patchvsr.jobs.plan import Chunk
+from patchvsr.upscale import upscale
+
+CONFIG = UpscaleConfig(scale=2, chunk_frames=9, overlap_frames=5)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return toy.pipeline(num_inference_steps=1)
+
+
+def test_a_plan_counts_what_the_job_will_do_and_writes_nothing(tmp_path, pipeline):
+    source, target = make_video(tmp_path / "in.mkv", count=60), tmp_path / "new" / "out.mkv"
+    plan = estimate(source, target, CONFIG, lambda: pipeline)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.mkv"]
+    planned = next(event for event in upscale(source, target, CONFIG, pipeline=pipeline) if isinstance(event, Planned))
+    assert (plan.frames, plan.shots, plan.units) == (planned.frames, planned.shots, planned.units)
+    assert plan.patches == pipeline.count_patches(9, (128, 128))
+    assert plan.seconds > 0 and plan.output_gib > 0
+    assert any("1 steps" in line for line in plan.lines())
+
+
+def test_a_plan_refuses_what_the_job_would(tmp_path, pipeline):
+    source = make_video(tmp_path / "in.mkv", count=3)
+    (tmp_path / "out.mkv").write_text("precious")
+    with pytest.raises(OutputError, match="already exists"):
+        estimate(source, tmp_path / "out.mkv", CONFIG, lambda: pipeline)
+
+
+def test_a_sum_takes_the_most_memory_and_all_of_the_time(tmp_path, pipeline):
+    source = make_video(tmp_path / "in.mkv", count=3)
+    small = estimate(source, tmp_path / "a.mkv", CONFIG, lambda: pipeline)
+    large = estimate(source, tmp_path / "b.mkv", UpscaleConfig(scale=4, chunk_frames=9), lambda: pipeline)
+    total = Sum.of([small, large])
+    assert total.memory_gib == large.memory_gib > small.memory_gib
+    assert total.seconds == pytest.approx(small.seconds + large.seconds)
+    assert total.output_gib < total.disk_gib < small.disk_gib + large.disk_gib
+
+
+def test_time_grows_with_pixels_patches_and_steps(pipeline):
+    speed = Calibration(pixel_s=1e-6, patch_s=0.5, frames=5)
+    chunks = [Chunk(0, 5, 0, 0), Chunk(4, 6, 1, 4)]  # the second is padded to 5 frames
+    config = UpscaleConfig(num_inference_steps=3)
+    expected = 2 * (5 * decoded_pixels(pipeline, (128, 96), 1280) * 1e-6)
+    expected += 2 * 3 * 0.5 * pipeline.count_patches(5, (128, 96))
+    assert speed.seconds(pipeline, config, (128, 96), chunks) == pytest.approx(expected)
+
+
+def test_memory_grows_with_frames_and_size_and_smaller_tiles_take_less(pipeline):
+    def gib(size, frames, **settings):
+        return chunk_memory(pipeline, size, UpscaleConfig(num_inference_steps=0, **settings), frames).host_gib
+
+    base = gib((1920, 1080), 9)
+    assert gib((1920, 1080), 17) > base
+    assert gib((3840, 2160), 9) > base
+    assert gib((1920, 1080), 9, tile_px=320) < base
+    assert np.isfinite(base)
