@@ -64,11 +64,11 @@ class JobFolder:
         with publish.reported(self.path, lambda: None):
             self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK)
-        try:
-            with publish.reported(self.path, lambda: None):
+        with publish.reported(self.path, lambda: None):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
+            except Timeout:  # an OSError, too
+                raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
         try:
             yield
         finally:
