@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from patchvsr.display import Display
 from patchvsr.events import Planned, Progress, Stopped
 from patchvsr.jobs.batch import find_jobs
 from patchvsr.jobs.clock import Until
-from patchvsr.upscale import upscale
+from patchvsr.upscale import load_pipeline, upscale
 
 FAST = UpscaleConfig(scale=2, num_inference_steps=0)
 
@@ -125,28 +126,22 @@ def test_a_single_bad_input_is_wrong_usage_in_one_line_and_an_event(patchvsr):
     assert not Path("out.mkv.job").exists()
 
 
-def test_settings_that_do_not_fit_one_input_name_it(patchvsr):
+def test_wrong_usage_of_a_batch_is_refused_once(patchvsr):
     clip("in/a.mkv")
-    make_video(Path("in/wide.mkv"), count=2, size=(96, 48))
-    done = patchvsr("upscale", "in", "-o", "out", "--size", "96x96", "--scale", "1")
-    assert done.code == 2  # both given: refused once, for all
-    names = [line for line in patchvsr("upscale", "in", "-o", "in/a.mkv").lines]
-    assert names == ["patchvsr: 2 inputs cannot go into the one file in/a.mkv: give a folder"]
+    clip("in/b.mkv")
+    both = patchvsr("upscale", "in", "-o", "out", "--size", "96x96")  # and a scale
+    assert both == (2, ["patchvsr: give scale or size, not both"], [])
+    one = patchvsr("upscale", "in", "-o", "out.mkv")
+    assert one == (2, ["patchvsr: 2 inputs cannot go into the one file out.mkv: give a folder"], [])
 
 
 def test_a_batch_goes_on_with_an_unfinished_job_and_past_one_in_use(patchvsr, model):
-    from patchvsr.upscale import load_pipeline
-
     for name in "ab":
         clip(f"in/{name}.mkv", count=60)
     config = UpscaleConfig(scale=2, num_inference_steps=0, model=str(model))
     Path("out").mkdir()
     with closing(upscale("in/a.mkv", "out/a.mkv", config, pipeline=load_pipeline(config))) as other:
-        units = 0
-        for event in other:
-            units += isinstance(event, Progress) and event.frames > 48
-            if units:
-                break
+        next(event for event in other if isinstance(event, Progress) and event.frames == 60)
         in_use = patchvsr("upscale", "in", "-o", "out")
     assert in_use.code == 1
     assert "failed: out/a.mkv.job: another process is working on this job; wait for it or stop it" in in_use.lines
@@ -427,7 +422,7 @@ def test_info_is_readable(patchvsr):
     said = " ".join(" ".join(rows["hdr.mkv"]).split())
     assert "primaries BT2020, transfer PQ, matrix BT.2020, range limited" in said
     assert "mastering display 0.005 to 1000 cd/m2, brightest pixel 900, brightest frame average 300 cd/m2" in said
-    for line in sum(rows.values(), []):
+    for line in chain(*rows.values()):
         assert not any(raw in line for raw in ("None", "ColorTags", "HdrMetadata", "Fraction", "()"))
 
 
