@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -67,15 +66,10 @@ def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -
 
 def _media_rows(path: str) -> list[tuple[str, Any]]:
     from patchvsr.media import open_reader
+    from patchvsr.media.facts import facts
 
-    with open_reader(path) as reader:
-        info = reader.info
-    rows = [
-        (field.name.replace("_", " "), getattr(info, field.name))
-        for field in dataclasses.fields(info)
-        if field.name not in ("streams", "color")
-    ]
-    return rows + [(f"stream {stream.index}", stream) for stream in info.streams]
+    with open_reader(path, deinterlace="off") as reader:
+        return list(facts(reader.info))
 
 
 def _model_rows(folder: Path) -> list[tuple[str, Any]]:

@@ -210,7 +210,7 @@ def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> Non
                 raise
             display.failed(job, str(error))
         else:
-            display.estimate(plans[-1])
+            display.plan(plans[-1])
     if len(jobs) > 1:
         display.sum_of(plans)
     if len(plans) < len(jobs):

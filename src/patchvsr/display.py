@@ -35,10 +35,6 @@ class Display:
         text = " ".join((reason if named else f"{job.input}: {reason}").splitlines())
         self._say(f"failed: {text}", "failed", input=str(job.input), reason=reason)
 
-    def plan(self, estimate: Estimate) -> None:
-        for line in [""] if self.as_json else estimate.lines():
-            self._say(line, "plan", **dataclasses.asdict(estimate))
-
     def summary(self, jobs: list[Job], finished: list[Job], failed: dict[Job, str]) -> None:
         left = [job for job in jobs if job not in finished and job not in failed]
         text = f"{len(finished)} of {len(jobs)} done"
@@ -47,8 +43,8 @@ class Display:
         names = {"finished": finished, "failed": failed, "left": left}
         self._say(text, "summary", **{name: [str(job.input) for job in group] for name, group in names.items()})
 
-    def estimate(self, plan: Estimate) -> None:
-        self._say("\n".join(plan.lines()), "estimate", **dataclasses.asdict(plan))
+    def plan(self, plan: Estimate) -> None:
+        self._say("\n".join(plan.lines()), "plan", **dataclasses.asdict(plan))
 
     def sum_of(self, plans: Sequence[Estimate]) -> None:
         from patchvsr.jobs.estimate import Sum

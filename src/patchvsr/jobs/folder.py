@@ -67,11 +67,11 @@ class JobFolder:
         with publish.reported(self.path, lambda: None):
             publish.make_folder(self.path)
         lock = FileLock(self.path / LOCK)
-        try:
-            with publish.reported(self.path, self._remove_if_empty):
+        with publish.reported(self.path, self._remove_if_empty):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
+            except Timeout:  # an OSError, too
+                raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
         try:
             yield
         finally:
