@@ -79,7 +79,7 @@ class VideoOutput(Output):
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         file = self._file_below(folder)
-        with publish.reported(self.path, lambda: file.unlink(missing_ok=True)):
+        with publish.reported(self.path, lambda: self.discard(folder)):
             with self._container(file) as (container, stream, copier):
                 times = self._shifted(times)
                 muxer = _VideoMuxer(container, stream, copier, times, reorder, self._source.time_base)
@@ -89,6 +89,9 @@ class VideoOutput(Output):
             contents = video_contents(file)
             check_times(contents, [pts * self._source.time_base for pts in times.pts], self.path)
         return contents
+
+    def discard(self, folder: Path) -> None:
+        self._file_below(folder).unlink(missing_ok=True)
 
     def publish(self, folder: Path) -> None:
         with publish.reported(self.path, lambda: None):
