@@ -1,24 +1,33 @@
-"""A disk that becomes full must cost no work: one clear line, exit code 2, and the same command goes on.
+"""A full disk must cost no work: one clear line, exit code 2, and after some room was made the same command goes on.
 
 sudo python benchmarks/full_disk.py
 
-The job and its output are on a small disk in memory (mounting one needs root). A ballast file leaves only so much space
-that the job fails at its manifest, its first unit, a later one, while assembling, or at its result.
+The output lies on a small disk in memory (mounting one needs root). At each of five moments a ballast file takes all
+that is left of it but a few KiB; then the ballast is removed, and the job must end with the bytes it has elsewhere.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import toy
+from filling import DISK_KIB, MOMENTS, fail_and_go_on, small_disk
+from jobfiles import make_shots, run
 
-from patchvsr.events import Assembling, Planned, Progress, Scanning
 
-DISK_KIB = 4096
-# The event after which the disk is filled, which of them, and how much is left then, in KiB.
-MOMENTS = {
-    "manifest": (Scanning, 1, 0),
-    "first unit": (Planned, 1, 4),
-    "later unit": (Progress, 5, 4),
-    "assembling": (Assembling, 1, 16),
-}
+def main() -> None:
+    """Fail at every moment and print a table."""
+    print("| full at | shown | exit code | then |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        source, whole = make_shots(Path(name) / "in.mkv"), Path(name) / "whole.mkv"
+        run(source, whole, toy.pipeline(num_inference_steps=1))
+        for moment in MOMENTS:
+            with small_disk(DISK_KIB) as disk:
+                shown, code = fail_and_go_on(moment, source, whole, disk)
+                print(f"| {moment} | {shown.replace(str(disk), '...')} | {code} | same bytes |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
