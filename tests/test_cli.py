@@ -171,7 +171,7 @@ def test_a_plan_of_two_inputs_and_a_preview(tmp_path, model, monkeypatch):
     planned = patchvsr("upscale", "a.mp4", "b.mp4", "-o", "out", "--plan", "--json", *words)
     assert planned.returncode == 0, planned.stderr
     kinds = [json.loads(line)["event"] for line in planned.stdout.splitlines()]
-    assert kinds == ["estimate", "estimate", "sum"]
+    assert kinds == ["plan", "plan", "sum"]
     shown = patchvsr("preview", "a.mp4", "--at", 0.04, "--crop", "0,0,32,32", *words)
     assert shown.returncode == 0, shown.stderr
     assert "64x64 pixels each, the frame at 0.04 seconds" in shown.stderr

@@ -97,6 +97,7 @@ def upscale(
         if manifest is not None:
             state = judge(folder, manifest, identity, output.path)
             if state is State.DONE:
+                output.discard(folder.path)
                 yield finished(len(manifest.scan.pts), already_done=True)
                 return
             overwrite = config.overwrite or state is State.PUBLISHING

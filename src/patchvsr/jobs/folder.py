@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -70,7 +71,7 @@ class JobFolder:
         with publish.reported(self.path, self._remove_if_empty):
             try:
                 lock.acquire(timeout=0)
-            except Timeout:  # an OSError, too
+            except Timeout:  # is an OSError, but none of the disk
                 raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
         try:
             yield
@@ -119,10 +120,14 @@ class JobFolder:
                 publish.write_durably(self._latents_path(number), save({"latents": latents.contiguous()}))
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
 
-    def read_latents(self, number: int) -> Tensor | None:
-        """The latents that unit hands on, if it does."""
+    def read_latents(self, number: int) -> Tensor:
+        """The latents that a unit hands on. Raises JobError when they are not there or damaged."""
         file = self._latents_path(number)
-        return load(file.read_bytes())["latents"] if file.is_file() else None
+        try:
+            return load(file.read_bytes())["latents"]
+        except (OSError, KeyError, SafetensorError) as error:
+            segment = self.segment_path(number).name
+            raise JobError(f"{file}: cannot be read; remove {segment} and run the same command again") from error
 
     # --- the end ------------------------------------------------------------------------------------------
 

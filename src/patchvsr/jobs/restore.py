@@ -36,6 +36,8 @@ class Restorer:
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
         self._frames = FrameSource(open_reader, manifest.scan)
         self._pieces = Pieces(config.batch_size, config.tile_px)
+        steps = config.num_inference_steps
+        self._steps = pipeline.config.num_inference_steps if steps is None else steps
         self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
@@ -82,7 +84,10 @@ class Restorer:
         return self._folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames)
 
     def _handed_over(self, unit: Unit) -> Tensor | None:
-        return self._folder.read_latents(unit.number - 1) if unit.chunks[0].shared else None
+        """None at the beginning of a shot, and with 0 steps. Raises JobError when the latents are gone."""
+        if not unit.chunks[0].shared or self._steps == 0:
+            return None
+        return self._folder.read_latents(unit.number - 1)
 
     def _goes_on(self, unit: Unit) -> bool:
         following = self._units[unit.number + 1 : unit.number + 2]

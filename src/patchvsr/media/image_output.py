@@ -37,8 +37,8 @@ class ImageOutput(Output):
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         temporary = folder / "images"
-        with publish.reported(self.path, lambda: self._discard(temporary)):
-            self._discard(temporary)
+        with publish.reported(self.path, lambda: self.discard(folder)):
+            self.discard(folder)
             temporary.mkdir(exist_ok=True)
             names = [image_name(self._pattern, number + 1) for number in range(len(times.pts))]
             for frame in frames:
@@ -50,14 +50,14 @@ class ImageOutput(Output):
             publish.make_folder(self._folder)
             files = matching_images(folder / "images", self._pattern)
             publish.move_files(files, self._folder)
-            self._discard(folder / "images")
+            self.discard(folder)
             new = {file.name for file in files}
             for file in output_images(self.path):  # of a longer sequence that is replaced
                 if file.name not in new:
                     file.unlink()
 
-    def _discard(self, temporary: Path) -> None:
-        """Removes what `assemble` wrote there, now or in a run that was killed."""
+    def discard(self, folder: Path) -> None:
+        temporary = folder / "images"
         for file in matching_images(temporary, self._pattern):
             file.unlink()
         with suppress(OSError):

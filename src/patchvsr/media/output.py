@@ -53,5 +53,9 @@ class Output(ABC):
         """
 
     @abstractmethod
+    def discard(self, folder: Path) -> None:
+        """Removes what `assemble` wrote below `folder`, now or in a run that was killed, and nothing else."""
+
+    @abstractmethod
     def publish(self, folder: Path) -> None:
         """Gives what `assemble` wrote its name, and replaces an older output. Raises OutputError."""

@@ -88,7 +88,7 @@ class VideoOutput(Output):
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         file = self._file_below(folder)
-        with publish.reported(self.path, lambda: file.unlink(missing_ok=True)):
+        with publish.reported(self.path, lambda: self.discard(folder)):
             with self._container(file) as (container, stream, copier):
                 times = self._shifted(times)
                 muxer = _VideoMuxer(container, stream, copier, times, reorder, self._source.time_base)
@@ -99,6 +99,9 @@ class VideoOutput(Output):
             expected = [pts * self._source.time_base for pts in times.pts]
             check_times(contents, expected, self.path, movable=container.format.name not in _MP4)
         return contents
+
+    def discard(self, folder: Path) -> None:
+        self._file_below(folder).unlink(missing_ok=True)
 
     def publish(self, folder: Path) -> None:
         with publish.reported(self.path, lambda: None):

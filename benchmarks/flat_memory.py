@@ -1,0 +1,68 @@
+"""Peak resident memory of jobs of 100, 1,000 and 10,000 frames: it must not grow.
+
+python benchmarks/flat_memory.py --frames 100 1000 10000
+python benchmarks/flat_memory.py --frames 100 1000 --model mini --steps 0
+
+A process of its own for each length; VmHWM of Linux, so reading and putting together count as well.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+SIDE = 64
+
+
+def make_clip(path: Path, frames: int) -> None:
+    """A moving gradient, 25 frames a second, with sound."""
+    sys.path.insert(0, str(TESTS))
+    from clips import make_video
+
+    make_video(path, pts=list(range(frames)), time_base=Fraction(1, 25), size=(SIDE, SIDE), audio=True)
+
+
+def work(source: str, target: str, model: str, steps: int) -> None:
+    """In the process that is measured: one job; prints its peak in KiB."""
+    sys.path.insert(0, str(TESTS))
+    import toy
+
+    from patchvsr.config import UpscaleConfig
+    from patchvsr.upscale import load_pipeline, upscale
+
+    config = UpscaleConfig(scale=2, model=model, num_inference_steps=steps)
+    pipeline = toy.pipeline() if model == "toy" else load_pipeline(config)
+    for _ in upscale(source, target, config, pipeline=pipeline):
+        pass
+    status = Path("/proc/self/status").read_text()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def main() -> None:
+    """Measure every length and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--model", default="toy", help="toy, or what `patchvsr upscale --model` takes")
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        return work(*args.work, args.model, args.steps)
+    print("| frames | peak MiB | to the first |\n|---|---|---|", flush=True)
+    first = None
+    for frames in args.frames:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = str(Path(folder) / "in.mkv"), str(Path(folder) / "out.mkv")
+            make_clip(Path(source), frames)
+            command = [sys.executable, __file__, "--model", args.model, "--steps", str(args.steps)]
+            done = subprocess.run([*command, "--work", source, target], stdout=subprocess.PIPE, text=True, check=True)
+        peak = int(done.stdout) / 1024
+        first = first or peak
+        print(f"| {frames} | {peak:.1f} | {100 * (peak / first - 1):+.1f} % |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Out of memory: smaller pieces, the same bytes, and a record of it."""
+
+import json
+
+import pytest
+import torch
+import toy
+from jobfiles import digest, make_shots, run
+
+from patchvsr.errors import SettingsError
+from patchvsr.events import Notice
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.stepdown import LEAST_TILE_PX, Pieces
+
+CPU_ALLOCATOR = (
+    "[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+)
+ERRORS = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_ALLOCATOR)]
+
+
+class Limited:
+    """The real pipeline on a machine that cannot hold more than so much at once."""
+
+    def __init__(self, pipeline, batch_size, tile_px, error):
+        self._pipeline, self._most, self._error = pipeline, (batch_size, tile_px), error
+        self.asked = []
+
+    def __getattr__(self, name):
+        return getattr(self._pipeline, name)
+
+    def __call__(self, *args, batch_size, tile_px, **settings):
+        self.asked.append((batch_size, tile_px))
+        if batch_size > self._most[0] or tile_px > self._most[1]:
+            raise self._error
+        return self._pipeline(*args, batch_size=batch_size, tile_px=tile_px, **settings)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["python", "cuda", "cpu"])
+def test_smaller_pieces_give_the_same_bytes_and_are_recorded(tmp_path, error):
+    source, pipeline = make_shots(tmp_path / "in.mkv", (21,)), toy.pipeline(num_inference_steps=1)
+    run(source, tmp_path / "whole.mkv", pipeline, batch_size=8)
+    limited = Limited(pipeline, 1, 320, error)
+    events = run(source, tmp_path / "out.mkv", limited, batch_size=4)
+    assert limited.asked[:5] == [(4, 1280), (2, 1280), (1, 1280), (1, 640), (1, 320)]
+    assert set(limited.asked[5:]) == {(1, 320)}  # what was learned is kept
+    assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
+    told = [event.text for event in events if isinstance(event, Notice)]
+    assert told[-1] == "out of memory: going on with batches of 1, tiles of 320 pixels"
+    efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
+    assert all((effort["batch_size"], effort["tile_px"]) == (1, 320) for effort in efforts)
+    assert json.loads((tmp_path / "out.mkv.job" / "result.json").read_text())["units"] == efforts
+
+
+def test_too_little_for_the_smallest_pieces_is_told(tmp_path):
+    source = make_shots(tmp_path / "in.mkv", (21,))
+    limited = Limited(toy.pipeline(num_inference_steps=1), 1, LEAST_TILE_PX - 1, MemoryError())
+    with pytest.raises(SettingsError, match="not enough memory even for single patches") as caught:
+        run(source, tmp_path / "out.mkv", limited)
+    assert "\n" not in str(caught.value) and "--chunk-frames" in str(caught.value)
+
+
+def test_other_errors_are_not_taken_for_it():
+    pieces = Pieces(4, 640)
+
+    def work(batch_size, tile_px):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        pieces.run(work)
+    assert (pieces.batch_size, pieces.new_notices()) == (4, [])

@@ -1,0 +1,87 @@
+"""Kills real processes that work on a job, at chosen phases and random moments, and starts the job again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import jobfiles
+import toy
+
+from patchvsr.jobs.folder import JobFolder
+
+# Up to how long after a phase has begun the process is killed, in seconds.
+LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.6, "assembling": 0.03, "publishing": 0.004}
+PATIENCE_S = 120
+
+
+def work(source: Path, target: Path, settings: dict[str, Any], told: Connection) -> None:
+    """One life of a job, in a process of its own; says which kinds of events come."""
+    for event in jobfiles.events(source, target, toy.pipeline(num_inference_steps=1), **settings):
+        told.send(type(event).__name__)
+
+
+class Killer:
+    """Processes are forked from one that has imported everything, so that they begin at once.
+
+    kills: how many there were by phase; only those count that hit a living process.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        # The server does not take over sys.path in every version of Python.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([Path(__file__).stem])
+        self._random = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+
+    def run(self, source: Path, target: Path, **settings: Any) -> float:
+        """The same without a kill; returns seconds."""
+        started_at = time.monotonic()
+        process, _ = self._start(source, target, settings)
+        process.join(PATIENCE_S)
+        assert process.exitcode == 0, f"the job ended with {process.exitcode}"
+        return time.monotonic() - started_at
+
+    def run_killed(self, phases: Iterable[str], source: Path, target: Path, **settings: Any) -> None:
+        """One job, killed once in each phase as long as it is not finished; then it may finish."""
+        for phase in phases:
+            if self._killed(phase, source, target, settings):
+                self.kills[phase] += 1
+        self.run(source, target, **settings)
+
+    def _killed(self, phase: str, source: Path, target: Path, settings: dict[str, Any]) -> bool:
+        process, told = self._start(source, target, settings)
+        self._wait_for(phase, process, told, target)
+        time.sleep(self._random.uniform(0, LONGEST_WAIT_S[phase]))
+        process.kill()
+        process.join(PATIENCE_S)
+        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
+        return process.exitcode == -9
+
+    def _start(self, source: Path, target: Path, settings: dict[str, Any]) -> tuple[BaseProcess, Connection]:
+        told, teller = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(source, target, settings, teller))
+        process.start()
+        teller.close()
+        return process, told
+
+    def _wait_for(self, phase: str, process: BaseProcess, told: Connection, target: Path) -> None:
+        awaited = {"scan": ("Scanning", "Planned"), "units": ("Planned",), "assembling": ("Assembling",)}.get(phase, ())
+        result = JobFolder(target).path / "result.json"
+        while process.is_alive():
+            if phase == "start" or (phase == "publishing" and result.exists()):
+                return
+            try:
+                if told.poll(0 if phase == "publishing" else 1) and told.recv() in awaited:
+                    return
+            except EOFError:
+                return
