@@ -64,7 +64,7 @@ def test_what_is_written_is_read(folder):
     assert folder.is_done(3) and not folder.is_done(2)
     assert folder.read_unit(3) == record
     assert torch.equal(folder.read_latents(3), torch.arange(6.0).view(2, 3))
-    contents = Contents(9, "1/1000", [0], [5], [])
+    contents = Contents(9, "1/1000", 7, [0], [5], [])
     folder.write_result(contents, [record.effort])
     assert folder.read_result() == contents
     assert folder.read_efforts() == [{"seconds": 1.0}]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from patchvsr.config import UpscaleConfig
 from patchvsr.events import Notice, Progress
+from patchvsr.jobs.calibrate import num_steps
 from patchvsr.jobs.clip import restore_clip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.frames import FrameSource, OpenReader
@@ -36,8 +37,7 @@ class Restorer:
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
         self._frames = FrameSource(open_reader, manifest.scan)
         self._pieces = Pieces(config.batch_size, config.tile_px)
-        steps = config.num_inference_steps
-        self._steps = pipeline.config.num_inference_steps if steps is None else steps
+        self._steps = num_steps(pipeline, config)
         self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
