@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,8 +59,10 @@ class Killer:
         self.run(source, target, **settings)
 
     def _killed(self, phase: str, source: Path, target: Path, settings: dict[str, Any]) -> bool:
+        result = JobFolder(target).path / "result.json"
+        before = _changed_at(result)  # an earlier life may have written one: it says nothing about this life
         process, told = self._start(source, target, settings)
-        self._wait_for(phase, process, told, target)
+        self._wait_for(phase, process, told, lambda: _changed_at(result) != before)
         time.sleep(self._random.uniform(0, LONGEST_WAIT_S[phase]))
         process.kill()
         process.join(PATIENCE_S)
@@ -74,14 +76,17 @@ class Killer:
         teller.close()
         return process, told
 
-    def _wait_for(self, phase: str, process: BaseProcess, told: Connection, target: Path) -> None:
+    def _wait_for(self, phase: str, process: BaseProcess, told: Connection, has_result: Callable[[], bool]) -> None:
         awaited = {"scan": ("Scanning", "Planned"), "units": ("Planned",), "assembling": ("Assembling",)}.get(phase, ())
-        result = JobFolder(target).path / "result.json"
         while process.is_alive():
-            if phase == "start" or (phase == "publishing" and result.exists()):
+            if phase == "start" or (phase == "publishing" and has_result()):
                 return
             try:
                 if told.poll(0 if phase == "publishing" else 1) and told.recv() in awaited:
                     return
             except EOFError:
                 return
+
+
+def _changed_at(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.exists() else None
