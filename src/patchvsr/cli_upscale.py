@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -174,7 +174,7 @@ class Run:
 
         self._display.notices(job.notices)
         events = upscale(job.input, job.output, self._config, get_pipeline=lambda _: get_pipeline(), stop=stop)
-        last = self._display.follow(events)
+        last = self._display.follow(_stopped_while_looking(events, job, stop))
         if isinstance(last, Finished):
             if self._report:
                 from patchvsr.evaluation.job_report import write_job_report
@@ -182,6 +182,17 @@ class Run:
                 self._display.notices([f"report: {write_job_report(job.input, job.output, self._config)}"])
             self._finished.append(job)
         return last
+
+
+def _stopped_while_looking(events: Iterator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
+    """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
+    from patchvsr.events import Scanning, Stopped
+
+    for event in events:
+        yield event
+        if isinstance(event, Scanning) and stop(None):
+            cast("Generator[Event]", events).close()
+            yield Stopped(str(job.output), units=0, units_done=0)
 
 
 def _check_model(config: UpscaleConfig) -> None:

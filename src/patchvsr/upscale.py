@@ -106,10 +106,7 @@ def upscale(
                 manifest = None
         if manifest is None:
             folder.clear()
-            scanned = yield from _scan(input_path, config, stop)
-            if scanned is None:
-                yield Stopped(str(output_path), units=0, units_done=0)
-                return
+            scanned = yield from _scan(input_path, config)
             output.rehearse(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
@@ -156,8 +153,7 @@ def upscale(
         yield finished(len(contents.crcs))
 
 
-def _scan(input_path: str | Path, config: UpscaleConfig, stop: Stop | None) -> Generator[Scanning, None, Scan | None]:
-    """None when `stop` said so."""
+def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, None, Scan]:
     with open_input(input_path, config) as reader:
         scanning = scan(reader)
         while True:
@@ -165,5 +161,3 @@ def _scan(input_path: str | Path, config: UpscaleConfig, stop: Stop | None) -> G
                 yield Scanning(next(scanning))
             except StopIteration as end:
                 return end.value
-            if stop is not None and stop(None):
-                return None

@@ -36,7 +36,7 @@ def fill(folder):
     folder.path.mkdir(exist_ok=True)
     folder.write_manifest(MANIFEST)
     add_unit(folder, 0)
-    folder.write_result(Contents(0, "", [], [], []), [])
+    folder.write_result(Contents(0, "", 0, [], [], []), [])
     for name in ("manifest.json.tmp", "result.json.tmp", "unit-00001.json.tmp", "unit-00001.safetensors.tmp"):
         (folder.path / name).write_bytes(b"half")
     (folder.path / "images").mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def test_a_failed_write_leaves_what_was_there(folder):
     folder.write_manifest(MANIFEST)
     (folder.path / "result.json.tmp").mkdir()  # nothing can be written under that name
     with pytest.raises(OutputError, match="cannot be written"):
-        folder.write_result(Contents(0, "", [], [], []), [])
+        folder.write_result(Contents(0, "", 0, [], [], []), [])
     assert folder.read_manifest() == MANIFEST and folder.read_result() is None
 
 
