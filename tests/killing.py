@@ -58,6 +58,15 @@ class Killer:
                 self.kills[phase] += 1
         self.run(source, target, **settings)
 
+    def kill_after(self, seconds: float, source: Path, target: Path, **settings: Any) -> bool:
+        """One life of a job, killed after a time; False if it had finished before."""
+        process, _ = self._start(source, target, settings)
+        process.join(seconds)
+        process.kill()
+        process.join(PATIENCE_S)
+        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
+        return process.exitcode == -9
+
     def _killed(self, phase: str, source: Path, target: Path, settings: dict[str, Any]) -> bool:
         result = JobFolder(target).path / "result.json"
         before = _changed_at(result)  # an earlier life may have written one: it says nothing about this life

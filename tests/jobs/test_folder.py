@@ -168,7 +168,7 @@ def test_a_second_process_is_refused_until_the_first_ends(folder, killed):
     fill(folder)
     before = names(folder)
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("forkserver").Process(target=hold, args=(folder.path, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=hold, args=(folder.path, theirs))
     process.start()
     assert ours.recv() == "held"
     for _ in range(2):
