@@ -65,9 +65,8 @@ def main() -> int:
         while killer.kill_after(moments.uniform(0, seconds / 3), source, target):
             lives += 1
         again = digest(target) == whole
-    print(
-        f"one job: {sum(SHOTS)} frames, {seconds:.1f} s without a kill\n\n| killed when it had reached | kills |\n|---|---|"
-    )
+    print(f"one job: {sum(SHOTS)} frames, {seconds:.1f} s without a kill\n")
+    print("| killed when it had reached | kills |\n|---|---|")
     for state, count in sorted(states.items()):
         print(f"| {state} | {count} |")
     print(f"\n{equal} of {states.total()} killed runs ended with the same bytes; one of {lives} lives: {again}")
