@@ -65,7 +65,7 @@ def upscale_command(
     deinterlace: options.Deinterlace = None,
     rate: options.Rate = None,
     codec: Annotated[
-        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder of FFmpeg.")
+        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.")
     ] = None,
     crf: Annotated[float | None, typer.Option(help="Quality, smaller is better.", show_default="by codec")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.", show_default="by codec and source")] = None,

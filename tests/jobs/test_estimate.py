@@ -73,4 +73,4 @@ def test_memory_grows_with_frames_and_size_and_smaller_tiles_take_less(pipeline)
 def test_chunks_are_longer_than_what_they_share_however_little_memory_there_is(pipeline):
     for overlap_frames in (1, 5, 9):
         config = UpscaleConfig(overlap_frames=overlap_frames)
-        assert fitting_chunk_frames(pipeline, (60_000, 30_000), config) == overlap_frames + 4
+        assert fitting_chunk_frames(pipeline, (200_000, 100_000), config) == overlap_frames + 4
