@@ -157,9 +157,11 @@ def test_plans_of_a_batch_tell_what_fails_and_write_nothing(patchvsr):
     Path("in/b.mkv").write_text("no video")
     done = patchvsr("upscale", "in", "-o", "out", "--plan", "--json")
     assert done.code == 1
-    assert done.kinds() == ["plan", "failed"]
+    assert done.kinds() == ["plan", "failed", "sum"]
     assert done.events[0]["frames"] == 3
     assert not Path("out").exists()
+    Path("in/a.mkv").write_text("no video either")
+    assert patchvsr("upscale", "in", "-o", "out", "--plan", "--json").kinds() == ["failed", "failed"]
 
 
 # Deadlines

@@ -26,7 +26,7 @@ from patchvsr.jobs.identity import job_identity
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import cut_chunks
 from patchvsr.jobs.prepare import open_input, prepare
-from patchvsr.jobs.scan import scan
+from patchvsr.jobs.scan import scan_all
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import open_reader
 from patchvsr.upscale import upscale
@@ -53,13 +53,7 @@ def begin(source: Path, target: Path, config: UpscaleConfig, pipeline, *, unit_f
     """Makes a job as an interrupted run leaves it, before its first unit is done; `upscale` goes on there."""
     _, size, output, _ = prepare(source, target, config)
     with open_input(source, config) as reader:
-        steps = scan(reader)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                scanned = end.value
-                break
+        scanned = scan_all(reader)
     folder = JobFolder(target)
     identity = job_identity(source, config, size, output.profile, pipeline)
     with folder.locked():

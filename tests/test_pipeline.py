@@ -12,10 +12,11 @@ import toy
 from PIL import Image
 from torch import Tensor
 
+from patchvsr.clip_formats import as_frames
 from patchvsr.errors import SettingsError
 from patchvsr.models.transformer import PatchConditions
 from patchvsr.patches.windows import MODES
-from patchvsr.pipeline import PatchVSRPipeline, as_frames
+from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.conditions import resize_bicubic
 from patchvsr.sampling.noise import noise_frames
 

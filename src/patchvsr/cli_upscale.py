@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,7 +65,7 @@ def upscale_command(
     deinterlace: options.Deinterlace = None,
     rate: options.Rate = None,
     codec: Annotated[
-        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or an encoder of FFmpeg.")
+        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.")
     ] = None,
     crf: Annotated[float | None, typer.Option(help="Quality, smaller is better.", show_default="by codec")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.", show_default="by codec and source")] = None,
@@ -184,14 +184,14 @@ class Run:
         return last
 
 
-def _stopped_while_looking(events: Iterator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
+def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
     """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
     from patchvsr.events import Scanning, Stopped
 
     for event in events:
         yield event
         if isinstance(event, Scanning) and stop(None):
-            cast("Generator[Event]", events).close()
+            events.close()
             yield Stopped(str(job.output), units=0, units_done=0)
 
 
@@ -216,13 +216,13 @@ def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> Non
         display.notices(job.notices)
         try:
             plans.append(estimate(job.input, job.output, config, get_pipeline))
-        except PatchVSRError as error:
+        except (PatchVSRError, FloatingPointError) as error:
             if len(jobs) == 1:
                 raise
             display.failed(job, str(error))
         else:
             display.plan(plans[-1])
-    if len(jobs) > 1:
+    if len(jobs) > 1 and plans:
         display.sum_of(plans)
     if len(plans) < len(jobs):
         raise typer.Exit(NOT_ALL_DONE)

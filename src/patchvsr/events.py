@@ -60,7 +60,7 @@ class Assembling:
 
 @dataclass(frozen=True)
 class Stopped:
-    """`stop` said so, after a whole unit; the same call goes on."""
+    """`stop` said so, after a whole unit; the same call goes on. No units: it stopped before the work was cut."""
 
     output: str
     units: int

@@ -32,9 +32,10 @@ def two_step_interrupts(say: Callable[[str], None]) -> Iterator[Interrupts]:
         say("stopping after this unit; press Ctrl-C again to stop at once (finished units are kept)")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as in the background of a shell, where Ctrl-C is not meant for us
-            signal.signal(number, on_interrupt)
+    # Ignored as in the background of a shell: not meant for us. None: not set from Python, and not to be set back.
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, on_interrupt)
     try:
         yield interrupts
     finally:

@@ -13,6 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
+from patchvsr.clip_formats import as_frames, as_output, pad_frames, target_size
 from patchvsr.color_match import match_color_, reach_px
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.bases import load_base
@@ -181,7 +182,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.codec.temporal_factor}")
         if output_type not in OUTPUT_TYPES:
             raise SettingsError(f"unknown output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
-        lq = _pad_frames(lq, self.codec.temporal_factor)
+        lq = pad_frames(lq, self.codec.temporal_factor)
 
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
         canvas = self._canvas(lq, height, width)
@@ -216,7 +217,7 @@ class PatchVSRPipeline(DiffusionPipeline):
                 frames = match_color_(frames, canvas[shown], (lq.shape[-2], lq.shape[-1]))
             if area is not None:
                 frames = frames[..., area[0] : area[1], area[2] : area[3]]
-            frames = _as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
+            frames = as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
         self.maybe_free_model_hooks()
         return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
 
@@ -316,38 +317,6 @@ class PatchVSRPipeline(DiffusionPipeline):
         return denoise(velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step)
 
 
-def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
-    """Any accepted clip as (F, 3, h, w) float32 in [0, 1]. Raises SettingsError for another shape or range."""
-    if isinstance(video, Tensor):
-        frames = video.detach().float().cpu()
-    else:
-        array = np.asarray(video) if isinstance(video, np.ndarray) else np.stack([np.asarray(image) for image in video])
-        depth = float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
-        frames = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 1).float().div_(depth)
-    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
-        raise SettingsError(
-            f"got a video of shape {tuple(frames.shape)}: needed are frames (F, 3, h, w) as a tensor, "
-            "(F, h, w, 3) as an array, or RGB images"
-        )
-    if not (frames.amin() >= 0 and frames.amax() <= 1):  # NaN is neither
-        raise SettingsError("float frames must lie in [0, 1]")
-    return frames
-
-
-def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
-    """(width, height) of the output from `scale` or `size`; x4 by default."""
-    if size is not None:
-        if scale is not None:
-            raise SettingsError("give scale or size, not both")
-        if min(size) < 1:
-            raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
-        return size
-    scale = 4.0 if scale is None else scale
-    if not 0 < scale < float("inf"):
-        raise SettingsError(f"scale is {scale}: it must be greater than 0")
-    return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
-
-
 def _check_area(area: Area, height: int, width: int) -> None:
     y0, y1, x0, x1 = area
     if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
@@ -370,19 +339,3 @@ def _seed(generator: Generator | None, seed: int | None) -> int:
     if seed is not None:
         raise SettingsError("give generator or seed, not both")
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))
-
-
-def _pad_frames(lq: Tensor, factor: int) -> Tensor:
-    missing = (1 - lq.shape[0]) % factor
-    return torch.cat([lq, lq[-1:].expand(missing, -1, -1, -1)]) if missing else lq
-
-
-def _as_output(frames: Tensor, output_type: str) -> Any:
-    if output_type == "pt":
-        return frames
-    array = frames.permute(0, 2, 3, 1).numpy()
-    if output_type == "np":
-        return array
-    from PIL import Image
-
-    return [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in array]

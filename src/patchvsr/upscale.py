@@ -6,7 +6,7 @@ The command line, tests and other programs consume the same generator.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def upscale(
     pipeline: PatchVSRPipeline | None = None,
     get_pipeline: Callable[[UpscaleConfig], PatchVSRPipeline] = load_pipeline,
     stop: Stop | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Upscales a video file or an image sequence into `output_path`; nothing happens until it is iterated.
 
     The work is cut into units, and each is kept in the folder `NAME.job` beside the output until all are done. After a
@@ -105,14 +105,16 @@ def upscale(
             if state is State.OBSOLETE:  # an earlier, finished job, of an output that is gone or is to be replaced
                 manifest = None
         if manifest is None:
-            folder.clear()
-            scanned = yield from _scan(input_path, config)
+            scanned = Scan()
+            with open_input(input_path, config) as reader:
+                yield from map(Scanning, scan(reader, scanned))
             output.rehearse(len(scanned.pts))
             chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
             if config.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
                 yield Notice(
                     f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}"
                 )
+            folder.clear()  # not before: until now an earlier output keeps its record
             manifest = Manifest(identity, scanned, chunk_frames, config.overlap_frames, config.unit_frames)
             folder.write_manifest(manifest)
 
@@ -151,13 +153,3 @@ def upscale(
         output.publish(folder.path)
         folder.drop_units()
         yield finished(len(contents.crcs))
-
-
-def _scan(input_path: str | Path, config: UpscaleConfig) -> Generator[Scanning, None, Scan]:
-    with open_input(input_path, config) as reader:
-        scanning = scan(reader)
-        while True:
-            try:
-                yield Scanning(next(scanning))
-            except StopIteration as end:
-                return end.value

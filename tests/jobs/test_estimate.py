@@ -10,7 +10,7 @@ from patchvsr.errors import OutputError
 from patchvsr.events import Planned
 from patchvsr.jobs.calibrate import Calibration, decoded_pixels
 from patchvsr.jobs.estimate import Sum, estimate
-from patchvsr.jobs.memory import chunk_memory
+from patchvsr.jobs.memory import chunk_memory, fitting_chunk_frames
 from patchvsr.jobs.plan import Chunk
 from patchvsr.upscale import upscale
 
@@ -68,3 +68,9 @@ def test_memory_grows_with_frames_and_size_and_smaller_tiles_take_less(pipeline)
     assert gib((3840, 2160), 9) > base
     assert gib((1920, 1080), 9, tile_px=320) < base
     assert np.isfinite(base)
+
+
+def test_chunks_are_longer_than_what_they_share_however_little_memory_there_is(pipeline):
+    for overlap_frames in (1, 5, 9):
+        config = UpscaleConfig(overlap_frames=overlap_frames)
+        assert fitting_chunk_frames(pipeline, (200_000, 100_000), config) == overlap_frames + 4

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +74,15 @@ def test_what_is_written_is_read(folder):
 def test_the_folder_lies_beside_the_output(tmp_path):
     assert JobFolder(tmp_path / "out.mkv").path == tmp_path / "out.mkv.job"
     assert JobFolder(tmp_path / "out" / "%06d.png").path == tmp_path / "out" / "06d.png.job"
+
+
+@pytest.mark.parametrize("name", [".", "", "../frames/.", "inner/.."])
+def test_a_folder_without_a_name_has_its_own(tmp_path, monkeypatch, name):
+    (tmp_path / "frames" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "frames")
+    assert JobFolder(Path(name)).path.resolve() == tmp_path / "frames.job"
+    with pytest.raises(OutputError, match="root"):
+        JobFolder(Path("/"))
 
 
 def test_a_strangers_files_survive_every_removal(folder):
@@ -157,7 +167,7 @@ def test_a_file_in_the_way_is_told(folder):
 
 def hold(path, pipe):
     """In another process: holds a folder until it is killed, or told to go."""
-    with JobFolder.at(path).locked():
+    with JobFolder(path, path=path).locked():
         pipe.send("held")
         pipe.recv()
 

@@ -239,7 +239,9 @@ def test_a_finished_job_knows_it(tmp_path, pipeline, source, whole):
 
     with pytest.raises(OutputError, match="already exists; use --overwrite"):  # another job
         run(source, target, pipeline, seed=1)
-    assert run(source, target, pipeline)[-1].already_done  # which did no harm to the record of the first
+    with closing(events(source, target, pipeline, seed=1, overwrite=True)) as looking:
+        assert any(isinstance(event, Scanning) for event in looking)
+    assert run(source, target, pipeline)[-1].already_done  # neither did harm to the record of the first
     run(source, target, pipeline, seed=1, overwrite=True)
     assert digest(target) != whole
 

@@ -9,20 +9,15 @@ from clips import irregular_pts, make_video, picture
 from jobfiles import SHOTS, make_shots
 
 from patchvsr.jobs.frames import FrameSource
-from patchvsr.jobs.scan import frame_crc, scan
+from patchvsr.jobs.scan import Scan, frame_crc, scan
 from patchvsr.media import Frame, open_reader
 
 
 def look(path, **settings):
     """What was found, and the numbers told on the way."""
-    told = []
+    found = Scan()
     with open_reader(path, **settings) as reader:
-        looking = scan(reader)
-        while True:
-            try:
-                told.append(next(looking))
-            except StopIteration as end:
-                return end.value, told
+        return found, list(scan(reader, found))
 
 
 def test_times_and_pixels_of_every_frame(tmp_path):

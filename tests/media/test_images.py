@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -80,6 +82,25 @@ def test_existing_images_are_refused_and_replaced_only_when_asked(tmp_path):
         "000003.png",
         "notes.txt",
     ]
+
+
+@pytest.mark.parametrize(("given", "target"), [("f/%06d.png", "f"), ("f", "f/%06d.png"), ("f", "link")])
+def test_images_of_the_input_are_never_replaced(tmp_path, given, target):
+    write(tmp_path / "f", count=2, tmp=tmp_path)
+    (tmp_path / "link").symlink_to("f")
+    with pytest.raises(OutputError, match="holds images of the input"):
+        open_writer(tmp_path / target, source=probe(tmp_path / given), width=20, height=10, overwrite=True)
+
+
+def test_a_folder_on_another_disk_takes_images(tmp_path):
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one disk only")
+    with TemporaryDirectory(dir=elsewhere) as folder:
+        (tmp_path / "f").symlink_to(folder)
+        pixels = write(tmp_path / "f", count=2, tmp=tmp_path)
+        assert np.array_equal(np.stack([frame.rgb for frame in open_reader(tmp_path / "f")]), np.stack(pixels))
+        assert sorted(file.name for file in Path(folder).iterdir()) == ["000001.png", "000002.png"]
 
 
 def test_abort_leaves_nothing(tmp_path):

@@ -338,3 +338,14 @@ def test_a_copied_video_keeps_the_name_of_its_codec(tmp_path, source, target):
             "ap4h",
             "4444",
         )
+
+
+@pytest.mark.parametrize("suffix", [".3gp", ".3g2", ".mp4"])
+def test_tags_are_kept_or_told_in_every_kin_of_mp4(tmp_path, suffix):
+    with av.open(str(tmp_path / "in.mkv"), "w") as out:
+        out.metadata.update({"title": "Name", "camera_roll": "7"})
+        encode_video(out, add_video(out))
+    told = " ".join(carry(tmp_path / "in.mkv", tmp_path / f"out{suffix}")).lower()
+    with av.open(str(tmp_path / f"out{suffix}")) as written:
+        kept = {key.lower() for key in written.metadata}
+    assert all((key in kept) != (key in told) for key in ("title", "camera_roll"))

@@ -113,9 +113,11 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
 
 
 def report_path(output: str | Path) -> Path:
-    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`; without the % of a pattern."""
-    output = Path(output)
-    return output.with_name(output.name.replace("%", "") + ".report.json")
+    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`; without the % of a pattern.
+
+    Raises OutputError for the root of a disk.
+    """
+    return publish.beside(Path(output), "{}.report.json")
 
 
 def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment | None, _Moment]]:

@@ -28,11 +28,12 @@ from torch import Tensor
 
 from patchvsr.errors import JobError
 from patchvsr.jobs.manifest import Manifest
+from patchvsr.jobs.search import JOB_SUFFIX, MANIFEST
 from patchvsr.media import publish
 from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
 
-MANIFEST, RESULT, LOCK = "manifest.json", "result.json", "lock"
+RESULT, LOCK = "result.json", "lock"
 _TEMPORARY = r"(\.tmp)?"  # what a killed process was writing
 _RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY)
 _UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
@@ -49,15 +50,9 @@ class UnitRecord:
 class JobFolder:
     """The folder `NAME.job` beside the output NAME; see the module's text. Nothing is created before `locked`."""
 
-    def __init__(self, output_path: Path) -> None:
-        self.path = output_path.with_name(f"{output_path.name.replace('%', '')}.job")
-
-    @classmethod
-    def at(cls, path: Path) -> JobFolder:
-        """The folder itself, wherever its output is."""
-        folder = cls(path)
-        folder.path = path
-        return folder
+    def __init__(self, output_path: Path, *, path: Path | None = None) -> None:
+        """path: of the folder itself, if it is not beside the output."""
+        self.path = path or publish.beside(output_path, "{}" + JOB_SUFFIX)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -80,8 +75,8 @@ class JobFolder:
                 self.clear()
             with suppress(OSError):  # Windows removes it with the release, and not before
                 (self.path / LOCK).unlink()
-            self._remove_if_empty()
             lock.release()
+            self._remove_if_empty()
 
     # --- manifest -----------------------------------------------------------------------------------------
 

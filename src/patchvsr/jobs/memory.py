@@ -51,12 +51,16 @@ def free_memory_gib() -> float:
 
 
 def fitting_chunk_frames(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig) -> int:
-    """17, or the largest 4k+1 below that fits into the free memory of the host, 5 at least."""
+    """17, or the largest 4k+1 below that fits into the free memory of the host; at least 5, and more than chunks share.
+
+    The number shapes the output: a job keeps it in its manifest.
+    """
     free = free_memory_gib() + _held_gib()
-    for frames in range(CHUNK_FRAMES, LEAST_CHUNK_FRAMES, -4):
+    least = max(LEAST_CHUNK_FRAMES, config.overlap_frames + 4)
+    for frames in range(CHUNK_FRAMES, least, -4):
         if chunk_memory(pipeline, size, config, frames).host_gib <= free:
             return frames
-    return LEAST_CHUNK_FRAMES
+    return least
 
 
 def _held_gib() -> float:

@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from patchvsr.config import UpscaleConfig
-from patchvsr.errors import OutputError, SettingsError
+from patchvsr.errors import SettingsError
 from patchvsr.jobs.calibrate import calibrate, num_steps
 from patchvsr.jobs.clip import enlarged, restore_clip
 from patchvsr.jobs.frames import FrameSource
@@ -160,9 +160,6 @@ def _writer(
     start_s: float | None,
     end_s: float | None,
 ) -> FileWriter:
-    """Refuses what exists, and the input itself in any case."""
-    if output.exists() and output.samefile(info.path):
-        raise OutputError(f"{output}: is the input; choose another name")
     return open_writer(
         output,
         source=replace(info, has_alpha=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,9 +30,8 @@ class Scan:
         return [range(a, b) for a, b in zip(self.cuts, [*self.cuts[1:], len(self.pts)], strict=True)]
 
 
-def scan(frames: Iterable[Frame]) -> Generator[int, None, Scan]:
-    """Yields the number of frames read, after each; returns the scan. Holds a few frames."""
-    found = Scan()
+def scan(frames: Iterable[Frame], found: Scan) -> Iterator[int]:
+    """Fills `found`, which is empty; yields the number of frames read, after each. Holds a few frames."""
 
     def pixels() -> Iterator[np.ndarray]:
         for frame in frames:
@@ -45,17 +44,14 @@ def scan(frames: Iterable[Frame]) -> Generator[int, None, Scan]:
         if is_first:
             found.cuts.append(number)
         yield number + 1
-    return found
 
 
 def scan_all(frames: Iterable[Frame]) -> Scan:
     """The same in one go."""
-    scanning = scan(frames)
-    while True:
-        try:
-            next(scanning)
-        except StopIteration as end:
-            return end.value
+    found = Scan()
+    for _ in scan(frames, found):
+        pass
+    return found
 
 
 def frame_crc(frame: Frame) -> int:

@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 _OTHER_IMAGE_SUFFIXES = {".bmp", ".dpx", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # never frames of a sequence
 
-JOB_SUFFIX = ".job"
+JOB_SUFFIX, MANIFEST = ".job", "manifest.json"
 
 _PLACEHOLDER = re.compile(r"%0?\d*d")
 _GLOB = re.compile(r"[*?\[]")
@@ -168,7 +168,7 @@ def _is_image_pattern(path: Path) -> bool:
 
 
 def is_job_folder(folder: Path) -> bool:
-    return folder.suffix == JOB_SUFFIX and (folder / "manifest.json").is_file()
+    return folder.suffix == JOB_SUFFIX and (folder / MANIFEST).is_file()
 
 
 def _identity(path: Path) -> Path:

@@ -28,7 +28,7 @@ def verify(output: str | Path, job: str | Path | None = None) -> Verified:
     job: the job's folder, if it is not beside the output. Raises JobError when there is no record of a finished job.
     """
     output = Path(output)
-    folder = JobFolder(output) if job is None else JobFolder.at(Path(job))
+    folder = JobFolder(output, path=None if job is None else Path(job))
     manifest, recorded = folder.read_manifest(), folder.read_result()
     if manifest is None:
         raise JobError(f"{folder.path}: no manifest there, so there is nothing to verify {output} against")

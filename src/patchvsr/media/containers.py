@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.hdr_header import CODECS, stream_with
 
-MP4_FAMILY = ("mp4", "mov", "ipod")
+MP4_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2")
 
 # The marks that are read back; MP4 keeps them all.
 _MATROSKA_MARKS = (

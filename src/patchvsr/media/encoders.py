@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alpha, is_rgb
+from patchvsr.media.encoder_profiles import ALPHA_PIX_FMTS, PROFILES, PRORES_ALPHA_PROFILES, Profile
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
 
@@ -53,94 +54,6 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True)
-class _Profile:
-    """What we know about an encoder.
-
-    `fixed` and `threads` make the bytes independent of the number of cores: encoders otherwise choose
-    their parallelism, and with it slices and look-ahead, by the machine. x265 also writes the CPU's
-    features into the stream unless `info=0`. x265 4.x overruns its memory below 56 pixels of width (the
-    process dies), hence `min_side_px`; SVT-AV1 refuses what is smaller than its blocks.
-
-    x264's macroblock tree is off: on CPUs with AVX-512 its 8-bit code gives bytes that vary from run to run unless
-    the width is a multiple of 128 (measured with PyAV 17.1 and 18.1). Equal quality settings then take about a third
-    more bytes; `-e x264-params=no-mbtree=0` brings it back.
-    """
-
-    crf: int | None = None
-    no_crf: str = ""  # why there is none
-    fixed: dict[str, str] = field(default_factory=dict)
-    by_pix_fmt: dict[str, dict[str, str]] = field(default_factory=dict)  # options that go with a pixel format
-    threads: int = 4
-    frame_threads: bool = False
-    min_side_px: int = 2
-    # For sources of 8 bits, of up to 10, and beyond.
-    pix_fmts: tuple[str, str, str] = ("yuv420p", "yuv420p10le", "yuv420p10le")
-    odd_pix_fmts: tuple[str, str, str] | None = ("yuv444p", "yuv444p10le", "yuv444p10le")
-
-
-_X265 = "info=0:log-level=error:wpp=0:lookahead-slices=0:frame-threads=3"
-_FIXED_QUALITY = "has no crf; choose the quality with its options (profile)"
-_RGB = ("bgr0", "gbrp16le", "gbrp16le")
-_PROFILES = {
-    "libx264": _Profile(crf=16, fixed={"x264-params": "no-mbtree=1"}, frame_threads=True),
-    "libx265": _Profile(
-        crf=18,
-        fixed={"x265-params": _X265},
-        min_side_px=64,
-        pix_fmts=("yuv420p", "yuv420p10le", "yuv420p12le"),
-        odd_pix_fmts=("yuv444p", "yuv444p10le", "yuv444p12le"),
-    ),
-    "libsvtav1": _Profile(crf=22, odd_pix_fmts=None, min_side_px=64),
-    "libaom-av1": _Profile(crf=22, fixed={"cpu-used": "6"}),
-    # b=0: the quality alone decides. Alpha is a second stream, which cannot have frames that are never shown.
-    "libvpx-vp9": _Profile(
-        crf=24,
-        fixed={"b": "0", "row-mt": "0", "deadline": "good", "cpu-used": "2"},
-        by_pix_fmt={"yuva420p": {"auto-alt-ref": "0"}},
-    ),
-    # The encoder itself takes 422 HQ or 4444 by the pixel format.
-    "prores_ks": _Profile(
-        no_crf=_FIXED_QUALITY,
-        pix_fmts=("yuv422p10le",) * 3,
-        odd_pix_fmts=("yuv444p10le",) * 3,
-    ),
-    "dnxhd": _Profile(
-        no_crf=_FIXED_QUALITY,
-        by_pix_fmt={
-            "yuv422p": {"profile": "dnxhr_hq"},
-            "yuv422p10le": {"profile": "dnxhr_hqx"},
-            "yuv444p10le": {"profile": "dnxhr_444"},
-        },
-        min_side_px=256,
-        pix_fmts=("yuv422p", "yuv422p10le", "yuv422p10le"),
-        odd_pix_fmts=("yuv444p10le",) * 3,
-    ),
-    "ffv1": _Profile(
-        no_crf="is lossless and has no quality setting; leave crf out",
-        fixed={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
-        pix_fmts=_RGB,
-        odd_pix_fmts=_RGB,
-    ),
-}
-
-
-# The formats that keep alpha, for sources of 8, 10 and more bits. Not those of VP9, whose alpha FFmpeg's own decoder
-# does not show, nor those of x265, which lists them and then refuses to open.
-_ALPHA_PIX_FMTS = {
-    "ffv1": ("bgra", "gbrap16le", "gbrap16le"),
-    "prores": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
-    "prores_aw": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
-    "prores_ks": ("yuva444p10le", "yuva444p10le", "yuva444p10le"),
-    "qtrle": ("argb", "argb", "argb"),
-    "png": ("rgba", "rgba64be", "rgba64be"),
-}
-
-
-# With the other profiles, prores_ks takes pixels with alpha and drops it.
-_PRORES_ALPHA_PROFILES = ("auto", "-1", "4444", "4", "4444xq", "5")
-
-
-@dataclass(frozen=True)
 class Encoder:
     """A checked choice: everything needed to open the encoder."""
 
@@ -161,7 +74,7 @@ def choose_encoder(
 ) -> Encoder:
     """Resolve names and defaults; raises SettingsError listing what works."""
     codec = _find_codec(settings.codec or default_codec(output))
-    profile = _PROFILES.get(codec.name, _Profile())
+    profile = PROFILES.get(codec.name, Profile())
     if min(width, height) < profile.min_side_px:
         raise SettingsError(
             f"{width}x{height} is too small for {codec.name}; it needs {profile.min_side_px} pixels a side, "
@@ -242,14 +155,14 @@ def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping
     if not source.has_alpha:
         return None
     profile = (options or {}).get("profile", "4444")
-    if encoder == "prores_ks" and profile not in _PRORES_ALPHA_PROFILES:
+    if encoder == "prores_ks" and profile not in PRORES_ALPHA_PROFILES:
         return f"alpha is not kept: ProRes profile {profile} has none; use profile=4444"
     if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
         if source.codec == "exr" and encoder != "exr":
             return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
         return None
-    if encoder in _ALPHA_PIX_FMTS:
-        known = " or ".join(dict.fromkeys(_ALPHA_PIX_FMTS[encoder]))
+    if encoder in ALPHA_PIX_FMTS:
+        known = " or ".join(dict.fromkeys(ALPHA_PIX_FMTS[encoder]))
         return f"alpha is not kept: {pix_fmt} has none; use pix_fmt {known}"
     return f"alpha is not kept: {encoder} has no such format; use codec ffv1 or prores_ks, or write PNG images"
 
@@ -286,7 +199,7 @@ def _find_codec(name: str) -> av.Codec:
 
 
 def _choose_pix_fmt(
-    codec: av.Codec, profile: _Profile, wanted: str | None, source: VideoInfo, width: int, height: int
+    codec: av.Codec, profile: Profile, wanted: str | None, source: VideoInfo, width: int, height: int
 ) -> str:
     # "yuvj" is an old name for full range, which here comes from the tags of the source.
     supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
@@ -298,7 +211,7 @@ def _choose_pix_fmt(
         return wanted
     choices = profile.pix_fmts
     if source.has_alpha:
-        choices = _ALPHA_PIX_FMTS.get(codec.name, choices)
+        choices = ALPHA_PIX_FMTS.get(codec.name, choices)
     if _cuts(choices[deep], width, height):
         choices = profile.odd_pix_fmts or choices
     pix_fmt = choices[deep]
@@ -316,7 +229,7 @@ def _cuts(pix_fmt: str, width: int, height: int) -> bool:
     return (layout.chroma_width(2) == 1 and width % 2 == 1) or (layout.chroma_height(2) == 1 and height % 2 == 1)
 
 
-def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: _Profile) -> None:
+def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: Profile) -> None:
     if _cuts(pix_fmt, width, height):
         advice = f"use pix_fmt {profile.odd_pix_fmts[0]}" if profile.odd_pix_fmts else "use codec h264, hevc or ffv1"
         raise SettingsError(f"{width}x{height} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")

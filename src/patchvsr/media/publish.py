@@ -17,11 +17,24 @@ import av
 from patchvsr.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}  # said by some network disks, which flush names by themselves
+
+
+def beside(target: Path, form: str) -> Path:
+    """A path next to `target`, its name put into `form`, such as "{}.job". Raises OutputError for the root.
+
+    Without percent signs, which would make a pattern of it. The names "." and ".." say nothing: the folder's own is
+    taken.
+    """
+    target = target.resolve() if target.name in ("", "..") else target
+    if not target.name:
+        raise OutputError(f"{target}: is the root of a disk; give a folder in it")
+    return target.with_name(form.format(target.name.replace("%", "")))
 
 
 def temporary_folder(target: Path) -> Path:
     """An empty hidden folder beside `target`, created with all folders above it; raises OutputError."""
-    temporary = target.with_name(f".{target.name.replace('%', '')}.partial")
+    temporary = beside(target, ".{}.partial")
     with reported(target, lambda: None):
         remove_folder(temporary)
         temporary.mkdir(parents=True)
@@ -44,11 +57,16 @@ def move_file(temporary: Path, target: Path) -> None:
 
 
 def move_files(files: Sequence[Path], folder: Path) -> None:
-    """Make finished files durable, then move them into `folder` under the same names."""
+    """Make finished files durable, then move them into `folder`, on whatever disk, under the same names."""
     for file in files:
         _sync(file)
     for file in files:
-        file.replace(folder / file.name)
+        try:
+            file.replace(folder / file.name)
+        except OSError as err:
+            if err.errno != errno.EXDEV:
+                raise
+            _copy_over(file, folder / file.name)
     _sync(folder)
 
 
@@ -84,6 +102,19 @@ def write_durably(path: Path, data: bytes) -> None:
         raise
 
 
+def _copy_over(file: Path, target: Path) -> None:
+    """What a rename does, to another disk: the output's folder may be a link or a mount point."""
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(file, temporary)
+        _sync(temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    file.unlink()
+
+
 def _sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk."""
     if path.is_dir() and os.name == "nt":  # Windows has no handle for folders
@@ -91,5 +122,8 @@ def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as err:
+        if not path.is_dir() or err.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(handle)

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
-from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from math import lcm
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import OutputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from patchvsr.errors import InputError, OutputError
+from patchvsr.errors import InputError
 from patchvsr.media import publish
-from patchvsr.media.color import ColorConverter
 from patchvsr.media.containers import add_video_copy
 from patchvsr.media.contents import Contents, check_times, video_contents
-from patchvsr.media.encoders import Encoder, encoder_notices, nominal_rate, open_encoder, output_color, tag_frame
-from patchvsr.media.frames import Frame
+from patchvsr.media.encoders import Encoder, encoder_notices
 from patchvsr.media.hdr_header import CODECS
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
 from patchvsr.media.streams import StreamCopier
-
-# The only place for muxer flags. bitexact: no random identifiers, dates or versions in the file.
-MUXER_OPTIONS = {"fflags": "+bitexact"}
-
-# Matroska stores the shape of a pixel only when PyAV can tell it, which it cannot for these codecs.
-_NO_ASPECT_IN_MATROSKA = ("ffv1", "libsvtav1", "libaom-av1")
+from patchvsr.media.video_encoder import Nowhere, VideoEncoder, add_encoder, encoder_alone, mark_video, new_container
 
 _MP4 = ("mp4", "mov", "ipod", "3gp")
 
@@ -75,7 +65,7 @@ class VideoOutput(Output):
 
     def rehearse(self, frames: int) -> None:
         try:
-            with self._container(_Nowhere(self.path)) as (_, _, copier):
+            with self._container(Nowhere(self.path)) as (_, _, copier):
                 copier.finish()
         except (av.InvalidDataError, av.ArgumentError) as err:  # at the end, where the muxer names no stream
             raise InputError(
@@ -112,7 +102,7 @@ class VideoOutput(Output):
 
     def _try(self) -> tuple[str, ...]:
         """Writes the header of such a file to nowhere: the way to know whether every stream has a place in it."""
-        with publish.reported(self.path, lambda: None), self._container(_Nowhere(self.path)) as (_, _, copier):
+        with publish.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
             in_header = self._hdr_in_header
             return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
 
@@ -124,9 +114,9 @@ class VideoOutput(Output):
         return self._source.hdr is not None and codec in CODECS and not nothing_written
 
     @contextmanager
-    def _container(self, file: Path | _Nowhere) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
+    def _container(self, file: Path | Nowhere) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
         """An open container with all its streams, its header written."""
-        container = _open_container(self.path, file)
+        container = new_container(self.path, file)
         copier = None
         try:
             stream = self._add_video(container)
@@ -153,77 +143,15 @@ class VideoOutput(Output):
 
     def _add_video(self, container: OutputContainer) -> VideoStream:
         if not self._hdr_in_header:
-            return _add_encoder(container, self.path, self._source, self._size, self._encoder)
-        with _encoder_alone(self.path, self._source, self._size, self._encoder) as opened:
+            return add_encoder(container, self.path, self._source, self._size, self._encoder)
+        with encoder_alone(self.path, self._source, self._size, self._encoder) as opened:
             stream = add_video_copy(container, opened, self._source.hdr)
-        _mark(stream, self._source)
+        mark_video(stream, self._source)
         return stream
 
     def _shifted(self, times: FrameTimes) -> FrameTimes:
         shift = self._first_pts or 0
         return FrameTimes([pts - shift for pts in times.pts], times.durations)
-
-
-class VideoEncoder(FrameEncoder):
-    """Encodes with the very settings that the output's header was made with."""
-
-    def __init__(self, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> None:
-        self._source, self._size, self._encoder = source, size, encoder
-        self._converter = ColorConverter(output_color(encoder, source))
-        self._count = 0
-        self._until_finished = ExitStack()
-        self._stream = self._until_finished.enter_context(_encoder_alone(path, source, size, encoder))
-
-    def encode(self, frame: Frame) -> list[EncodedFrame]:
-        width, height = self._size
-        if frame.rgb.shape != (height, width, 3):
-            raise ValueError(f"frame is {frame.rgb.shape}, the output was opened for {(height, width, 3)}")
-        if frame.time_base != self._source.time_base:
-            raise ValueError(f"frame has time base {frame.time_base}, the source has {self._source.time_base}")
-        video = self._converter.from_rgb(frame.rgb, self._encoder.pix_fmt, frame.alpha)
-        tag_frame(video, self._encoder, self._source)
-        video.pts, video.time_base = self._count, self._stream.codec_context.time_base
-        self._count += 1
-        return self._encoded(self._stream.encode(video))
-
-    def finish(self) -> list[EncodedFrame]:
-        rest = self._encoded(self._stream.encode(None))
-        self._until_finished.close()
-        return rest
-
-    def _encoded(self, packets: Iterable[av.Packet]) -> list[EncodedFrame]:
-        tick = self._stream.codec_context.time_base
-        assert tick is not None
-        return [
-            EncodedFrame(round((p.pts or 0) * p.time_base / tick), p.is_keyframe, bytes(p)) for p in packets if p.size
-        ]
-
-
-class _Nowhere(RawIOBase):
-    """Takes a file of any length and keeps nothing of it. Its name tells the kind of file."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = f"nowhere{path.suffix}"
-        self._place = self._end = 0
-
-    def write(self, data: Any) -> int:
-        length = memoryview(data).nbytes
-        self._place += length
-        self._end = max(self._end, self._place)
-        return length
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        self._place = offset + {SEEK_SET: 0, SEEK_CUR: self._place, SEEK_END: self._end}[whence]
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
 
 class _VideoMuxer:
@@ -274,41 +202,6 @@ class _VideoMuxer:
         return max(left, last) if order == len(self._times.pts) - 1 else left
 
 
-@contextmanager
-def _encoder_alone(path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> Iterator[VideoStream]:
-    """An open encoder in a container of the output's kind that is never written.
-
-    The kind decides for instance whether the encoder puts its headers into the stream.
-    """
-    container = _open_container(path, _Nowhere(path))
-    try:
-        yield _add_encoder(container, path, source, size, encoder)
-    finally:
-        with suppress(av.FFmpegError, OSError):
-            container.close()
-
-
-def _add_encoder(
-    container: OutputContainer, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder
-) -> VideoStream:
-    try:
-        stream: VideoStream = container.add_stream(encoder.name, rate=nominal_rate(source))  # type: ignore[assignment]
-    except ValueError as err:
-        other = ".mov" if container.format.name == "matroska" else ".mkv"
-        raise OutputError(f"{path}: {container.format.name} cannot hold {encoder.name} video; use {other}") from err
-    square = source.sample_aspect_ratio in (None, 0, 1)
-    if container.format.name in ("matroska", "webm") and encoder.name in _NO_ASPECT_IN_MATROSKA and not square:
-        raise OutputError(
-            f"{path}: the pixel shape {source.sample_aspect_ratio} cannot be kept with "
-            f"{encoder.name} in Matroska; use codec h264 or hevc"
-        )
-    _mark(stream, source)
-    if encoder.name == "libx265" and container.format.name in ("mp4", "mov"):
-        stream.codec_context.codec_tag = "hvc1"  # the only HEVC tag Apple's players accept
-    open_encoder(stream, encoder, source, *size)
-    return stream
-
-
 def _movie_clock(container: OutputContainer, video_base: Fraction) -> int:
     """Ticks a second of the clock on which an MP4 stores where tracks begin and end: the muxer's own are milliseconds.
 
@@ -319,17 +212,3 @@ def _movie_clock(container: OutputContainer, video_base: Fraction) -> int:
         finer = lcm(clock, rate or 1)
         clock = finer if finer < 2**31 else clock
     return clock
-
-
-def _mark(stream: VideoStream, source: VideoInfo) -> None:
-    stream.disposition = Disposition.default
-    if source.rotation:
-        stream.set_display_rotation(source.rotation)
-
-
-def _open_container(path: Path, file: Path | _Nowhere) -> OutputContainer:
-    try:
-        target = str(file.absolute()) if isinstance(file, Path) else file
-        return av.open(target, "w", container_options=dict(MUXER_OPTIONS))
-    except ValueError as err:
-        raise OutputError(f"{path}: unknown kind of file {path.suffix!r}; use .mkv, .mp4 or .mov") from err

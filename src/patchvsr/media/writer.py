@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from patchvsr.errors import OutputError
 from patchvsr.media import publish
 from patchvsr.media.encoders import EncodeSettings, choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
-from patchvsr.media.image_names import means_sequence, output_images
+from patchvsr.media.image_files import SEQUENCE
+from patchvsr.media.image_names import list_images, means_sequence, output_images
 from patchvsr.media.image_output import ImageOutput
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
@@ -62,6 +63,8 @@ def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> 
     path = Path(path)
     if means_sequence(path):
         existing = output_images(path)
+        if existing and source.container == SEQUENCE and _share(existing, list_images(source.path)):
+            raise OutputError(f"{path}: holds images of the input; choose another name")
         if existing and not overwrite:
             raise OutputError(f"{path}: already holds {len(existing)} images; use --overwrite or another name")
     elif path.exists():
@@ -69,6 +72,12 @@ def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> 
             raise OutputError(f"{path}: is the input; choose another name")
         if not overwrite:
             raise OutputError(f"{path}: already exists; use --overwrite or another name")
+
+
+def _share(some: Iterable[Path], others: Iterable[Path]) -> bool:
+    """Whether a file is among both, by whatever path."""
+    known = {(found.st_dev, found.st_ino) for found in (file.stat() for file in others)}
+    return any((found.st_dev, found.st_ino) in known for found in (file.stat() for file in some))
 
 
 def open_writer(

@@ -1,0 +1,62 @@
+"""What a clip may come in as, and go out as: tensors, arrays, images; sizes by factor or by number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchvsr.errors import SettingsError
+
+
+def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+    """Any accepted clip as (F, 3, h, w) float32 in [0, 1]. Raises SettingsError for another shape or range."""
+    if isinstance(video, Tensor):
+        frames = video.detach().float().cpu()
+    else:
+        array = np.asarray(video) if isinstance(video, np.ndarray) else np.stack([np.asarray(image) for image in video])
+        depth = float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
+        frames = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 1).float().div_(depth)
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise SettingsError(
+            f"got a video of shape {tuple(frames.shape)}: needed are frames (F, 3, h, w) as a tensor, "
+            "(F, h, w, 3) as an array, or RGB images"
+        )
+    if not (frames.amin() >= 0 and frames.amax() <= 1):  # NaN is neither
+        raise SettingsError("float frames must lie in [0, 1]")
+    return frames
+
+
+def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) of the output from `scale` or `size`; x4 by default. Raises SettingsError."""
+    if size is not None:
+        if scale is not None:
+            raise SettingsError("give scale or size, not both")
+        if min(size) < 1:
+            raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
+        return size
+    scale = 4.0 if scale is None else scale
+    if not 0 < scale < float("inf"):
+        raise SettingsError(f"scale is {scale}: it must be greater than 0")
+    return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
+
+
+def pad_frames(lq: Tensor, factor: int) -> Tensor:
+    """(F, 3, h, w), its last frame repeated until F is 1 more than a multiple of `factor`."""
+    missing = (1 - lq.shape[0]) % factor
+    return torch.cat([lq, lq[-1:].expand(missing, -1, -1, -1)]) if missing else lq
+
+
+def as_output(frames: Tensor, output_type: str) -> Any:
+    """Frames (F, 3, H, W) in [0, 1] as "pt", "np" (F, H, W, 3) or "pil"."""
+    if output_type == "pt":
+        return frames
+    array = frames.permute(0, 2, 3, 1).numpy()
+    if output_type == "np":
+        return array
+    from PIL import Image
+
+    return [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in array]
