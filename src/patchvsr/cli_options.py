@@ -27,7 +27,11 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="bfloat16")]
 BatchSize = Annotated[int, typer.Option(help="Patches per model call; the result is the same.")]
 Deinterlace = Annotated[
-    str | None, typer.Option(help="frame (same rate) or field (double rate).", show_default="refuse interlaced")
+    str | None,
+    typer.Option(
+        help="frame (same rate), field (double rate), or off (not really interlaced).",
+        show_default="refuse interlaced",
+    ),
 ]
 Rate = Annotated[str | None, typer.Option(help="Frames a second of an image sequence.", show_default="24")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import av
 import torch
 
 from patchvsr import __version__
@@ -84,10 +86,13 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     }
 
 
-def version_identity(device: torch.device) -> dict[str, str]:
-    """Versions that can change a byte of the output."""
-    found = {"patchvsr": __version__, "device": device.type}
-    return found | {library: version(library) for library in _LIBRARIES}
+def version_identity(device: torch.device) -> dict[str, Any]:
+    """Versions that can change a byte of the output, and the kind of device: others round otherwise."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    found: dict[str, Any] = {"patchvsr": __version__, "device": f"{device.type} ({kind})"}
+    found |= {library: version(library) for library in _LIBRARIES}
+    ffmpeg = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
+    return found | {"zlib": zlib.ZLIB_RUNTIME_VERSION, **ffmpeg}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

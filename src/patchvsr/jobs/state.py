@@ -31,6 +31,10 @@ def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], outpu
     if result is not None and not folder.has_units():
         # Whether it is the same file to the byte is what `patchvsr verify` reads it for.
         return State.DONE if not changes and size_bytes(output) == result.size_bytes else State.OBSOLETE
+    found = None if result is None else _contents(output)
+    if result is not None and found is not None and result.difference(found) is None:
+        folder.drop_units()  # stopped before it could
+        return State.OBSOLETE if changes else State.DONE
     if changes:
         raise JobError(
             f"{folder.path}: holds unfinished work of another kind: {'; '.join(changes)}; "
@@ -38,10 +42,6 @@ def judge(folder: JobFolder, manifest: Manifest, identity: dict[str, Any], outpu
         )
     if result is None:
         return State.BEGUN
-    found = _contents(output)
-    if found is not None and result.difference(found) is None:
-        folder.drop_units()
-        return State.DONE
     # A video gets its name in one step: what is there and is not the whole result is not ours.
     ours = found is not None and means_sequence(output) and set(found.crcs) <= set(result.crcs)
     return State.PUBLISHING if ours else State.BEGUN

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from patchvsr.errors import InputError
 from patchvsr.media import publish
-from patchvsr.media.containers import add_video_copy
+from patchvsr.media.containers import MP4_FAMILY, add_video_copy
 from patchvsr.media.contents import Contents, check_times, video_contents
 from patchvsr.media.encoders import Encoder, encoder_notices
 from patchvsr.media.hdr_header import CODECS
@@ -23,8 +23,6 @@ from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
 from patchvsr.media.streams import StreamCopier
 from patchvsr.media.video_encoder import Nowhere, VideoEncoder, add_encoder, encoder_alone, mark_video, new_container
-
-_MP4 = ("mp4", "mov", "ipod", "3gp")
 
 
 class VideoOutput(Output):
@@ -87,7 +85,7 @@ class VideoOutput(Output):
                 copier.finish()
             contents = video_contents(file)
             expected = [pts * self._source.time_base for pts in times.pts]
-            check_times(contents, expected, self.path, movable=container.format.name not in _MP4)
+            check_times(contents, expected, self.path, movable=container.format.name not in MP4_FAMILY)
         return contents
 
     def discard(self, folder: Path) -> None:
@@ -128,7 +126,7 @@ class VideoOutput(Output):
                 first=None if self._first_pts is None else self._first_pts * base,
                 last=None if self._last_pts is None else self._last_pts * base,
             )
-            if container.format.name in _MP4:
+            if container.format.name in MP4_FAMILY:
                 container.container_options["movie_timescale"] = str(_movie_clock(container, base))
             container.start_encoding()
             yield container, stream, copier
@@ -176,7 +174,7 @@ class _VideoMuxer:
         packet.stream, packet.time_base = self._stream, self._time_base
         packet.pts, packet.dts = pts[frame.order], self._decoding_time(self._muxed)
         packet.is_keyframe = frame.is_keyframe
-        if self._muxed == len(pts) - 1 and self._container.format.name in _MP4:
+        if self._muxed == len(pts) - 1 and self._container.format.name in MP4_FAMILY:
             duration = self._length_left(packet.dts, frame.order, duration)
         if duration is not None:
             packet.duration = duration

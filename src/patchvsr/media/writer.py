@@ -61,6 +61,8 @@ def open_output(
 def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> None:
     """Raises OutputError when the output is the input, or is there and may not be replaced."""
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise OutputError(f"{path}: is a link to nothing; is a disk missing? Remove the link or choose another name")
     if means_sequence(path):
         existing = output_images(path)
         if existing and source.container == SEQUENCE and _share(existing, list_images(source.path)):
