@@ -8,6 +8,7 @@ from patchvsr.config import UpscaleConfig
 from patchvsr.errors import JobError
 from patchvsr.evaluation.report import measure_output, report_path, write_report
 from patchvsr.jobs.folder import JobFolder
+from patchvsr.media.image_names import DEFAULT_PATTERN, means_sequence, split_pattern
 
 
 def write_job_report(input_path: str | Path, output_path: str | Path, config: UpscaleConfig) -> Path:
@@ -32,7 +33,7 @@ def write_job_report(input_path: str | Path, output_path: str | Path, config: Up
     }
     measures = measure_output(
         input_path,
-        output_path,
+        _its_own_files(Path(output_path)),
         patch_px=manifest.identity["model"]["patch_px"],
         cell_px=manifest.identity["model"]["cell_px"],
         joint_mode=settings["joint_mode"],
@@ -42,3 +43,8 @@ def write_job_report(input_path: str | Path, output_path: str | Path, config: Up
     path = report_path(Path(output_path))
     write_report(path, {"job": job, "measures": measures})
     return path
+
+
+def _its_own_files(output: Path) -> Path:
+    """The output as an input: of a folder of images, those that the job wrote there."""
+    return output / DEFAULT_PATTERN if means_sequence(output) and split_pattern(output)[1] is None else output
