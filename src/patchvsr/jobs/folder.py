@@ -157,7 +157,8 @@ class JobFolder:
             file.unlink()
 
     def _files(self, names: re.Pattern[str]) -> list[Path]:
-        return sorted(file for file in self.path.iterdir() if names.fullmatch(file.name))
+        there = self.path.iterdir() if self.path.is_dir() else ()
+        return sorted(file for file in there if names.fullmatch(file.name))
 
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
