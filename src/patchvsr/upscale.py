@@ -120,13 +120,14 @@ def upscale(
 
         # 3. The units that are not done yet.
         units = manifest.units()
+        done = [unit for unit in units if folder.is_done(unit.number)]
         yield Planned(
             str(folder.path),
             frames=len(manifest.scan.pts),
             shots=len(manifest.scan.cuts),
             units=len(units),
-            units_done=sum(folder.is_done(unit.number) for unit in units),
-            frames_done=sum(len(unit.frames) for unit in units if folder.is_done(unit.number)),
+            units_done=len(done),
+            frames_done=sum(len(unit.frames) for unit in done),
         )
         restorer = Restorer(pipeline, config, size, folder, manifest, lambda *at: open_input(input_path, config, *at))
         with closing(restorer):
