@@ -1,15 +1,17 @@
-"""Quality against the original: bicubic and PatchVSR at several numbers of steps, on a folder of videos.
+"""Quality against the original: bicubic, PatchVSR and, if wanted, Real-ESRGAN, on a folder of videos.
 
 python benchmarks/quality.py --data /path/to/val --steps 0 1 4 --out runs/quality
 python benchmarks/quality.py --data /path/to/val --set /path/to/lq_set --steps 0 1 4 --out runs/quality_real
 
 Every clip is degraded at x4 into a lossless file, restored into a lossless file and compared with the original. With
 --set the low-quality files are those of a set made by `patchvsr degrade`, whose hashes are checked first.
+"warping" is the warping error in 8-bit levels, "flicker" the change from frame to frame over that of bicubic.
 Prints a Markdown table; `quality.json` in the output folder also holds sizes and the hash of every input.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -18,31 +20,52 @@ from pathlib import Path
 from typing import Any
 
 from product import upscale_file
+from realesrgan_ncnn import MODELS, RealEsrgan
 from torch import Tensor
 
 from patchvsr.errors import InputError, PatchVSRError
 from patchvsr.evaluation.degrade import LqFile, bicubic_enlarge, cut
+from patchvsr.evaluation.flicker import flicker_score
 from patchvsr.evaluation.lossless import read_frames
 from patchvsr.evaluation.lq_set import LqClip, LqSet, check_lq_set, write_lq_set
 from patchvsr.evaluation.metrics import VideoMetrics
-from patchvsr.training.degradation import PRESETS
+from patchvsr.evaluation.temporal import TemporalMeter
+from patchvsr.training.degradation import PRESETS, on_8_bits
 
 SCALE = 4
-COLUMNS = {"psnr_y": ".2f", "ssim_y": ".4f", "vmaf": ".2f", "vmaf_neg": ".2f", "seconds_per_frame": ".2f"}
+COLUMNS = {
+    "psnr_y": ".2f", "ssim_y": ".4f", "vmaf": ".2f", "vmaf_neg": ".2f", "warping_error": ".2f", "flicker": ".3f",
+    "seconds_per_frame": ".2f",
+}  # fmt: skip
 
 
 def compare(pred: Iterable[Tensor], hq_path: Path, lq: LqFile, *, vmaf: bool) -> dict[str, float]:
     """Scores of restored frames (3, H, W) against the original; another number of frames is an error."""
-    metrics = VideoMetrics(vmaf=vmaf)
+    metrics, steadiness = VideoMetrics(vmaf=vmaf), TemporalMeter()
     targets = (cut(frame, lq.hq_size) for frame, _ in read_frames(hq_path, max_frames=lq.frames))
     for restored, original in zip(pred, targets, strict=True):
         metrics.update(restored[None], original[None])
-    return metrics.result()
+        steadiness.update(restored, original)
+    return metrics.result() | steadiness.result()
+
+
+def steadiness_of_original(hq_path: Path, lq: LqFile) -> dict[str, float]:
+    """Change and warping error of the original itself."""
+    meter = TemporalMeter()
+    for frame, _ in read_frames(hq_path, max_frames=lq.frames):
+        meter.update(cut(frame, lq.hq_size), cut(frame, lq.hq_size))
+    return meter.result()
 
 
 def bicubic_frames(lq_path: Path) -> Iterator[Tensor]:
     """The baseline: every frame enlarged on its own."""
     return (bicubic_enlarge(frame[None], SCALE)[0] for frame, _ in read_frames(lq_path))
+
+
+def realesrgan_frames(lq_path: Path, hq_size: tuple[int, int], name: str, threads: int) -> Iterator[Tensor]:
+    """Every frame by Real-ESRGAN, rounded to 8 bits as its own program stores it."""
+    model = RealEsrgan(name, threads=threads)
+    return (cut(on_8_bits(model(frame)), hq_size) for frame, _ in read_frames(lq_path))
 
 
 def restored_frames(path: Path) -> Iterator[Tensor]:
@@ -58,10 +81,17 @@ def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Names
     for steps in args.steps:
         target = folder / f"steps{steps}.mkv"
         start = time.perf_counter()
-        upscale_file(lq_path, target, steps=steps, model=args.model)
+        upscale_file(lq_path, target, steps=steps, model=args.model, restoration=args.restoration)
         seconds = time.perf_counter() - start
         score = compare(restored_frames(target), hq_path, lq, vmaf=args.vmaf)
         scores[f"PatchVSR, {steps} steps"] = score | {"seconds_per_frame": seconds / lq.frames}
+    for name in args.realesrgan:
+        frames = realesrgan_frames(lq_path, lq.hq_size, name, args.threads)
+        scores[f"Real-ESRGAN {name}"] = compare(frames, hq_path, lq, vmaf=args.vmaf)
+    scores["original"] = steadiness_of_original(hq_path, lq)  # what a perfect result would have
+    for score in scores.values():
+        if "change" in score:
+            score["flicker"] = flicker_score([score["change"]], [scores["bicubic"]["change"]])
     return {"clip": hq_path.name, "lq": asdict(lq) | {"cropped": lq.cropped}, "scores": scores}
 
 
@@ -95,6 +125,9 @@ def main() -> None:
     parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
     parser.add_argument("--seed", type=int, default=0, help="of the degradation")
     parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
+    parser.add_argument("--realesrgan", nargs="*", choices=MODELS, default=[], help="also measure these, on the CPU")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of Real-ESRGAN")
+    parser.add_argument("--restoration", type=float, help="0 to 1; estimated if not given")
     parser.add_argument("--vmaf", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from patchvsr.clip_formats import as_frames
 from patchvsr.errors import SettingsError
+from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.transformer import PatchConditions
 from patchvsr.patches.windows import MODES
 from patchvsr.pipeline import PatchVSRPipeline
@@ -78,7 +79,7 @@ def test_inputs_of_all_types_are_the_same_frames() -> None:
 
 def test_output_types(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(2, 10, 12)
-    frames, latents = pipeline(video, return_dict=False)
+    frames, latents, _ = pipeline(video, return_dict=False)
     array = frames.permute(0, 2, 3, 1).numpy()
     assert np.array_equal(pipeline(video, output_type="np").frames, array)
     images = pipeline(video, output_type="pil").frames
@@ -104,6 +105,8 @@ REFUSED = {
     "size is 0x20": dict(size=(0, 20)),
     "generator or seed": dict(seed=1, generator=toy.seeded()),
     "num_inference_steps is -1": dict(num_inference_steps=-1),
+    "restoration is -0.1": dict(restoration=-0.1),
+    "restoration is 1.5": dict(restoration=1.5),
     "noise_timestep is -1": dict(noise_timestep=-1),
     "noise_timestep is 1001": dict(noise_timestep=1001),
     "batch_size is 0": dict(batch_size=0),
@@ -172,10 +175,10 @@ def test_tile_size_does_not_matter(pipeline: PatchVSRPipeline, tile_px: int) -> 
 
 def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(5, 16, 24)
-    output = pipeline(video, num_inference_steps=0, color_match=False)
+    output = pipeline(video, num_inference_steps=0, restoration=0.3, color_match=False)
     canvas = (resize_bicubic(video, (64, 96)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
-        decoded = pipeline.codec.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas)[0]
+        decoded = pipeline.codec.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas, **toy.KNOWN_OF_CLIPS)[0]
     torch.testing.assert_close(output.frames, ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1))
     assert output.latents is None
 
@@ -201,7 +204,7 @@ def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_
     for step in range(steps):
         time = torch.tensor([1000 * (1 - step / steps)])
         z = z - pipeline.transformer(z, time, features=features).sample / steps
-    decoded = pipeline.codec.decode(z, canvas)[0]
+    decoded = pipeline.codec.decode(z, canvas, **toy.KNOWN_OF_CLIPS)[0]
     return ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1)
 
 
@@ -215,6 +218,7 @@ def test_one_patch_equals_plain_sampling(
         video,
         seed=5,
         num_inference_steps=steps,
+        restoration=0.3,
         noise_timestep=noise_timestep,
         joint_mode=joint_mode,
         color_match=False,
@@ -245,6 +249,24 @@ def test_strength_and_augmentation_are_passed_on(pipeline: PatchVSRPipeline) -> 
     assert torch.equal(pipeline(video, branch_scale=1.0, noise_timestep=0).frames, default)
     for changed in (dict(branch_scale=0.0), dict(noise_timestep=200)):
         assert (pipeline(video, **changed).frames - default).abs().max() > ONE_LEVEL
+
+
+def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:
+    video = toy.video(5, 60, 80)
+    estimated = pipeline(video)
+    canvas = (resize_bicubic(video, (240, 320)) * 2 - 1).transpose(0, 1)
+    assert estimated.restoration == estimate_restoration(pipeline.codec, canvas, (240, 320), 4.0)
+    for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
+        torch.testing.assert_close(pipeline(video, **other).frames, estimated.frames, rtol=0, atol=1e-5)
+    part = pipeline(video, area=(16, 64, 32, 96))
+    assert part.restoration == estimated.restoration
+    assert (pipeline(video, restoration=1.0).frames - pipeline(video, restoration=0.0).frames).abs().max() > ONE_LEVEL
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 200)])
+def test_restoration_of_the_smallest_pictures_is_estimated(pipeline: PatchVSRPipeline, size: tuple[int, int]) -> None:
+    for frames in (1, 2):
+        assert 0 <= (pipeline(toy.video(frames, *size), scale=2).restoration or -1.0) <= 1
 
 
 def test_callback_sees_every_step_and_may_replace_latents(pipeline: PatchVSRPipeline) -> None:

@@ -17,6 +17,8 @@ PATCH_CELLS = 4
 PROMPT_LENGTH = 3
 TEXT_DIM = 8
 LATENT_CHANNELS = 4
+KNOWN = {"restoration": 0.3, "scale": 4.0}  # of an input, for tiles
+KNOWN_OF_CLIPS = {name: torch.tensor([value]) for name, value in KNOWN.items()}
 CONDITION_CHANNELS = LATENT_CHANNELS + 192  # latents, and the canvas at a quarter of its size
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -52,6 +54,8 @@ def codec(**sizes: Any) -> MiniAutoencoder:
         decoder_channels=8,
         decoder_latent_hidden=8,
         num_decoder_blocks=2,
+        context_channels=8,
+        num_context_blocks=1,
     )
     return MiniAutoencoder(**(toy | sizes)).eval()
 

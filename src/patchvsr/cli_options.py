@@ -15,6 +15,13 @@ Joint = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same input, settings and seed: same bytes.")]
 Model = Annotated[str, typer.Option(help="Bundled name, model folder, or Hub name.")]
+Restoration = Annotated[
+    float | None,
+    typer.Option(
+        help="What the input needs: 0 sharpening only, 1 noise, blur and compression removed.",
+        show_default="estimated for each shot",
+    ),
+]
 Noise = Annotated[
     float | None, typer.Option("--noise", help="Noise augmentation, 0 to 1000.", show_default="the model's")
 ]

@@ -33,6 +33,7 @@ def preview_command(
     joint: options.Joint = None,
     seed: options.Seed = 0,
     model: options.Model = "mini",
+    restoration: options.Restoration = None,
     noise_timestep: options.Noise = None,
     branch_scale: options.BranchScale = 1.0,
     color_match: options.ColorMatch = True,
@@ -51,7 +52,8 @@ def preview_command(
 
     config = UpscaleConfig(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
-        seed=seed, noise_timestep=noise_timestep, branch_scale=branch_scale, color_match=color_match,
+        seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+        color_match=color_match,
         chunk_frames=chunk_frames, device=device, dtype=dtype, batch_size=batch_size, deinterlace=deinterlace,
         rate=rate, overwrite=overwrite,
     )  # fmt: skip

@@ -53,6 +53,7 @@ def upscale_command(
     joint: options.Joint = None,
     seed: options.Seed = 0,
     model: options.Model = "mini",
+    restoration: options.Restoration = None,
     noise_timestep: options.Noise = None,
     branch_scale: options.BranchScale = 1.0,
     color_match: options.ColorMatch = True,
@@ -85,9 +86,9 @@ def upscale_command(
 
     config = UpscaleConfig(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
-        seed=seed, noise_timestep=noise_timestep, branch_scale=branch_scale, color_match=color_match, device=device,
-        dtype=dtype, batch_size=batch_size, chunk_frames=chunk_frames, start_s=start, end_s=end,
-        deinterlace=deinterlace, rate=rate, codec=codec, crf=crf, pix_fmt=pix_fmt,
+        seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+        color_match=color_match, device=device, dtype=dtype, batch_size=batch_size, chunk_frames=chunk_frames,
+        start_s=start, end_s=end, deinterlace=deinterlace, rate=rate, codec=codec, crf=crf, pix_fmt=pix_fmt,
         encoder_options=pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
     )  # fmt: skip
     jobs = find_jobs(inputs, output, recursive=recursive)

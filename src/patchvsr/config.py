@@ -37,6 +37,7 @@ class UpscaleConfig:
 
     scale, size: target as a factor, as "WIDTHxHEIGHT" or by name ("4k": fits 3840x2160, aspect ratio kept);
         x4 if neither is given.
+    restoration: how degraded the input is taken to be, 0 (only made smaller) to 1; None estimates it shot by shot.
     chunk_frames: frames processed together, 4k+1. overlap_frames: frames a chunk shares with the one before, 4k+1.
         Both shape the output.
     unit_frames: a unit of a job ends with the first chunk that makes it this long; shapes the output too.
@@ -49,6 +50,7 @@ class UpscaleConfig:
     num_inference_steps: int | None = None
     joint_mode: str | None = None
     seed: int = 0
+    restoration: float | None = None
     noise_timestep: float | None = None
     branch_scale: float = 1.0
     device: str | None = None
@@ -87,6 +89,8 @@ class UpscaleConfig:
             raise SettingsError(f"unknown dtype {self.dtype!r}: choose float32, bfloat16 or float16")
         if self.noise_timestep is not None and not 0 <= self.noise_timestep <= 1000:
             raise SettingsError(f"noise timestep is {self.noise_timestep:g}: it must lie between 0 and 1000")
+        if self.restoration is not None and not 0 <= self.restoration <= 1:
+            raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         for name in ("chunk_frames", "overlap_frames"):
             value = getattr(self, name)
             if value is not None and (value < 1 or value % 4 != 1):

@@ -21,6 +21,7 @@ from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
+from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
@@ -38,10 +39,14 @@ HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
 
 @dataclass
 class PatchVSROutput(BaseOutput):
-    """`frames`: the restored clip; `latents`: (C, T, h, w) to pass on to the next chunk, None for 0 steps."""
+    """The restored clip, and what to pass on to the next chunk of its shot.
+
+    `latents`: (C, T, h, w), None for 0 steps. `restoration`: as given or estimated, None where nothing was decoded.
+    """
 
     frames: Tensor | np.ndarray | list[Any]
     latents: Tensor | None = None
+    restoration: float | None = None
 
 
 class PatchVSRPipeline(DiffusionPipeline):
@@ -126,6 +131,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         joint_mode: str | None = None,
         generator: Generator | None = None,
         seed: int | None = None,
+        restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
         batch_size: int = 1,
@@ -147,6 +153,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             num_inference_steps: denoising steps; 0 decodes without latents, a feed-forward preview.
             joint_mode: auxiliary (the paper's), overlap, shifted or independent.
             generator, seed: source of the noise; seed 0 if neither is given.
+            restoration: how degraded the input is taken to be by the decoder, from 0 (only made smaller: every detail
+                is kept and sharpened) to 1 (noise, blur and compression are taken away); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
             branch_scale: strength of the patch branch.
             batch_size: patches per model call; on a CPU the result does not depend on it, elsewhere by rounding only.
@@ -176,6 +184,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"num_inference_steps is {steps}: give 0 (preview) or more")
         if not 0 <= noise_timestep <= 1000:
             raise SettingsError(f"noise_timestep is {noise_timestep}: it must lie between 0 and 1000")
+        self.check_restoration(restoration)
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}: it must be at least 1")
         if first_frame % self.codec.temporal_factor:
@@ -186,6 +195,7 @@ class PatchVSRPipeline(DiffusionPipeline):
 
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
         canvas = self._canvas(lq, height, width)
+        enlarged_by = height / lq.shape[-2]
 
         if area is not None:
             _check_area(area, height, width)
@@ -197,7 +207,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         # 3. Latents: jointly denoised, or none at all.
         latents = None
         if steps > 0:
-            conditions = self._conditions(canvas, noise_timestep, height / lq.shape[-2], seed, first_frame)
+            conditions = self._conditions(canvas, noise_timestep, enlarged_by, seed, first_frame)
             joint_mode = joint_mode or self.config.joint_mode
             latents = self._denoise(
                 conditions, steps, joint_mode, seed, first_frame, branch_scale, batch_size, known_latents,
@@ -208,7 +218,12 @@ class PatchVSRPipeline(DiffusionPipeline):
         frames: Any = latents
         if output_type != "latent":
             cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-            decoded = decode_tiled(self.codec, cells, canvas, tile_px, decoded_area)
+            if restoration is None and self.codec.takes_restoration:
+                restoration = estimate_restoration(self.codec, canvas, (height, width), enlarged_by)
+            decoded = decode_tiled(
+                self.codec, cells, canvas, tile_px,
+                restoration=restoration or 0.0, scale=enlarged_by, area=decoded_area,
+            )  # fmt: skip
             if not torch.isfinite(decoded).all():
                 raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
             shown = np.s_[:, :num_frames, :height, :width]
@@ -219,7 +234,14 @@ class PatchVSRPipeline(DiffusionPipeline):
                 frames = frames[..., area[0] : area[1], area[2] : area[3]]
             frames = as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
         self.maybe_free_model_hooks()
-        return PatchVSROutput(frames, latents) if return_dict else (frames, latents)
+        return PatchVSROutput(frames, latents, restoration) if return_dict else (frames, latents, restoration)
+
+    def check_restoration(self, restoration: float | None) -> None:
+        """Raises SettingsError for a value out of range, or any value where the decoder makes no use of it."""
+        if restoration is not None and not self.codec.takes_restoration:
+            raise SettingsError(f"restoration is {restoration}: the decoder of this model knows no such setting")
+        if restoration is not None and not 0 <= restoration <= 1:
+            raise SettingsError(f"restoration is {restoration}: it must lie between 0 and 1")
 
     def count_patches(self, num_frames: int, size: tuple[int, int], joint_mode: str | None = None) -> int:
         """Patches of one denoising step for a clip of 4k+1 frames at `size` (width, height)."""

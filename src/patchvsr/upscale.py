@@ -93,6 +93,7 @@ def upscale(
         # 2. The job: new, begun, or finished before. For a new one the whole input is read once.
         manifest = folder.read_manifest()
         pipeline = pipeline or get_pipeline(config)
+        pipeline.check_restoration(config.restoration)
         identity = job_identity(Path(input_path), config, size, output.profile, pipeline)
         if manifest is not None:
             state = judge(folder, manifest, identity, output.path)

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from patchvsr.errors import JobError, OutputError
+from patchvsr.jobs.clip import Handover
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
 from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
 
+HANDOVER = Handover(torch.arange(6.0).view(2, 3), 0.37)
 MANIFEST = Manifest({"settings": {"seed": 1}}, Scan([0, 40], [40, None], [7, 8], [0]), 17, 5, 48)
 STRANGERS = (
     "notes.txt",
@@ -48,7 +50,7 @@ def fill(folder):
 def add_unit(folder, number, data=b"abcdef"):
     folder.segment_path(number).write_bytes(data)
     record = UnitRecord(SegmentTable([0], [6], [True], [1]), {"seconds": 1.0})
-    folder.write_unit(number, record, torch.arange(6.0).view(2, 3))
+    folder.write_unit(number, record, HANDOVER)
     return record
 
 
@@ -64,7 +66,8 @@ def test_what_is_written_is_read(folder):
     record = add_unit(folder, 3)
     assert folder.is_done(3) and not folder.is_done(2)
     assert folder.read_unit(3) == record
-    assert torch.equal(folder.read_latents(3), torch.arange(6.0).view(2, 3))
+    handover = folder.read_handover(3)
+    assert torch.equal(handover.latents, HANDOVER.latents) and handover.restoration == HANDOVER.restoration
     contents = Contents(9, "1/1000", 7, [0], [5], [])
     folder.write_result(contents, [record.effort])
     assert folder.read_result() == contents

@@ -73,7 +73,7 @@ def test_stopped_after_every_unit(tmp_path, pipeline, name, options, settings, s
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_latents_handed_on_are_needed(tmp_path, pipeline, source, whole, damage):
+def test_what_is_handed_on_is_needed(tmp_path, pipeline, source, whole, damage):
     """Without what the first unit hands on, the second would be another."""
     target = tmp_path / "out.mkv"
     asked = iter([False, True])
@@ -154,6 +154,7 @@ CHANGES = [
     (dict(num_inference_steps=2), "settings.num_inference_steps was 1, is 2"),
     (dict(joint_mode="independent"), "settings.joint_mode was auxiliary, is independent"),
     (dict(branch_scale=0.5), "settings.branch_scale was 1.0, is 0.5"),
+    (dict(restoration=0.5), "settings.restoration was not set, is 0.5"),
     (dict(noise_timestep=7.0), "settings.noise_timestep was"),
     (dict(color_match=False), "settings.color_match was True, is False"),
     (dict(chunk_frames=9), "settings.chunk_frames was 5, is 9"),

@@ -23,13 +23,17 @@ def clip(num_frames: int, height: int, width: int) -> Tensor:
     return toy.video(num_frames, height, width).transpose(0, 1).unsqueeze(0) * 2 - 1
 
 
+def decoded(codec: MiniAutoencoder, latents: Tensor, reference: Tensor) -> Tensor:
+    return codec.decode(latents, reference, **toy.KNOWN_OF_CLIPS)
+
+
 @pytest.mark.parametrize("num_frames", [1, 5, 9])
 def test_shapes(codec: MiniAutoencoder, num_frames: int) -> None:
     video, latent_frames = clip(num_frames, 48, 80), (num_frames - 1) // 4 + 1
     latents = codec.encode(video)
     assert latents.shape == (1, toy.LATENT_CHANNELS, latent_frames, 3, 5)
     assert codec.encode_condition(video).shape == (1, codec.condition_channels, latent_frames, 3, 5)
-    assert codec.decode(latents, video).shape == video.shape
+    assert decoded(codec, latents, video).shape == video.shape
     assert isinstance(codec, Codec)
     assert (codec.latent_channels, codec.condition_channels) == (toy.LATENT_CHANNELS, toy.CONDITION_CHANNELS)
 
@@ -38,15 +42,18 @@ def test_shapes(codec: MiniAutoencoder, num_frames: int) -> None:
 def test_refuses_other_frame_counts_and_sides(codec: MiniAutoencoder, shape: tuple[int, int, int]) -> None:
     num_frames, height, width = shape
     message = f"got {num_frames} frames of {width}x{height}; needed: 4k\\+1 frames"
-    for use in (codec.encode, codec.encode_condition, lambda video: codec.decode(torch.zeros(1), video)):
+    for use in (
+        codec.encode,
+        codec.encode_condition,
+        lambda video: codec.decode(torch.zeros(1), video, **toy.KNOWN_OF_CLIPS),
+    ):
         with pytest.raises(ValueError, match=message):
             use(torch.zeros(1, 3, *shape))
 
 
 def test_untrained_decoder_returns_exactly_the_reference() -> None:
     codec, video = toy.codec(), clip(5, 32, 48)
-    assert torch.equal(codec(video, video), video)
-    assert torch.equal(codec.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 2, 3), video), video)
+    assert torch.equal(decoded(codec, torch.zeros(1, toy.LATENT_CHANNELS, 2, 2, 3), video), video)
 
 
 def test_latents_have_a_root_mean_square_of_one(codec: MiniAutoencoder) -> None:
@@ -56,9 +63,24 @@ def test_latents_have_a_root_mean_square_of_one(codec: MiniAutoencoder) -> None:
 
 def test_latents_and_reference_both_reach_the_output(codec: MiniAutoencoder) -> None:
     video, latents = clip(5, 32, 48), codec.encode(clip(5, 32, 48))
-    detail = codec.decode(latents, video) - video
-    assert (codec.decode(torch.zeros_like(latents), video) - video - detail).abs().max() > 1e-2
-    assert (codec.decode(latents, video.flip(-1)) - video.flip(-1) - detail).abs().max() > 1e-2
+    detail = decoded(codec, latents, video) - video
+    assert (decoded(codec, torch.zeros_like(latents), video) - video - detail).abs().max() > 1e-2
+    assert (decoded(codec, latents, video.flip(-1)) - video.flip(-1) - detail).abs().max() > 1e-2
+
+
+def test_decoder_is_told_of_the_input(codec: MiniAutoencoder) -> None:
+    """Each clip of a batch has its own restoration and scale, and both change what is decoded."""
+    video = clip(5, 32, 48)
+    latents = codec.encode(video)
+    cases = [(0.0, 4.0), (1.0, 4.0), (0.0, 2.0)]
+    one_by_one = [
+        codec.decode(latents, video, restoration=torch.tensor([r]), scale=torch.tensor([s])) for r, s in cases
+    ]
+    restoration, scale = torch.tensor(cases).unbind(1)
+    three = torch.Size([3, -1, -1, -1, -1])
+    together = codec.decode(latents.expand(three), video.expand(three), restoration=restoration, scale=scale)
+    torch.testing.assert_close(together, torch.cat(one_by_one), rtol=0, atol=1e-5)
+    assert all((other - one_by_one[0]).abs().max() > 1e-3 for other in one_by_one[1:])
 
 
 def test_condition_shows_the_canvas_at_a_quarter_of_its_size(codec: MiniAutoencoder) -> None:
@@ -81,16 +103,16 @@ def test_causal_in_time(codec: MiniAutoencoder) -> None:
     assert torch.equal(latents[:, :, :2], changed_latents[:, :, :2])
     assert not torch.allclose(latents[:, :, 2], changed_latents[:, :, 2], atol=1e-3)
 
-    output = codec.decode(latents, video)
-    by_reference = codec.decode(latents, changed)
-    by_latents = codec.decode(changed_latents, video)
+    output = decoded(codec, latents, video)
+    by_reference = decoded(codec, latents, changed)
+    by_latents = decoded(codec, changed_latents, video)
     for other in (by_reference, by_latents):
         assert torch.equal(output[:, :, :5], other[:, :, :5])
         assert (output - other)[:, :, 5].abs().max() > 1e-3
 
     changed = video.clone()
     changed[:, :, 4] += 0.5
-    difference = (codec.decode(latents, changed) - output).abs().amax(dim=(0, 1, 3, 4))
+    difference = (decoded(codec, latents, changed) - output).abs().amax(dim=(0, 1, 3, 4))
     assert difference[:4].max() == 0 and difference[4:7].min() > 1e-5  # one mix looks two frames back
 
 
@@ -117,10 +139,20 @@ def test_tiles_equal_the_whole(codec: MiniAutoencoder, tile_px: int, height: int
     torch.testing.assert_close(tiled, condition[0], rtol=0, atol=1e-5)
 
     latents = condition[:, : toy.LATENT_CHANNELS]
-    output = codec.decode(latents, canvas)
-    tiled = decode_tiled(codec, latents[0], canvas[0], tile_px)
+    output = decoded(codec, latents, canvas)
+    tiled = decode_tiled(codec, latents[0], canvas[0], tile_px, **toy.KNOWN)
     assert (output - canvas).std() > 0.1  # the decoder has something to add
     torch.testing.assert_close(tiled, output[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile_px", [48, 128])
+def test_tiles_equal_the_whole_with_a_deep_context(tile_px: int) -> None:
+    """The context's view is then the widest, and not in whole cells of the trunk."""
+    codec, canvas = toy.randomised(toy.codec(num_context_blocks=4), std=0.2), clip(5, 304, 336)
+    latents = torch.zeros(1, toy.LATENT_CHANNELS, 2, 19, 21)
+    with torch.no_grad():
+        tiled = decode_tiled(codec, latents[0], canvas[0], tile_px, **toy.KNOWN)
+        torch.testing.assert_close(tiled, decoded(codec, latents, canvas)[0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
@@ -134,17 +166,17 @@ def test_halo_is_no_larger_than_needed(codec: MiniAutoencoder, part: str, monkey
     if part == "encoder":
         error = encode_condition_tiled(codec, canvas[0], 48) - condition[0]
     else:
-        error = decode_tiled(codec, latents[0], canvas[0], 48) - codec.decode(latents, canvas)[0]
+        error = decode_tiled(codec, latents[0], canvas[0], 48, **toy.KNOWN) - decoded(codec, latents, canvas)[0]
     assert error.abs().max() > 1e-4
 
 
 def test_bfloat16(codec: MiniAutoencoder) -> None:
     video = clip(5, 32, 48)
-    latents, output = codec.encode(video), codec.decode(codec.encode(video), video)
+    latents, output = codec.encode(video), decoded(codec, codec.encode(video), video)
     codec.bfloat16()
     rough = codec.encode(video)
     assert rough.dtype == torch.bfloat16
     assert (rough - latents).abs().max() < 0.1
-    restored = codec.decode(rough, video)
+    restored = decoded(codec, rough, video)
     assert restored.dtype == video.dtype
     assert (restored - output).abs().max() < 0.1

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from patchvsr.errors import SettingsError
 from patchvsr.sampling.conditions import resize_bicubic
-from patchvsr.training.degradation import BICUBIC, PRESETS, REALBASICVSR, Degradation, degrade, draw_scale
+from patchvsr.training.degradation import (
+    BICUBIC,
+    PRESETS,
+    REALBASICVSR,
+    Degradation,
+    degrade,
+    draw_scale,
+    draw_strength,
+)
 
 
 def scene(num_frames: int = 3, height: int = 96, width: int = 128, *, step: float = 1.0) -> Tensor:
@@ -144,9 +152,35 @@ def test_parameters_drift_slowly() -> None:
     assert 0 < within < between / 3
 
 
+def test_strengths_of_training_clips() -> None:
+    settings, generator = Degradation(clean_share=0.4, full_share=0.5, strength=0.8), toy.seeded()
+    drawn = torch.tensor([draw_strength(generator, settings) for _ in range(2000)])
+    assert 0.36 < (drawn == 0).float().mean() < 0.44
+    assert 0.26 < (drawn == 0.8).float().mean() < 0.34
+    between = drawn[(drawn > 0) & (drawn < 0.8)]
+    assert torch.histc(between, bins=4, min=0, max=0.8).min() / len(between) > 0.2
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_a_drawn_strength_is_what_is_done(strength: float) -> None:
+    """Whatever shares the settings have, `at` leaves nothing to chance."""
+    clip, drawn = scene(3), Degradation(clean_share=0.5, full_share=0.5).at(strength)
+    expected = BICUBIC if strength == 0 else replace(REALBASICVSR, strength=strength)
+    for seed in range(3):
+        assert torch.equal(degrade(clip, 4, toy.seeded(seed), drawn), degrade(clip, 4, toy.seeded(seed), expected))
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg4", "hevc"])
+def test_next_to_no_strength_does_next_to_nothing(codec: str) -> None:
+    """Encoders refuse the bit rates that it would ask for."""
+    clip, settings = scene(3), Degradation(codecs=codec).at(1e-9)
+    clean = degrade(clip, 4, toy.seeded(), BICUBIC)
+    assert psnr(degrade(clip, 4, toy.seeded(), settings), clean) > 30
+
+
 def test_scales_are_four_half_of_the_time() -> None:
-    generator = toy.seeded()
-    scales = torch.tensor([draw_scale(generator, Degradation()) for _ in range(2000)])
+    generator, settings = toy.seeded(), Degradation(four_share=0.5)
+    scales = torch.tensor([draw_scale(generator, settings) for _ in range(2000)])
     assert scales.min() >= 1 and scales.max() <= 8
     assert 0.45 < (scales == 4).float().mean() < 0.55
     octaves = torch.histc(scales[scales != 4].log2(), bins=3, min=0, max=3) / (scales != 4).sum()
@@ -157,7 +191,7 @@ def test_scales_are_four_half_of_the_time() -> None:
 def test_presets() -> None:
     assert set(PRESETS) == {"bicubic", "realbasicvsr"}
     assert BICUBIC.is_bicubic and replace(REALBASICVSR, strength=0.0).is_bicubic
-    assert not REALBASICVSR.is_bicubic and not Degradation(clean_share=1.0).is_bicubic
+    assert not REALBASICVSR.is_bicubic and not replace(BICUBIC, bilinear_share=0.5).is_bicubic
 
 
 @pytest.mark.parametrize(

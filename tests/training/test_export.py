@@ -21,7 +21,7 @@ from huggingface_hub import ModelCard
 from torch import Tensor
 
 import patchvsr
-from patchvsr.errors import ModelError, OutputError
+from patchvsr.errors import ModelError, OutputError, SettingsError
 from patchvsr.models.bases import BASES, MINI, load_base
 from patchvsr.models.registry import BUNDLED
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
@@ -94,6 +94,8 @@ def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> 
     state, expected = loaded.transformer.state_dict(), transformer.state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+    with pytest.raises(SettingsError, match=r"restoration is 0\.5: the decoder of this model knows no such setting"):
+        loaded.check_restoration(0.5)
     assert torch.equal(
         restore(loaded), restore(PatchVSRPipeline(transformer, codec.bfloat16(), **loaded_settings(loaded)))
     )

@@ -44,7 +44,7 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
     codec, generator = toy.codec(), toy.seeded(seed)
     height, width = draw_canvas_size(generator, RECIPE)  # the first draws of the sample below
     clip = source.window(generator, 5, height, width)
-    canvas, scale = make_canvas(clip, generator, RECIPE)
+    canvas, known = make_canvas(clip, generator, RECIPE)
     sample = PatchSample(RECIPE, Geometry.of(codec)).content(source, toy.seeded(seed), toy.PATCH_PX)
 
     y0, x0, y1, x1 = (round(float(edge) * side) for edge, side in zip(sample["box"], (height, width) * 2, strict=True))
@@ -59,7 +59,7 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
     with torch.no_grad():
         condition = codec.encode_condition((canvas * 2 - 1).transpose(0, 1).unsqueeze(0))[0]
         view = codec.encode_condition(sample["global"].unsqueeze(0).float())[0]
-    upscaling = ClipConditions(condition, view, torch.zeros_like(condition), 0.0, scale)
+    upscaling = ClipConditions(condition, view, torch.zeros_like(condition), 0.0, float(known["scale"]))
     expected = upscaling.of_patches([Box(0, 2, y0 // 16, y1 // 16, x0 // 16, x1 // 16)])
     for name in ("location_mask", "crop_box", "scale", "global_latents"):
         torch.testing.assert_close(getattr(trained, name), getattr(expected, name), msg=name)

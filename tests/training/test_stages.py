@@ -463,6 +463,23 @@ def test_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_path: Path) -> 
     assert all(torch.equal(state[name], value) for name, value in runs["codec"][1].items())
 
 
+def test_a_codec_is_exported_with_the_rest_of_the_model_it_went_on_from(runs: dict[str, Any], tmp_path: Path) -> None:
+    codec, transformer = trained_modules(recipe("distill", runs["output"]))
+    model = PatchVSRPipeline(transformer, codec, patch_px=96, patch_frames=9)
+    model.save_pretrained(tmp_path / "before")
+    chosen = recipe("codec", tmp_path, init=str(tmp_path / "before"))
+    with pytest.raises(SettingsError, match="holds no checkpoint"):
+        export(chosen, tmp_path / "after")
+    (tmp_path / "mini_codec").symlink_to(runs["output"] / "mini_codec")
+    export(chosen, tmp_path / "after", num_inference_steps=0)
+    after = PatchVSRPipeline.from_pretrained(tmp_path / "after")
+    assert [after.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
+    for name, value in after.codec.state_dict().items():
+        assert torch.equal(value, runs["codec"][1][f"codec.{name}"].bfloat16().float()), name
+    for name, value in after.transformer.state_dict().items():
+        torch.testing.assert_close(value, transformer.state_dict()[name], rtol=1e-2, atol=1e-6, msg=name)
+
+
 def test_gradient_checkpointing_changes_nothing(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
     for done in ("codec", "base"):
         (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,18 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.conditions import resize_bicubic
 
 
+@dataclass(frozen=True)
+class Handover:
+    """What a clip hands on to the next one of its shot, so that nothing jumps where they meet.
+
+    latents: (C, T, h, w) of the frames that both hold; None for 0 steps. restoration: a shot has only one; None
+    where the model knows no such setting.
+    """
+
+    latents: Tensor | None
+    restoration: float | None
+
+
 def restore_clip(
     pipeline: PatchVSRPipeline,
     config: UpscaleConfig,
@@ -26,40 +38,41 @@ def restore_clip(
     pieces: Pieces,
     shared: int = 0,
     place: int = 0,
-    known_latents: Tensor | None = None,
+    before: Handover | None = None,
     area: Area | None = None,
-) -> tuple[Iterator[Frame], Tensor | None]:
+) -> tuple[Iterator[Frame], Handover]:
     """Consecutive frames of one shot, restored at `size` (width, height) in their own depth and times.
 
-    The first `shared` frames were in the clip before, whose latents of them are `known_latents`: they are not in the
-    result. `place`: number of the first frame for the noise. Also returns the latents of the last frames, as many as
-    clips share, to hand on; None for 0 steps. area: what to restore, see the pipeline; for frames without alpha.
+    The first `shared` frames were in the clip before, which handed `before` on: they are not in the result. `place`:
+    number of the first frame for the noise. Also returns what to hand on. area: what to restore, see the pipeline; for
+    frames without alpha.
     """
     depth = float(np.iinfo(frames[0].rgb.dtype).max)
     lq = torch.from_numpy(np.stack([frame.rgb for frame in frames])).permute(0, 3, 1, 2).float().div_(depth)
 
-    def work(batch_size: int, tile_px: int) -> tuple[Tensor, Tensor | None]:
+    def work(batch_size: int, tile_px: int) -> tuple[Tensor, Tensor | None, float | None]:
         return pipeline(
             lq,
             size=size,
             num_inference_steps=config.num_inference_steps,
             joint_mode=config.joint_mode,
             seed=config.seed,
+            restoration=config.restoration if before is None else before.restoration,
             noise_timestep=config.noise_timestep,
             branch_scale=config.branch_scale,
             color_match=config.color_match,
             batch_size=batch_size,
             tile_px=tile_px,
             first_frame=place,
-            known_latents=known_latents,
+            known_latents=None if before is None else before.latents,
             area=area,
             return_dict=False,
         )
 
-    hq, latents = pieces.run(work)
+    hq, latents, restoration = pieces.run(work)
     if latents is not None:
         latents = latents[:, -((config.overlap_frames - 1) // 4 + 1) :]
-    return _as_frames(frames[shared:], hq[shared:], depth), latents
+    return _as_frames(frames[shared:], hq[shared:], depth), Handover(latents, restoration)
 
 
 def enlarged(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -3,7 +3,7 @@
     clip.mkv.job/
       manifest.json            input, settings, model, versions, and the plan
       unit-00007.bin           encoded frames of a unit
-      unit-00007.safetensors   latents that the next unit needs, if it continues the shot
+      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `clip.Handover`
       unit-00007.json          its table: with this file, the unit is done
       result.json              what is in the finished output, and how each unit was made
 
@@ -21,12 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
 
 from patchvsr.errors import JobError
+from patchvsr.jobs.clip import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.search import JOB_SUFFIX, MANIFEST
 from patchvsr.media import publish
@@ -41,7 +42,7 @@ _UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What a unit has become. `effort` is how it was made: seconds, sizes of batches and tiles, step-downs."""
+    """What a unit has become. `effort` is how it was made: seconds, restoration of each chunk, sizes, step-downs."""
 
     table: SegmentTable
     effort: dict[str, Any]
@@ -108,19 +109,26 @@ class JobFolder:
             raise JobError(f"{file}: is not as it was written; remove it and run the same command again")
         return UnitRecord(table, stored["effort"])
 
-    def write_unit(self, number: int, record: UnitRecord, latents: Tensor | None) -> None:
-        """Marks a unit done whose segment is complete; `latents` are what the next unit needs."""
-        if latents is not None:
+    def write_unit(self, number: int, record: UnitRecord, handover: Handover | None) -> None:
+        """Marks a unit done whose segment is complete; `handover` is what the next unit needs."""
+        if handover is not None:
+            tensors = {}
+            if handover.restoration is not None:
+                tensors["restoration"] = torch.tensor(handover.restoration, dtype=torch.float64)
+            if handover.latents is not None:
+                tensors["latents"] = handover.latents.contiguous()
             with publish.reported(self.path, lambda: None):
-                publish.write_durably(self._latents_path(number), save({"latents": latents.contiguous()}))
+                publish.write_durably(self._handover_path(number), save(tensors))
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
 
-    def read_latents(self, number: int) -> Tensor:
-        """The latents that a unit hands on. Raises JobError when they are not there or damaged."""
-        file = self._latents_path(number)
+    def read_handover(self, number: int) -> Handover:
+        """What a unit hands on. Raises JobError when it is not there or damaged."""
+        file = self._handover_path(number)
         try:
-            return load(file.read_bytes())["latents"]
-        except (OSError, KeyError, SafetensorError) as error:
+            tensors = load(file.read_bytes())
+            restoration = tensors["restoration"].item() if "restoration" in tensors else None
+            return Handover(tensors.get("latents"), restoration)
+        except (OSError, SafetensorError) as error:
             segment = self.segment_path(number).name
             raise JobError(f"{file}: cannot be read; remove {segment} and run the same command again") from error
 
@@ -164,7 +172,7 @@ class JobFolder:
         with suppress(OSError):
             self.path.rmdir()
 
-    def _latents_path(self, number: int) -> Path:
+    def _handover_path(self, number: int) -> Path:
         return self.path / f"unit-{number:05d}.safetensors"
 
     def _read(self, name: str) -> dict[str, Any] | None:

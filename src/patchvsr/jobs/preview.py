@@ -212,13 +212,13 @@ def _restored(
 ) -> Iterator[tuple[Frame, Frame]]:
     """Pairs of a frame of the input and its restored area."""
     only = area if len(part.chunks) == 1 or not num_steps(pipeline, part.config) else None
-    pieces, latents = Pieces(part.config.batch_size, part.config.tile_px), None
+    pieces, before = Pieces(part.config.batch_size, part.config.tile_px), None
     with closing(FrameSource(lambda *at: open_input(input_path, part.config, *at), part.scan)) as source:
         for chunk in part.chunks:
             frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
-            restored, latents = restore_clip(
+            restored, before = restore_clip(
                 pipeline, part.config, size, frames, pieces=pieces, shared=chunk.shared, place=chunk.place,
-                known_latents=latents if chunk.shared else None, area=only,
+                before=before if chunk.shared else None, area=only,
             )  # fmt: skip
             numbers = range(chunk.start + chunk.shared, chunk.stop)
             for number, lq, hq in zip(numbers, frames[chunk.shared :], restored, strict=True):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from torch import Tensor
-
 from patchvsr.config import UpscaleConfig
 from patchvsr.events import Notice, Progress
-from patchvsr.jobs.calibrate import num_steps
-from patchvsr.jobs.clip import restore_clip
+from patchvsr.jobs.clip import Handover, restore_clip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.frames import FrameSource, OpenReader
 from patchvsr.jobs.manifest import Manifest
@@ -21,7 +18,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 
 
 class Restorer:
-    """Keeps what goes on from one unit to the next: the open input, the last latents, the size of pieces, the speed."""
+    """Keeps what goes on from one unit to the next: the open input, the size of pieces, the speed."""
 
     def __init__(
         self,
@@ -37,7 +34,6 @@ class Restorer:
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
         self._frames = FrameSource(open_reader, manifest.scan)
         self._pieces = Pieces(config.batch_size, config.tile_px)
-        self._steps = num_steps(pipeline, config)
         self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
@@ -47,16 +43,18 @@ class Restorer:
     def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
         """Restores and stores one unit. Stopped anywhere before its end, nothing of it counts."""
         started_at = time.monotonic()
-        latents = self._handed_over(unit)
+        before = self._handed_over(unit)
+        restorations = []
         writer = SegmentWriter(self._folder.segment_path(unit.number), encoder)
         try:
             for chunk in unit.chunks:
-                latents = None if chunk.shared == 0 else latents
+                before = None if chunk.shared == 0 else before
                 frames = self._frames.take(chunk.start, chunk.stop)
-                restored, latents = restore_clip(
+                restored, before = restore_clip(
                     self._pipeline, self._config, self._size, frames,
-                    pieces=self._pieces, shared=chunk.shared, place=chunk.place, known_latents=latents,
+                    pieces=self._pieces, shared=chunk.shared, place=chunk.place, before=before,
                 )  # fmt: skip
+                restorations.append(before.restoration)
                 for frame in restored:
                     writer.write(frame)
                 yield from map(Notice, self._pieces.new_notices())
@@ -67,11 +65,8 @@ class Restorer:
             raise
         seconds = time.monotonic() - started_at
         self._seconds_per_frame = seconds / len(unit.frames)
-        self._folder.write_unit(
-            unit.number,
-            UnitRecord(table, {"seconds": round(seconds, 3), **self._pieces.as_record()}),
-            latents if self._goes_on(unit) else None,
-        )
+        effort = {"seconds": round(seconds, 3), "restoration": restorations, **self._pieces.as_record()}
+        self._folder.write_unit(unit.number, UnitRecord(table, effort), before if self._goes_on(unit) else None)
 
     def close(self) -> None:
         self._frames.close()
@@ -83,11 +78,9 @@ class Restorer:
             return None
         return self._folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames)
 
-    def _handed_over(self, unit: Unit) -> Tensor | None:
-        """None at the beginning of a shot, and with 0 steps. Raises JobError when the latents are gone."""
-        if not unit.chunks[0].shared or self._steps == 0:
-            return None
-        return self._folder.read_latents(unit.number - 1)
+    def _handed_over(self, unit: Unit) -> Handover | None:
+        """None at the beginning of a shot. Raises JobError when what was handed on is gone."""
+        return self._folder.read_handover(unit.number - 1) if unit.chunks[0].shared else None
 
     def _goes_on(self, unit: Unit) -> bool:
         following = self._units[unit.number + 1 : unit.number + 2]

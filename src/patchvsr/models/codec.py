@@ -14,6 +14,7 @@ class Codec(Protocol):
 
     temporal_factor: int
     decoder: nn.Module  # what the last stage of training tunes
+    takes_restoration: bool  # whether `decode` makes use of it, and there is an estimate
 
     @property
     def spatial_factor(self) -> int: ...
@@ -37,6 +38,13 @@ class Codec(Protocol):
         """(N, 3, F, H, W) low-quality canvas -> what the transformer sees of it (N, condition_channels, T, h, w)."""
         ...
 
-    def decode(self, latents: Tensor, reference: Tensor) -> Tensor:
-        """Latents and the low-quality canvas, which a codec may use or not -> (N, 3, F, H, W)."""
+    def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,)."""
+        ...
+
+    def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Latents and the low-quality canvas -> (N, 3, F, H, W).
+
+        A codec may use the canvas or not, and with it how degraded it is (N,), 0 to 1, and its enlargement (N,).
+        """
         ...

@@ -17,45 +17,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from patchvsr.models.mini_blocks import FOLD, ResidualBlock
+from patchvsr.models.mini_decoder import TEMPORAL_FACTOR, Decoder
+from patchvsr.models.mini_estimator import RestorationEstimator
+
 SPATIAL_FACTOR = 16
-TEMPORAL_FACTOR = 4
-# Both halves work at a quarter of the resolution: full-resolution convolutions are what a CPU cannot afford.
-FOLD = 4
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions without normalisation: statistics over the frame would make tiles differ from the whole."""
-
-    radius = 2
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.conv2.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(x), 0.1, inplace=True))
-
-
-class CausalTemporalMix(nn.Module):
-    """Adds a mixture of the current and the two earlier frames at each position; the first frame is repeated."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.mix = nn.Conv2d(3 * channels, channels, 1)
-        with torch.no_grad():
-            self.mix.weight.mul_(0.1)
-
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w)
-        # Frame by frame: three times all frames, side by side in the channels, would be the decoder's peak of memory.
-        mixed = []
-        for index, current in enumerate(x.split(1)):
-            first = index - index % num_frames
-            back = [x[max(first, index - step)].unsqueeze(0) for step in (1, 2)]
-            mixed.append(current + self.mix(torch.cat([current, *back], dim=1)))
-        return torch.cat(mixed)
 
 
 class Encoder(nn.Module):
@@ -83,46 +49,6 @@ class Encoder(nn.Module):
         return self.head(self.block16(F.leaky_relu(self.fold_time(x), 0.1)))
 
 
-class Decoder(nn.Module):
-    def __init__(self, latent_channels: int, latent_hidden: int, channels: int, num_blocks: int):
-        super().__init__()
-        self.latent_stem = nn.Conv2d(latent_channels, latent_hidden, 1)
-        self.latent_block = ResidualBlock(latent_hidden)
-        self.unfold_time = nn.Conv2d(latent_hidden, TEMPORAL_FACTOR * channels * 4, 1)
-        self.block8 = ResidualBlock(channels)
-        self.up4 = nn.Conv2d(channels, channels * 4, 1)
-        self.stem = nn.Conv2d(3 * FOLD**2, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(num_blocks))
-        # Every second block looks back in time; more cost much and gained little.
-        self.mixes = nn.ModuleList(CausalTemporalMix(channels) for _ in range(num_blocks // 2))
-        self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-
-    @property
-    def halo_px(self) -> int:
-        radius = ResidualBlock.radius
-        body = FOLD * (2 + radius * len(self.blocks))
-        return body + 8 * radius + 16 * radius
-
-    def latent_features(self, latents: Tensor, num_latent_frames: int) -> Tensor:
-        x = self.latent_block(self.latent_stem(latents))
-        x = F.pixel_shuffle(self.unfold_time(x), 2)  # (N*T, 4C, h/8, w/8)
-        x = x.unflatten(1, (TEMPORAL_FACTOR, -1)).unflatten(0, (-1, num_latent_frames)).flatten(1, 2)
-        x = x[:, TEMPORAL_FACTOR - 1 :].flatten(0, 1)  # (N*F, C, h/8, w/8): the first cell holds one frame
-        return F.pixel_shuffle(self.up4(self.block8(x)), 2)
-
-    def forward(self, latents: Tensor, reference: Tensor, num_frames: int) -> Tensor:
-        x = self.stem(F.pixel_unshuffle(reference, FOLD))
-        x = x + self.latent_features(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1)
-        skip = x
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index % 2 == 1:
-                x = self.mixes[index // 2](x, num_frames)
-        return F.pixel_shuffle(self.head(x + skip), FOLD)
-
-
 class MiniAutoencoder(ModelMixin, ConfigMixin):
     """Encoder to 16x16x4 latents and a decoder with a reference.
 
@@ -132,6 +58,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
     spatial_factor = SPATIAL_FACTOR
     temporal_factor = TEMPORAL_FACTOR
+    takes_restoration = True
 
     @register_to_config
     def __init__(
@@ -141,10 +68,16 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         decoder_channels: int = 64,
         decoder_latent_hidden: int = 192,
         num_decoder_blocks: int = 10,
+        context_channels: int = 128,
+        num_context_blocks: int = 4,
     ):
         super().__init__()
         self.encoder = Encoder(latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
-        self.decoder = Decoder(latent_channels, decoder_latent_hidden, decoder_channels, num_decoder_blocks)
+        self.decoder = Decoder(
+            latent_channels, decoder_latent_hidden, decoder_channels, num_decoder_blocks,
+            context_channels, num_context_blocks,
+        )  # fmt: skip
+        self.estimator = RestorationEstimator()
 
     @property
     def latent_channels(self) -> int:
@@ -184,17 +117,29 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
     def condition_channels(self) -> int:
         return self.config.latent_channels + 3 * (SPATIAL_FACTOR // FOLD) ** 2 * TEMPORAL_FACTOR
 
-    def decode(self, latents: Tensor, reference: Tensor) -> Tensor:
-        """Latents and the reference canvas (N, 3, F, H, W) in [-1, 1] -> restored video of the reference's shape."""
+    def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,).
+
+        Their sigmoid is what `decode` takes as `restoration`.
+        """
+        _check_geometry(canvas)
+        if canvas.shape[2] == 1:  # a single picture is one that stands still
+            canvas = canvas.expand(-1, -1, 2, -1, -1)
+        return self.estimator(canvas, scale).float()
+
+    def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Latents and the reference canvas (N, 3, F, H, W) in [-1, 1] -> restored video of the reference's shape.
+
+        restoration: (N,) how degraded the input is, from 0 (only made smaller) to 1 (noise, blur and compression).
+        scale: (N,) canvas size / input size.
+        """
         _check_geometry(reference)
         num_frames = reference.shape[2]
         dtype = self.decoder.head.weight.dtype
-        detail = self.decoder(_as_frames(latents.to(dtype)), _as_frames(reference.to(dtype)), num_frames)
+        frames = _as_frames(latents.to(dtype)), _as_frames(reference.to(dtype))
+        detail = self.decoder(*frames, restoration, scale, num_frames)
         # Added in the reference's own precision: bfloat16 would round the input's flat areas to visible steps.
         return reference + _as_video(detail, num_frames).to(reference.dtype)
-
-    def forward(self, video: Tensor, reference: Tensor) -> Tensor:
-        return self.decode(self.encode(video), reference)
 
 
 def _round_up(px: int) -> int:

@@ -55,17 +55,29 @@ def encode_condition_tiled(codec: Codec, canvas: Tensor, tile_px: int) -> Tensor
     return condition
 
 
-def decode_tiled(codec: Codec, latents: Tensor, canvas: Tensor, tile_px: int, area: Area | None = None) -> Tensor:
+def decode_tiled(
+    codec: Codec,
+    latents: Tensor,
+    canvas: Tensor,
+    tile_px: int,
+    *,
+    restoration: float,
+    scale: float,
+    area: Area | None = None,
+) -> Tensor:
     """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole.
 
+    restoration, scale: see `Codec.decode`.
     area: in pixels, whole latent cells; only that is decoded, and the canvas stands around it.
     """
     factor = codec.spatial_factor
     video = torch.empty_like(canvas) if area is None else canvas.clone()
+    known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
+    known = {name: value.to(codec.device) for name, value in known.items()}
     for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, codec.decoder_halo_px, factor, area):
         reference = _cut(canvas, tile.outer).unsqueeze(0).to(codec.device)
         cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(codec.device)
-        decoded = codec.decode(cells, reference)[0].to(canvas)
+        decoded = codec.decode(cells, reference, **known)[0].to(canvas)
         _cut(video, tile.inner).copy_(_cut(decoded, _relative(tile)))
     return video
 

@@ -23,6 +23,7 @@ class WanCodec(AutoencoderKLWan):
     """
 
     temporal_factor = TEMPORAL_FACTOR
+    takes_restoration = False
 
     @property
     def spatial_factor(self) -> int:
@@ -58,8 +59,13 @@ class WanCodec(AutoencoderKLWan):
         """What the transformer sees of a low-quality canvas: its latents."""
         return self.encode(canvas)
 
-    def decode(self, latents: Tensor, reference: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalised latents -> video of the reference's shape and type; nothing else of the reference is used.
+    def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        raise NotImplementedError("the decoder of Wan knows nothing of the input")
+
+    def decode(  # type: ignore[override]
+        self, latents: Tensor, reference: Tensor, *, restoration: Tensor | None = None, scale: Tensor | None = None
+    ) -> Tensor:
+        """Normalised latents -> video of the reference's shape and type; nothing else of the input is used.
 
         Raises ValueError where latents and reference do not cover the same frames and pixels.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,17 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
 
 
 def trained_modules(recipe: Recipe) -> tuple[Codec, PatchVSRTransformer3DModel]:
-    """Codec and transformer after the stage `adapter` or `distill`, for export."""
-    stage = build_stage(recipe)
-    if not isinstance(stage, AdapterStage):
+    """What a stage has made, for export; after `codec` or `base`, the model of `init` with what was trained."""
+    if recipe.stage not in ("codec", "base"):
+        stage = build_stage(recipe)
+        load_average(recipe.run, stage)
+    elif recipe.init:
+        last_checkpoint(recipe.run)  # or it raises
+        # The stage after them finds what was trained by its place.
+        stage = build_stage(replace(recipe, stage="distill", name=recipe.run_of("distill").name, objective="pixel"))
+    else:
         raise SettingsError(f"{recipe.name} makes no whole model: export an adapter or distill recipe")
-    load_average(recipe.run, stage)
+    assert isinstance(stage, AdapterStage)
     return stage.codec, stage.transformer
 
 

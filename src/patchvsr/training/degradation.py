@@ -7,7 +7,7 @@ outer edges (align_corners=False), kernels are centred, chroma is read where it 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Degradation:
     clean_share: clips that are only reduced: `bilinear_share` of them bilinearly (the paper), the others
         bicubically (the field's test sets); both antialiased.
     strength: 0 reduces only, 1 has the ranges of RealBasicVSR; every range is scaled by it.
+    full_share: of training clips that are not clean, those at the whole `strength`; the others get any part of it.
     blur_sigma: largest of the first pass, in pixels of the clean clip at x4; half of it in the second.
     noise_sigma: largest of the first pass, of 255; 5/6 of it in the second. Shot noise goes with it.
     jpeg_quality: lowest; the highest is 95.
@@ -40,20 +41,21 @@ class Degradation:
     four_share, max_scale: of `draw_scale`.
     """
 
-    clean_share: float = 0.5
-    bilinear_share: float = 0.5
+    clean_share: float = 0.35
+    bilinear_share: float = 0.0
     strength: float = 1.0
+    full_share: float = 0.6
     blur_sigma: float = 3.0
     noise_sigma: float = 30.0
     jpeg_quality: int = 30
     bits_per_pixel: float = 0.25
     codecs: str = "h264,h264,mpeg4"
     drift: float = 0.01
-    four_share: float = 0.5
+    four_share: float = 0.8
     max_scale: float = 8.0
 
     def __post_init__(self) -> None:
-        for name in ("clean_share", "bilinear_share", "four_share", "drift"):
+        for name in ("clean_share", "bilinear_share", "full_share", "four_share", "drift"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: give 0 to 1")
         if self.strength < 0 or self.bits_per_pixel <= 0 or self.max_scale < 1 or not 1 <= self.jpeg_quality <= 95:
@@ -68,6 +70,10 @@ class Degradation:
             )
         parse_codecs(self.codecs)
 
+    def at(self, strength: float) -> Degradation:
+        """The same for a clip of exactly this strength; 0 is a clean one."""
+        return replace(self, clean_share=0.0, strength=strength)
+
     @property
     def is_bicubic(self) -> bool:
         """Whether every clip gets the bicubic reduction and nothing else."""
@@ -75,6 +81,7 @@ class Degradation:
 
 
 _LOWEST_SIGMA, _LOWEST_NOISE = 0.2, 1.0
+_MOST_BITS_PER_PIXEL = 24.0  # as many as without a codec; encoders refuse the rates that next to no strength asks for
 
 BICUBIC = Degradation(clean_share=1.0, bilinear_share=0.0)
 REALBASICVSR = Degradation(clean_share=0.0, bilinear_share=0.0)
@@ -100,6 +107,14 @@ def draw_scale(generator: Generator, settings: Degradation) -> float:
     """`four_share` of the draws are exactly 4, the others 1 to `max_scale`, every octave as often as the next."""
     four, exponent = torch.rand(2, generator=generator).tolist()
     return 4.0 if four < settings.four_share else float(settings.max_scale**exponent)
+
+
+def draw_strength(generator: Generator, settings: Degradation) -> float:
+    """Of a training clip: 0 for clean ones, the whole `strength` for `full_share` of the others, or a part of it."""
+    clean, full, part = torch.rand(3, generator=generator).tolist()
+    if clean < settings.clean_share:
+        return 0.0
+    return settings.strength * (1.0 if full < settings.full_share else part)
 
 
 @torch.no_grad()
@@ -190,7 +205,7 @@ class _Chain:
         codecs = parse_codecs(self.settings.codecs)
         codec = codecs[int(self.draw.uniform(0, len(codecs)))]
         bits_per_pixel = self.settings.bits_per_pixel * 10 ** self.draw.uniform() / self.strength
-        return codec_pass(frames, codec, bits_per_pixel)
+        return codec_pass(frames, codec, min(bits_per_pixel, _MOST_BITS_PER_PIXEL))
 
     def _finish(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
         clip = self._any_resize(clip, size)

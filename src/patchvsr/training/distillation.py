@@ -66,7 +66,8 @@ class DistillStage(AdapterStage):
         latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
         keep = torch.ones(len(latents), device=latents.device)
         keep[-len(estimate) :] = 0
-        output = self.codec.decode(latents * per_clip(keep), canvas)
+        known = {name: batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale")}
+        output = self.codec.decode(latents * per_clip(keep), canvas, **known)
         return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
 
     def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:

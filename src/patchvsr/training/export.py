@@ -35,6 +35,10 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     """
     _check_new(output)
     codec, transformer = trained_modules(recipe)
+    patch_px, patch_frames = max(recipe.size_choices), recipe.num_frames
+    if recipe.stage in ("codec", "base"):  # the transformer's patches, not this stage's
+        before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
+        patch_px, patch_frames = before["patch_px"], before["patch_frames"]
     write_model(
         transformer,
         codec,
@@ -42,8 +46,8 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
         base=recipe.base,
         provenance=_provenance(recipe, validation),
         num_inference_steps=num_inference_steps,
-        patch_px=max(recipe.size_choices),
-        patch_frames=recipe.num_frames,
+        patch_px=patch_px,
+        patch_frames=patch_frames,
         noise_timestep=recipe.min_noise_timestep,
     )
 

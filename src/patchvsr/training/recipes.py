@@ -52,6 +52,7 @@ class Recipe:
     # objectives
     spectral_weight: float = 0.1
     adversarial_weight: float = 0.0  # codec; distill with objective "adversarial"
+    dropped_share: float = 0.5  # codec: clips that are decoded without latents, as by 0 steps
     train_encoder: bool = True  # codec; off keeps the latent space, and with it a trained transformer
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0

@@ -20,7 +20,7 @@ from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import resize_bicubic
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import degrade, draw_scale
+from patchvsr.training.degradation import degrade, draw_scale, draw_strength
 from patchvsr.training.draws import below
 from patchvsr.training.recipes import Recipe
 
@@ -68,20 +68,20 @@ class Geometry:
 
 @dataclass(frozen=True)
 class CodecSample:
-    """A clip and its canvas at the codec's training size; the latents are dropped for half of the clips."""
+    """A clip and its canvas at the codec's training size; the latents are dropped for a share of the clips."""
 
     recipe: Recipe
     geometry: Geometry
 
     def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         clip = source.window(generator, self.recipe.num_frames, side, side)
-        canvas, _ = make_canvas(clip, generator, self.recipe)
-        return {"hq": as_video(clip), "canvas": as_video(canvas)}
+        canvas, known = make_canvas(clip, generator, self.recipe)
+        return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
             "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
-            "keep": (torch.rand((), generator=generator) > 0.5).float(),
+            "keep": (torch.rand((), generator=generator) >= self.recipe.dropped_share).float(),
         }
 
 
@@ -115,7 +115,7 @@ class PatchSample:
         # 1. canvas
         height, width = draw_canvas_size(generator, self.recipe)
         clip = source.window(generator, self.recipe.num_frames, height, width)
-        canvas, scale = make_canvas(clip, generator, self.recipe)
+        canvas, known = make_canvas(clip, generator, self.recipe)
 
         # 2. a patch of it, on whole tokens
         top, left = (TOKEN_PX * below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
@@ -131,7 +131,7 @@ class PatchSample:
             "global": as_video(resize_bicubic(canvas, (side, side))),
             "mask": location_mask(box, canvas_hw, (side // cell, side // cell)),
             "box": torch.tensor(crop_box_condition(box, canvas_hw)),
-            "scale": torch.tensor(scale),
+            **known,
         }
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
@@ -155,11 +155,13 @@ class PatchSample:
         return torch.tensor([[below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
 
 
-def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Tensor, float]:
-    """(F, 3, H, W) -> the degraded clip resized back to it, and the scale factor between the two."""
+def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Tensor, Sample]:
+    """(F, 3, H, W) -> the degraded clip resized back to it; its `scale`, and the `restoration` it needs, 0 to 1."""
     scale = draw_scale(generator, recipe.degradation)
-    lq = degrade(clip, scale, generator, recipe.degradation)
-    return resize_bicubic(lq, (clip.shape[-2], clip.shape[-1])), clip.shape[-2] / lq.shape[-2]
+    strength = draw_strength(generator, recipe.degradation)
+    lq = degrade(clip, scale, generator, recipe.degradation.at(strength))
+    known = {"scale": torch.tensor(clip.shape[-2] / lq.shape[-2]), "restoration": torch.tensor(min(1.0, strength))}
+    return resize_bicubic(lq, (clip.shape[-2], clip.shape[-1])), known
 
 
 def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:

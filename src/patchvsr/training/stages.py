@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from patchvsr.models.codec import Codec
 from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.patches.grid import patch_lines
@@ -20,6 +21,9 @@ from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import CodecSample, FrameSample, Geometry, MakeSample, PatchSample
 
 Batch = dict[str, Tensor]
+ESTIMATE_WEIGHT = 0.02
+# Restoring what is clean costs far more than restoring too little, so where it is not clear, clean is to be said.
+CLEAN_WEIGHT = 3.0
 
 
 class Stage(nn.Module):
@@ -55,8 +59,9 @@ class Stage(nn.Module):
 class CodecStage(Stage):
     """Autoencoder with a reference: latents must carry what the canvas lacks, and the decoder must do without.
 
-    Half of the clips decode from dropped latents (zero), the others from latents with noise, which keeps the
-    latent space smooth for the transformer. An adversary, where the recipe gives it a weight, asks for sharpness.
+    A share of the clips decodes from dropped latents (zero), the others from latents with noise, which keeps the
+    latent space smooth for the transformer. The decoder is told how degraded a clip is; the estimator, which tells it
+    when upscaling, learns to see it. An adversary, where the recipe gives it a weight, asks for sharpness.
     """
 
     def __init__(self, recipe: Recipe, codec: MiniAutoencoder):
@@ -70,8 +75,13 @@ class CodecStage(Stage):
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
         latents = self.codec.encode(hq)
         latents = (latents + 0.2 * batch["noise"].to(latents)) * per_clip(batch["keep"])
-        output = self.codec.decode(latents, canvas)
-        return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+        restoration, scale = batch["restoration"], batch["scale"]
+        output = self.codec.decode(latents, canvas, restoration=restoration, scale=scale)
+        losses = pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+        logits = self.codec.estimate_restoration(canvas, scale)
+        weight = torch.where(restoration == 0, CLEAN_WEIGHT, 1.0)
+        losses["estimate"] = ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, restoration, weight)
+        return losses
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
@@ -80,10 +90,13 @@ class CodecStage(Stage):
         )
         latents = self.codec.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
         cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
+        scale = hq.shape[-2] / lq.shape[-2]
+        restoration = estimate_restoration(self.codec, canvas, (hq.shape[-2], hq.shape[-1]), scale)
         return {
-            name: decode_tiled(self.codec, cell, canvas, 512).transpose(0, 1).add(1).div(2).clamp(0, 1)
+            name: decode_tiled(self.codec, cell, canvas, 512, restoration=restoration, scale=scale)
+            .transpose(0, 1).add(1).div(2).clamp(0, 1)
             for name, cell in cells.items()
-        }
+        }  # fmt: skip
 
 
 class BaseStage(Stage):
@@ -167,7 +180,7 @@ class AdapterStage(Stage):
         # Trained parts are in float32, a large base in bfloat16: autocast brings them together, as in training.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             for steps in self.recipe.validation_step_choices:
-                frames, _ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
+                frames, *_ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
                 restored[f"steps {steps}"] = frames
         return restored
 

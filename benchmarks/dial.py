@@ -1,0 +1,122 @@
+"""What the settings that a user can turn do: restoration, steps, noise augmentation, branch scale.
+
+python benchmarks/dial.py --data /path/to/val --frames 5 --out runs/dial
+python benchmarks/dial.py --data /path/to/val --frames 5 --degradation realbasicvsr --out runs/dial_real
+python benchmarks/dial.py --picture docs/images/restoration.png
+
+Low-quality files are made as by `quality.py`. Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
+the change of the mean gradient against bicubic (sharpness, noise included). With --picture: crops of a photo
+under a camera, clean in the upper row and degraded in the lower one, at several settings of the restoration.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from quality import low_quality
+from torch import Generator, Tensor
+
+from patchvsr.errors import PatchVSRError
+from patchvsr.evaluation.degrade import cut
+from patchvsr.evaluation.lossless import read_frames, to_array
+from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.evaluation.synthetic import camera_move, load_photo
+from patchvsr.media.image_files import encode_image
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.training.degradation import BICUBIC, PRESETS, REALBASICVSR, Degradation, degrade
+
+SETTINGS = {
+    "0 steps, restoration estimated": dict(num_inference_steps=0),
+    "0 steps, restoration 0": dict(num_inference_steps=0, restoration=0.0),
+    "0 steps, restoration 0.5": dict(num_inference_steps=0, restoration=0.5),
+    "0 steps, restoration 1": dict(num_inference_steps=0, restoration=1.0),
+    "1 step": dict(num_inference_steps=1),
+    "1 step, noise 100": dict(num_inference_steps=1, noise_timestep=100.0),
+    "1 step, noise 250": dict(num_inference_steps=1, noise_timestep=250.0),
+    "1 step, branch scale 0.5": dict(num_inference_steps=1, branch_scale=0.5),
+    "4 steps": dict(num_inference_steps=4),
+}
+CLIP_SIZE, CROP = (384, 512), (slice(40, 200), slice(130, 330))
+
+
+def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
+    """PSNR-Y, SSIM-Y, and the gradient's change against bicubic in percent."""
+    metrics = VideoMetrics(vmaf=False)
+    metrics.update(frames, original)
+    result = metrics.result()
+    sharper = 100 * (gradient(frames) / gradient(canvas) - 1)
+    return [result["psnr_y"], result["ssim_y"], sharper]
+
+
+def gradient(frames: Tensor) -> float:
+    """Mean absolute difference of neighbouring pixels."""
+    return float(frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean())
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every setting on every clip."""
+    pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    lq_folder, lq_set = low_quality(args)
+    scores: dict[str, list[list[float]]] = {}
+    for clip in lq_set.clips:
+        lq = torch.stack([frame for frame, _ in read_frames(lq_folder / clip.file)])
+        pairs = read_frames(args.data / clip.source, max_frames=clip.lq.frames)
+        original = torch.stack([cut(frame, clip.lq.hq_size) for frame, _ in pairs])
+        canvas = resize_bicubic(lq, (original.shape[-2], original.shape[-1]))
+        scores.setdefault("bicubic", []).append(measure(canvas, canvas, original))
+        for name, settings in SETTINGS.items():
+            frames = pipeline(lq, **settings).frames
+            scores.setdefault(name, []).append(measure(frames, canvas, original))
+        print(clip.source, flush=True)
+    print("| settings | PSNR-Y | SSIM-Y | sharper than bicubic |\n|---|---|---|---|")
+    for name, rows in scores.items():
+        psnr, ssim, sharper = torch.tensor(rows).mean(dim=0).tolist()
+        print(f"| {name} | {psnr:.2f} | {ssim:.4f} | {sharper:+.1f} % |")
+
+
+def draw(args: argparse.Namespace) -> None:
+    """The picture: bicubic, three settings, the estimate, the original; from left to right."""
+    pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    rows = [torch.cat(list(panels(pipeline, settings)), dim=-1) for settings in (BICUBIC, REALBASICVSR)]
+    args.picture.write_bytes(encode_image(to_array(torch.cat(rows, dim=-2)), args.picture.suffix))
+
+
+def panels(pipeline: PatchVSRPipeline, settings: Degradation) -> Iterator[Tensor]:
+    """Crops (3, h, w) of the last of five frames."""
+    original = torch.stack(list(camera_move(load_photo("astronaut"), CLIP_SIZE, 5)))
+    lq = degrade(original, 4, Generator().manual_seed(3), settings)
+    yield resize_bicubic(lq, CLIP_SIZE)[-1][(..., *CROP)]
+    for restoration in (0.0, 0.5, 1.0, None):
+        restored = pipeline(lq, num_inference_steps=0, restoration=restoration)
+        print(restored.restoration)
+        yield restored.frames[-1][(..., *CROP)]
+    yield original[-1][(..., *CROP)]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of original videos")
+    parser.add_argument("--out", type=Path, help="new folder for the low-quality files")
+    parser.add_argument("--frames", type=int, default=5, help="only the first frames of every clip")
+    parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
+    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
+    parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
+    parser.add_argument("--picture", type=Path, help="draw this PNG instead")
+    args = parser.parse_args()
+    if args.picture is None and (args.data is None or args.out is None):
+        parser.error("give --data and --out, or --picture")
+    try:
+        draw(args) if args.picture else run(args)
+    except PatchVSRError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
