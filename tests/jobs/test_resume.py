@@ -88,6 +88,27 @@ def test_what_is_handed_on_is_needed(tmp_path, pipeline, source, whole, damage):
     assert digest(target) == whole
 
 
+@pytest.mark.parametrize("given", [None, 0.25])
+def test_a_shot_has_one_restoration(tmp_path, pipeline, source, given):
+    """That of its first chunk, over the ends of units, however often the job was stopped."""
+    target = tmp_path / "out.mkv"
+    runs = one_unit_at_a_time(source, target, pipeline, num_inference_steps=0, restoration=given)
+    folder = JobFolder(target)
+    units, efforts = folder.read_manifest().units(), folder.read_efforts()
+    pairs = [
+        (chunk, restoration)
+        for unit, effort in zip(units, efforts, strict=True)
+        for chunk, restoration in zip(unit.chunks, effort["restoration"], strict=True)
+    ]
+    of_shots: list[list[float]] = []
+    for chunk, restoration in pairs:
+        of_shots = of_shots if chunk.shared else [*of_shots, []]
+        of_shots[-1].append(restoration)
+    assert runs > 1 and len(of_shots) > 1 and max(map(len, of_shots)) > 1
+    assert all(len(set(shot)) == 1 for shot in of_shots)
+    assert given is None or {shot[0] for shot in of_shots} == {given}
+
+
 def test_an_image_sequence_goes_on(tmp_path, pipeline, source):
     run(source, tmp_path / "images", pipeline, num_inference_steps=0, scale=1.0)
     run(tmp_path / "images", tmp_path / "whole", pipeline)

@@ -10,8 +10,8 @@ from patchvsr.models.codec import Codec
 BLOCK_PX, BLOCKS_A_SIDE, NUM_FRAMES = 192, 4, 5
 FLAT = 1 / 255  # standard deviation, of values from -1 to 1
 # Blocks of one clip are witnesses of one thing: together they are surer than each, yet less than independent ones.
-# Fitted on clips of the training footage (docs/experiments.md).
-INDEPENDENT_VOTES = 2.0
+# As many as decode clips of the training footage best (docs/experiments.md).
+INDEPENDENT_VOTES = 4.0
 
 
 def estimate_restoration(codec: Codec, canvas: Tensor, size: tuple[int, int], scale: float) -> float:
