@@ -266,7 +266,8 @@ def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSR
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 200)])
 def test_restoration_of_the_smallest_pictures_is_estimated(pipeline: PatchVSRPipeline, size: tuple[int, int]) -> None:
     for frames in (1, 2):
-        assert 0 <= (pipeline(toy.video(frames, *size), scale=2).restoration or -1.0) <= 1
+        restoration = pipeline(toy.video(frames, *size), scale=2).restoration
+        assert restoration is not None and 0 <= restoration <= 1
 
 
 def test_callback_sees_every_step_and_may_replace_latents(pipeline: PatchVSRPipeline) -> None:
