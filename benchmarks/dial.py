@@ -6,7 +6,8 @@ python benchmarks/dial.py --picture docs/images/restoration.png
 
 Low-quality files are made as by `quality.py`. Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
 the change of the mean gradient against bicubic (sharpness, noise included). With --picture: crops of a photo
-under a camera, clean in the upper row and degraded in the lower one, at several settings of the restoration.
+under a camera, clean in the upper row and degraded at strength 0.7 in the lower: bicubic, restoration 0, 0.5 and 1,
+as estimated, and the original.
 """
 
 import argparse
@@ -39,7 +40,7 @@ SETTINGS = {
     "1 step, branch scale 0.5": dict(num_inference_steps=1, branch_scale=0.5),
     "4 steps": dict(num_inference_steps=4),
 }
-CLIP_SIZE, CROP = (384, 512), (slice(40, 200), slice(130, 330))
+CLIP_SIZE, CROP = (384, 512), (slice(150, 310), slice(150, 350))
 
 
 def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
@@ -82,18 +83,18 @@ def draw(args: argparse.Namespace) -> None:
     """The picture: bicubic, three settings, the estimate, the original; from left to right."""
     pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
-    rows = [torch.cat(list(panels(pipeline, settings)), dim=-1) for settings in (BICUBIC, REALBASICVSR)]
+    rows = [torch.cat(list(panels(pipeline, settings)), dim=-1) for settings in (BICUBIC, REALBASICVSR.at(0.7))]
     args.picture.write_bytes(encode_image(to_array(torch.cat(rows, dim=-2)), args.picture.suffix))
 
 
 def panels(pipeline: PatchVSRPipeline, settings: Degradation) -> Iterator[Tensor]:
     """Crops (3, h, w) of the last of five frames."""
-    original = torch.stack(list(camera_move(load_photo("astronaut"), CLIP_SIZE, 5)))
-    lq = degrade(original, 4, Generator().manual_seed(3), settings)
+    original = torch.stack(list(camera_move(load_photo("coffee"), CLIP_SIZE, 5)))
+    lq = degrade(original, 4, Generator().manual_seed(1), settings)
     yield resize_bicubic(lq, CLIP_SIZE)[-1][(..., *CROP)]
     for restoration in (0.0, 0.5, 1.0, None):
         restored = pipeline(lq, num_inference_steps=0, restoration=restoration)
-        print(restored.restoration)
+        print(f"restoration {restored.restoration}")
         yield restored.frames[-1][(..., *CROP)]
     yield original[-1][(..., *CROP)]
 
