@@ -19,7 +19,7 @@ GIB = 2**30
 # their way to it, per pixel of one frame; and what the transformer takes beside its weights.
 PROCESS_GIB = 0.66
 CANVASES, STEP_CANVASES = 3.3, 0.55
-TILE_BYTES, FLOAT32_TILE_BYTES = 46, 115
+TILE_BYTES, FLOAT32_TILE_BYTES = 56, 140
 ENCODER_BYTES = 46
 STEP_GIB = 0.2
 
