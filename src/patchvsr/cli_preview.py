@@ -53,9 +53,8 @@ def preview_command(
     config = UpscaleConfig(
         scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
         seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
-        color_match=color_match,
-        chunk_frames=chunk_frames, device=device, dtype=dtype, batch_size=batch_size, deinterlace=deinterlace,
-        rate=rate, overwrite=overwrite,
+        color_match=color_match, chunk_frames=chunk_frames, device=device, dtype=dtype, batch_size=batch_size,
+        deinterlace=deinterlace, rate=rate, overwrite=overwrite,
     )  # fmt: skip
     area = None if crop is None else parse_crop(crop)
     made = preview(source, output, config, load_pipeline, at_s=at, seconds=seconds, crop=area)

@@ -6,10 +6,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from patchvsr.evaluation.flicker import change_levels
+from patchvsr.evaluation.lossless import to_array
 
 
 class TemporalMeter:
@@ -30,7 +30,7 @@ class TemporalMeter:
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add the next frame: restored and original, both (3, H, W) in [0, 1]."""
-        grey = cv2.cvtColor(_pixels(target), cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(to_array(target), cv2.COLOR_RGB2GRAY)
         if self._before is not None:
             before, grey_before = self._before
             self._changes.append(change_levels(before, pred))
@@ -55,10 +55,6 @@ class TemporalMeter:
         moved = cv2.remap(_floats(before), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         difference = np.abs(moved - _floats(pred)).mean(axis=-1)
         return 255 * float(difference[seen].mean()) if seen.any() else 0.0
-
-
-def _pixels(frame: Tensor) -> np.ndarray:
-    return frame.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def _floats(frame: Tensor) -> np.ndarray:
