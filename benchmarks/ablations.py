@@ -3,7 +3,7 @@
 python benchmarks/ablations.py parts --packed PACKED --validation PACKED_VAL --runs runs/mini --out runs/ablations
 python benchmarks/ablations.py objectives ...
 
-`parts` starts from the base in `--runs` (stages codec and base), `objectives` from the adapter there. Measures, on
+`parts` starts from the base in `--runs` (autoencoder and base), `objectives` from the adapter there. Measures, on
 clips that no variant has seen: the velocity loss over the same samples and noise for all, and PSNR-Y and SSIM of crops
 of 512 pixels, so of nine patches, restored in 1 step (`objectives`: and in 4).
 """
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     for number, (name, (overrides, change)) in enumerate(variants.items()):
         output = args.out / f"{args.group}-{number}"
         output.mkdir(parents=True)
-        for done in ("codec", "base", "adapter")[: 2 if stage_name == "adapter" else 3]:
+        for done in ("autoencoder", "base", "adapter")[: 2 if stage_name == "adapter" else 3]:
             (output / f"mini_{done}").symlink_to((args.runs / f"mini_{done}").resolve())
         common = {
             "output": str(output), "packed": args.packed, "steps": str(args.steps), "num_frames": "9", "sizes": "256",

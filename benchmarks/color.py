@@ -18,14 +18,14 @@ import torch
 from quality import low_quality
 from torch import Tensor
 
-from patchvsr.color_match import match_color_
+from patchvsr.degradation.degrade import PRESETS
+from patchvsr.degradation.lq_file import cut
 from patchvsr.errors import PatchVSRError
-from patchvsr.evaluation.degrade import cut
-from patchvsr.evaluation.lossless import read_frames
-from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.media.lossless import read_frames
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.sampling.conditions import resize_bicubic
-from patchvsr.training.degradation import PRESETS
+from patchvsr.pixels.color_match import match_color_
+from patchvsr.pixels.resize import resize_bicubic
 
 COLUMNS = ("chroma error", "PSNR-Y", "PSNR-C")
 

@@ -19,15 +19,15 @@ import torch
 from quality import low_quality
 from torch import Generator, Tensor
 
+from patchvsr.degradation.degrade import BICUBIC, PRESETS, REALBASICVSR, Degradation, degrade
+from patchvsr.degradation.lq_file import cut
 from patchvsr.errors import PatchVSRError
-from patchvsr.evaluation.degrade import cut
-from patchvsr.evaluation.lossless import read_frames, to_array
-from patchvsr.evaluation.metrics import VideoMetrics
 from patchvsr.evaluation.synthetic import camera_move, load_photo
-from patchvsr.media.image_files import encode_image
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.media.images.files import encode_image
+from patchvsr.media.lossless import read_frames, to_array
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.sampling.conditions import resize_bicubic
-from patchvsr.training.degradation import BICUBIC, PRESETS, REALBASICVSR, Degradation, degrade
+from patchvsr.pixels.resize import resize_bicubic
 
 SETTINGS = {
     "0 steps, restoration estimated": dict(num_inference_steps=0),

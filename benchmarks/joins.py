@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from product import upscale_file
 
-from patchvsr.evaluation.degrade import bicubic_enlarge
-from patchvsr.evaluation.lossless import read_frames
-from patchvsr.evaluation.seams import join_jump
+from patchvsr.degradation.lq_file import bicubic_enlarge
+from patchvsr.measures.seams import join_jump
+from patchvsr.media.lossless import read_frames
 
 CHUNK = 17
 

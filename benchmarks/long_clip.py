@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from patchvsr.config import UpscaleConfig
-from patchvsr.evaluation.degrade import bicubic_reduce
-from patchvsr.evaluation.lossless import to_array
+from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo
 from patchvsr.events import Planned
 from patchvsr.jobs.verify import verify
+from patchvsr.media.lossless import to_array
 from patchvsr.upscale import upscale
 
 RATE = Fraction(24000, 1001)

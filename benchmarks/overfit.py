@@ -2,7 +2,7 @@
 
 python benchmarks/overfit.py CLIP --out runs/overfit [--init mini] [--steps 400] [--frames 9] [--side 256]
 
-Prints PSNR-Y of the bicubic enlargement, of true latents (the codec's ceiling) and of the adapter, x4.
+Prints PSNR-Y of the bicubic enlargement, of true latents (the autoencoder's ceiling) and of the adapter, x4.
 """
 
 import argparse
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
+from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.errors import InputError, PatchVSRError
-from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce
-from patchvsr.evaluation.lossless import LosslessWriter, read_frames
-from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.media.lossless import LosslessWriter, read_frames
 from patchvsr.training.build import build_stage
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe, resolve
 from patchvsr.training.run import samples_of
-from patchvsr.training.stages import AdapterStage, CodecStage
+from patchvsr.training.stages import AdapterStage, AutoencoderStage
 from patchvsr.training.trainer import TrainEvent, train
 from patchvsr.training.validation import centre
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
 def report(recipe: Recipe, stage: AdapterStage, hq: torch.Tensor) -> None:
     lq = bicubic_reduce(hq, 4)
-    ceiling = CodecStage(recipe, stage.codec)  # type: ignore[arg-type]
+    ceiling = AutoencoderStage(recipe, stage.autoencoder)  # type: ignore[arg-type]
     restored = {"bicubic": bicubic_enlarge(lq, 4), **ceiling.eval().restore(lq, hq), **stage.eval().restore(lq, hq)}
     bicubic = psnr(restored["bicubic"], hq)
     for name, clip in restored.items():

@@ -23,14 +23,14 @@ from product import upscale_file
 from realesrgan_ncnn import MODELS, RealEsrgan
 from torch import Tensor
 
+from patchvsr.degradation.degrade import PRESETS, on_8_bits
+from patchvsr.degradation.lq_file import LqFile, bicubic_enlarge, cut
+from patchvsr.degradation.lq_set import LqClip, LqSet, check_lq_set, write_lq_set
 from patchvsr.errors import InputError, PatchVSRError
-from patchvsr.evaluation.degrade import LqFile, bicubic_enlarge, cut
-from patchvsr.evaluation.flicker import flicker_score
-from patchvsr.evaluation.lossless import read_frames
-from patchvsr.evaluation.lq_set import LqClip, LqSet, check_lq_set, write_lq_set
-from patchvsr.evaluation.metrics import VideoMetrics
-from patchvsr.evaluation.temporal import TemporalMeter
-from patchvsr.training.degradation import PRESETS, on_8_bits
+from patchvsr.measures.flicker import flicker_score
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.temporal import TemporalMeter
+from patchvsr.media.lossless import read_frames
 
 SCALE = 4
 COLUMNS = {

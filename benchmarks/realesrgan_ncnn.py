@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from patchvsr.errors import PatchVSRError
-from patchvsr.evaluation.extras import require
-from patchvsr.evaluation.lossless import to_array
+from patchvsr.extras import require
+from patchvsr.media.lossless import to_array
 
 MODELS = {"x4plus": "realesrgan-x4plus", "animevideov3": "realesr-animevideov3-x4"}
 

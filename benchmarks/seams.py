@@ -17,10 +17,10 @@ import torch
 from product import upscale_file
 from torch import Tensor
 
-from patchvsr.evaluation.degrade import bicubic_enlarge
-from patchvsr.evaluation.lossless import LosslessWriter, read_frames
-from patchvsr.evaluation.seams import SeamMeter
+from patchvsr.degradation.lq_file import bicubic_enlarge
 from patchvsr.evaluation.synthetic import flat_gradient, load_photo
+from patchvsr.measures.seams import SeamMeter
+from patchvsr.media.lossless import LosslessWriter, read_frames
 from patchvsr.patches.grid import patch_lines
 
 MODES = ("auxiliary", "overlap", "shifted", "independent")

@@ -22,9 +22,9 @@ from product import upscale_file
 from realesrgan_ncnn import MODELS, RealEsrgan
 from torch import Tensor
 
-from patchvsr.evaluation.degrade import bicubic_reduce
-from patchvsr.evaluation.lossless import LosslessWriter
+from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.evaluation.synthetic import camera_move, load_photo
+from patchvsr.media.lossless import LosslessWriter
 
 LQ_SIZE = (180, 320)
 

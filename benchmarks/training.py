@@ -1,6 +1,6 @@
 """Steps per second of each stage, and whether samples come at least three times as fast as they are used.
 
-python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_codec ...] [--steps 10]
+python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_autoencoder ...] [--steps 10]
 
 Samples alone, then steps alone on one batch that lies ready, one after the other in one run; the recipe's own batch,
 sizes and degradation. The workers have up to four batches ready when their time starts: take more steps.
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--packed", type=Path, required=True, help="packed training data")
     parser.add_argument("--output", default="runs/mini", help="folder of the stages' runs")
     parser.add_argument("--init", default="", help="model to start from instead")
-    parser.add_argument("--recipes", nargs="*", default=["mini_codec", "mini_base", "mini_adapter", "mini_distill"])
+    parser.add_argument(
+        "--recipes", nargs="*", default=["mini_autoencoder", "mini_base", "mini_adapter", "mini_distill"]
+    )
     parser.add_argument("--steps", type=int, default=10)
     args = parser.parse_args()
     keep_freed_memory()

@@ -20,10 +20,10 @@ import numpy as np
 from av.container import OutputContainer
 from torch import Tensor
 
+from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.errors import PatchVSRError, SettingsError
-from patchvsr.evaluation.degrade import bicubic_reduce
-from patchvsr.evaluation.lossless import LosslessWriter, to_array
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo, sampling_density
+from patchvsr.media.lossless import LosslessWriter, to_array
 
 FPS = 24
 SAMPLE_RATE = 48_000

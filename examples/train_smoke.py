@@ -21,8 +21,8 @@ import torch
 from safetensors.torch import load_file
 
 from patchvsr.errors import PatchVSRError
-from patchvsr.evaluation.lossless import LosslessWriter
 from patchvsr.evaluation.synthetic import camera_move, load_photo
+from patchvsr.media.lossless import LosslessWriter
 from patchvsr.training.build import build_stage, load_average
 from patchvsr.training.checkpoint import last_checkpoint
 from patchvsr.training.recipes import Recipe, resolve
@@ -30,7 +30,7 @@ from patchvsr.training.run import run_recipe, samples_of
 from patchvsr.training.samples import batches
 from patchvsr.training.stages import Stage
 
-STAGES = ("codec", "base", "adapter", "distill")
+STAGES = ("autoencoder", "base", "adapter", "distill")
 INTERRUPTED = "adapter"
 MEASURED_BATCHES = 6
 CLIPS = {"astronaut": 40, "coffee": 40, "chelsea": 40, "rocket": 30}  # frames

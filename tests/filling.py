@@ -13,7 +13,7 @@ from pathlib import Path
 import toy
 from jobfiles import digest, events, run
 
-from patchvsr import cli
+from patchvsr.cli import main as cli
 from patchvsr.errors import PatchVSRError
 from patchvsr.events import Assembling, Planned, Progress, Scanning
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from skimage import data
 
-from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce
-from patchvsr.evaluation.metrics import VideoMetrics
+from patchvsr.degradation.degrade import BICUBIC, REALBASICVSR, degrade
+from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.evaluation.synthetic import camera_move, load_photo
-from patchvsr.models.registry import BUNDLED
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.models.registry import bundled_models
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.training.degradation import BICUBIC, REALBASICVSR, degrade
 
-FOLDER = BUNDLED["mini"]
+FOLDER = bundled_models()["mini"]
 MIB = 2**20
 
 
@@ -50,7 +50,7 @@ def test_provenance_says_how_the_weights_were_made():
 
 
 def test_every_weight_is_loaded_and_finite(pipeline):
-    for module in (pipeline.transformer, pipeline.codec):
+    for module in (pipeline.transformer, pipeline.vae):
         for name, parameter in module.named_parameters():
             assert parameter.device.type != "meta", name
             assert torch.isfinite(parameter).all(), name
@@ -89,9 +89,9 @@ def test_tiles_equal_the_whole(pipeline):
     photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[:, None, :256, :384] / 127.5 - 1
     canvas = photo.expand(-1, 5, -1, -1)
     with torch.no_grad():
-        latents = pipeline.codec.encode(canvas[None])[0].float()
+        latents = pipeline.vae.encode(canvas[None])[0].float()
         whole, tiled = (
-            decode_tiled(pipeline.codec, latents, canvas, tile_px, restoration=0.5, scale=4.0) for tile_px in (512, 96)
+            decode_tiled(pipeline.vae, latents, canvas, tile_px, restoration=0.5, scale=4.0) for tile_px in (512, 96)
         )
     assert (whole - canvas).abs().max() > 10 / 127.5  # the decoder does work here
     assert (whole - tiled).abs().max() <= 1 / 127.5

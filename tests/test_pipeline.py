@@ -12,13 +12,13 @@ import toy
 from PIL import Image
 from torch import Tensor
 
-from patchvsr.clip_formats import as_frames
 from patchvsr.errors import SettingsError
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.transformer import PatchConditions
 from patchvsr.patches.windows import MODES
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.pixels.formats import as_frames
+from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.sampling.noise import noise_frames
 
 ONE_LEVEL = 1 / 255
@@ -178,7 +178,7 @@ def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
     output = pipeline(video, num_inference_steps=0, restoration=0.3, color_match=False)
     canvas = (resize_bicubic(video, (64, 96)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
-        decoded = pipeline.codec.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas, **toy.KNOWN_OF_CLIPS)[0]
+        decoded = pipeline.vae.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas, **toy.KNOWN_OF_CLIPS)[0]
     torch.testing.assert_close(output.frames, ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1))
     assert output.latents is None
 
@@ -187,7 +187,7 @@ def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
 def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_timestep: float) -> Tensor:
     """One patch by hand: Euler steps of a rectified flow, no tiles, no canvas, no scheduler."""
     canvas = (resize_bicubic(video, (toy.PATCH_PX, toy.PATCH_PX)) * 2 - 1).transpose(0, 1).unsqueeze(0)
-    condition = pipeline.codec.encode_condition(canvas)
+    condition = pipeline.vae.encode_condition(canvas)
     sigma = noise_timestep / 1000
     augmentation = noise_frames((1 << 32) + 5, 0, 2, (toy.CONDITION_CHANNELS, 4, 4)).unsqueeze(0)
     features = pipeline.transformer.encode_conditions(
@@ -204,7 +204,7 @@ def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_
     for step in range(steps):
         time = torch.tensor([1000 * (1 - step / steps)])
         z = z - pipeline.transformer(z, time, features=features).sample / steps
-    decoded = pipeline.codec.decode(z, canvas, **toy.KNOWN_OF_CLIPS)[0]
+    decoded = pipeline.vae.decode(z, canvas, **toy.KNOWN_OF_CLIPS)[0]
     return ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1)
 
 
@@ -255,7 +255,7 @@ def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSR
     video = toy.video(5, 60, 80)
     estimated = pipeline(video)
     canvas = (resize_bicubic(video, (240, 320)) * 2 - 1).transpose(0, 1)
-    assert estimated.restoration == estimate_restoration(pipeline.codec, canvas, (240, 320), 4.0)
+    assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, (240, 320), 4.0)
     for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
         torch.testing.assert_close(pipeline(video, **other).frames, estimated.frames, rtol=0, atol=1e-5)
     part = pipeline(video, area=(16, 64, 32, 96))
@@ -303,7 +303,7 @@ def test_conditions_are_encoded_once_per_patch(pipeline: PatchVSRPipeline, monke
 def test_nan_is_named_and_not_written() -> None:
     broken = toy.pipeline()
     with torch.no_grad():
-        broken.codec.decoder.head.bias.fill_(torch.nan)
+        broken.vae.decoder.head.bias.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="decoding"):
         broken(toy.video(1, 16, 16))
     with torch.no_grad():

@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers import WanTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Generator, Tensor, nn
 
-from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.schedule import set_steps
 
 PATCH_PX = 64
 PATCH_CELLS = 4
@@ -46,7 +48,7 @@ def randomised(module: Module, *, std: float = 0.1, seed: int = 0) -> Module:
     return module
 
 
-def codec(**sizes: Any) -> MiniAutoencoder:
+def autoencoder(**sizes: Any) -> MiniAutoencoder:
     torch.manual_seed(0)
     toy = dict(
         latent_channels=LATENT_CHANNELS,
@@ -133,10 +135,15 @@ def pipeline(**settings: Any) -> PatchVSRPipeline:
     """Random throughout: its output is no video, but every part of it counts."""
     pipe = PatchVSRPipeline(
         randomised(transformer()),
-        randomised(codec(), std=0.03, seed=1),
+        randomised(autoencoder(), std=0.03, seed=1),
         patch_px=PATCH_PX,
         patch_frames=5,
         **(dict(num_inference_steps=2) | settings),
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def scheduler(num_inference_steps: int, *, shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
+    """With its steps set, ready for one run of `denoise`."""
+    return set_steps(FlowMatchEulerDiscreteScheduler(shift=shift), num_inference_steps)

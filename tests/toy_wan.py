@@ -11,7 +11,7 @@ import torch
 import toy
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from patchvsr.models.wan_codec import WanCodec
+from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 
 WAN21 = dict(
     base_dim=4,
@@ -32,8 +32,8 @@ def vae(flavour: str = "wan2.1") -> AutoencoderKLWan:
     return toy.randomised(AutoencoderKLWan(**FLAVOURS[flavour]), std=0.03).eval()
 
 
-def codec(flavour: str = "wan2.1") -> WanCodec:
-    model = WanCodec(**FLAVOURS[flavour]).eval()
+def autoencoder(flavour: str = "wan2.1") -> WanAutoencoder:
+    model = WanAutoencoder(**FLAVOURS[flavour]).eval()
     model.load_state_dict(vae(flavour).state_dict())
     return model
 

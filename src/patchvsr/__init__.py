@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from patchvsr.models.mini_autoencoder import MiniAutoencoder
+    from patchvsr.models.mini.autoencoder import MiniAutoencoder
     from patchvsr.models.transformer import PatchVSRTransformer3DModel
     from patchvsr.pipeline import PatchVSRPipeline
 
@@ -13,7 +13,7 @@ __all__ = ["MiniAutoencoder", "PatchVSRPipeline", "PatchVSRTransformer3DModel", 
 
 # Imported on first use: `patchvsr --help` should not wait for torch.
 _MODULES = {
-    "MiniAutoencoder": "patchvsr.models.mini_autoencoder",
+    "MiniAutoencoder": "patchvsr.models.mini.autoencoder",
     "PatchVSRPipeline": "patchvsr.pipeline",
     "PatchVSRTransformer3DModel": "patchvsr.models.transformer",
 }

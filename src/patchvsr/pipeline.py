@@ -10,25 +10,28 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
-from patchvsr.clip_formats import as_frames, as_output, pad_frames, target_size
-from patchvsr.color_match import match_color_, reach_px
 from patchvsr.errors import ModelError, SettingsError
-from patchvsr.models.bases import load_base
+from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
-from patchvsr.models.codec import Codec
-from patchvsr.models.mini_autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
-from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
+from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
+from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
+from patchvsr.models.wan_base.base import load_base
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
-from patchvsr.sampling.conditions import ClipConditions, resize_bicubic
+from patchvsr.pixels.color_match import match_color_, reach_px
+from patchvsr.pixels.formats import as_frames, as_output, pad_frames, target_size
+from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
-from patchvsr.sampling.schedule import make_scheduler
+from patchvsr.sampling.schedule import set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 
 # Noise for augmentation and noise to denoise must not be the same numbers.
@@ -58,12 +61,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         num_inference_steps, joint_mode, noise_timestep: the model's defaults.
     """
 
-    model_cpu_offload_seq = "transformer->codec"
+    model_cpu_offload_seq = "transformer->vae"
+    _optional_components = ["scheduler"]  # noqa: RUF012  (as diffusers declares it); version 0.1 kept none
 
     def __init__(
         self,
         transformer: PatchVSRTransformer3DModel,
-        codec: Codec,
+        vae: Autoencoder,
+        scheduler: FlowMatchEulerDiscreteScheduler | None = None,
         patch_px: int = 512,
         patch_frames: int = 17,
         num_inference_steps: int = 1,
@@ -71,7 +76,8 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise_timestep: float = 0.0,
     ):
         super().__init__()
-        self.register_modules(transformer=transformer, codec=codec)
+        scheduler = scheduler or FlowMatchEulerDiscreteScheduler()
+        self.register_modules(transformer=transformer, vae=vae, scheduler=scheduler)
         self.register_to_config(
             patch_px=patch_px,
             patch_frames=patch_frames,
@@ -95,10 +101,18 @@ class PatchVSRPipeline(DiffusionPipeline):
             return cls.from_adapter(folder, **kwargs)
         kwargs.setdefault("use_safetensors", True)
         try:
+            if (folder / OLD_FOLDER).is_dir():
+                kwargs.setdefault("vae", load_old_autoencoder(folder, kwargs.get("dtype")))
             return super().from_pretrained(folder, **kwargs)
         except OSError as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """The contents of `model_index.json`; those of version 0.1 under today's names."""
+        config = super().load_config(*args, **kwargs)
+        return updated_index(config) if isinstance(config, dict) else config
 
     @classmethod
     def from_adapter(
@@ -113,10 +127,11 @@ class PatchVSRPipeline(DiffusionPipeline):
         base = base or config.get("base")
         if base is None:
             raise ModelError(f"{folder} names no base: give base=")
-        own_codec = folder / "codec"
-        model, codec = load_base(base, dtype=dtype, codec_folder=own_codec if own_codec.is_dir() else None)
+        own = next((part for part in (folder / "vae", folder / OLD_FOLDER) if part.is_dir()), None)
+        transformer, vae = load_base(base, dtype=dtype, autoencoder_folder=own)
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=find_base(base).flow_shift)
         try:
-            return cls(load_adapter(model, folder), codec, **config.get("pipeline", {}))
+            return cls(load_adapter(transformer, folder), vae, scheduler, **config.get("pipeline", {}))
         except TypeError as error:
             raise ModelError(f"{folder} was made for another version of patchvsr: {error}") from None
 
@@ -158,7 +173,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
             branch_scale: strength of the patch branch.
             batch_size: patches per model call; on a CPU the result does not depend on it, elsewhere by rounding only.
-            tile_px: largest side of a codec tile, halo aside; bounds memory.
+            tile_px: largest side of an autoencoder tile, halo aside; bounds memory.
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
             color_match: take tints and drifts of colour against the input back, see `match_color_`.
@@ -187,11 +202,11 @@ class PatchVSRPipeline(DiffusionPipeline):
         self.check_restoration(restoration)
         if batch_size < 1:
             raise SettingsError(f"batch_size is {batch_size}: it must be at least 1")
-        if first_frame % self.codec.temporal_factor:
-            raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.codec.temporal_factor}")
+        if first_frame % self.vae.temporal_factor:
+            raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.vae.temporal_factor}")
         if output_type not in OUTPUT_TYPES:
             raise SettingsError(f"unknown output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
-        lq = pad_frames(lq, self.codec.temporal_factor)
+        lq = pad_frames(lq, self.vae.temporal_factor)
 
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
         canvas = self._canvas(lq, height, width)
@@ -200,7 +215,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         if area is not None:
             _check_area(area, height, width)
             margin = reach_px((height, width), (lq.shape[-2], lq.shape[-1])) if color_match else 0
-            decoded_area = grown(area, margin, self.codec.spatial_factor, (canvas.shape[-2], canvas.shape[-1]))
+            decoded_area = grown(area, margin, self.vae.spatial_factor, (canvas.shape[-2], canvas.shape[-1]))
         else:
             decoded_area = None
 
@@ -218,10 +233,10 @@ class PatchVSRPipeline(DiffusionPipeline):
         frames: Any = latents
         if output_type != "latent":
             cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-            if restoration is None and self.codec.takes_restoration:
-                restoration = estimate_restoration(self.codec, canvas, (height, width), enlarged_by)
+            if restoration is None and self.vae.takes_restoration:
+                restoration = estimate_restoration(self.vae, canvas, (height, width), enlarged_by)
             decoded = decode_tiled(
-                self.codec, cells, canvas, tile_px,
+                self.vae, cells, canvas, tile_px,
                 restoration=restoration or 0.0, scale=enlarged_by, area=decoded_area,
             )  # fmt: skip
             if not torch.isfinite(decoded).all():
@@ -238,25 +253,25 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     def check_restoration(self, restoration: float | None) -> None:
         """Raises SettingsError for a value out of range, or any value where the decoder makes no use of it."""
-        if restoration is not None and not self.codec.takes_restoration:
+        if restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {restoration}: the decoder of this model knows no such setting")
         if restoration is not None and not 0 <= restoration <= 1:
             raise SettingsError(f"restoration is {restoration}: it must lie between 0 and 1")
 
     def count_patches(self, num_frames: int, size: tuple[int, int], joint_mode: str | None = None) -> int:
         """Patches of one denoising step for a clip of 4k+1 frames at `size` (width, height)."""
-        cell, token = self.codec.spatial_factor, self.transformer.config.patch_size
+        cell, token = self.vae.spatial_factor, self.transformer.config.patch_size
         cells = self.config.patch_px // cell
         sides = [padded_length(-(-side // cell), cells, token[1]) for side in (size[1], size[0])]
-        latent_frames = (num_frames - 1) // self.codec.temporal_factor + 1
-        frames = min(latent_frames, (self.config.patch_frames - 1) // self.codec.temporal_factor + 1)
+        latent_frames = (num_frames - 1) // self.vae.temporal_factor + 1
+        frames = min(latent_frames, (self.config.patch_frames - 1) // self.vae.temporal_factor + 1)
         mode = joint_mode or self.config.joint_mode
         return len(tiling((latent_frames, *sides), (frames, cells, cells), mode, multiple=token))
 
     # --- steps of __call__ --------------------------------------------------------------------------------
 
     def _canvas(self, lq: Tensor, height: int, width: int) -> Tensor:
-        cell = self.codec.spatial_factor
+        cell = self.vae.spatial_factor
         token = self.transformer.config.patch_size[1] * cell
         padded = [padded_length(side, self.config.patch_px, token) for side in (height, width)]
         margins = (0, padded[1] - width, 0, padded[0] - height)
@@ -268,18 +283,18 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     def _latent_shape(self, canvas: Tensor) -> tuple[int, int, int, int]:
         _, num_frames, height, width = canvas.shape
-        factor = self.codec.spatial_factor
-        latent_frames = (num_frames - 1) // self.codec.temporal_factor + 1
-        return self.codec.latent_channels, latent_frames, height // factor, width // factor
+        factor = self.vae.spatial_factor
+        latent_frames = (num_frames - 1) // self.vae.temporal_factor + 1
+        return self.vae.latent_channels, latent_frames, height // factor, width // factor
 
     def _conditions(
         self, canvas: Tensor, noise_timestep: float, scale: float, seed: int, first_frame: int
     ) -> ClipConditions:
         patch_px = self.config.patch_px
         view = torch.cat([_shrink(canvas[:, i : i + 1], patch_px) for i in range(canvas.shape[1])], dim=1)
-        canvas_latents = encode_condition_tiled(self.codec, canvas, patch_px)
+        canvas_latents = encode_condition_tiled(self.vae, canvas, patch_px)
         channels, _, height, width = canvas_latents.shape
-        first_latent = first_frame // self.codec.temporal_factor
+        first_latent = first_frame // self.vae.temporal_factor
         if noise_timestep > 0:
             seed = seed + AUGMENTATION_SEED_OFFSET
             noise = noise_frames(seed, first_latent, canvas_latents.shape[1], (channels, height, width))
@@ -287,7 +302,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             noise = torch.zeros(()).expand(canvas_latents.shape)
         return ClipConditions(
             canvas_latents=canvas_latents,
-            global_latents=encode_condition_tiled(self.codec, view, patch_px),
+            global_latents=encode_condition_tiled(self.vae, view, patch_px),
             noise=noise,
             noise_timestep=noise_timestep,
             scale=scale,
@@ -306,10 +321,10 @@ class PatchVSRPipeline(DiffusionPipeline):
         callback: Callable[..., dict[str, Any] | None] | None,
         area: Area | None,
     ) -> Tensor:
-        factor, token = self.codec.temporal_factor, self.transformer.config.patch_size
-        channels = self.codec.latent_channels
+        factor, token = self.vae.temporal_factor, self.transformer.config.patch_size
+        channels = self.vae.latent_channels
         _, latent_frames, height, width = conditions.canvas_latents.shape
-        patch_cells = self.config.patch_px // self.codec.spatial_factor
+        patch_cells = self.config.patch_px // self.vae.spatial_factor
         patch = (min(latent_frames, (self.config.patch_frames - 1) // factor + 1), patch_cells, patch_cells)
         velocity: Velocity = PatchVelocity(
             self.transformer,
@@ -322,10 +337,10 @@ class PatchVSRPipeline(DiffusionPipeline):
         def tilings(step: int) -> tuple[WeightedBox, ...]:
             return tiling((latent_frames, height, width), patch, joint_mode, multiple=token, step=step)
 
-        scheduler = make_scheduler(steps)
+        scheduler = set_steps(self.scheduler, steps)
         if area is not None:
-            cell = self.codec.spatial_factor
-            seen = grown(area, self.codec.decoder_halo_px, cell, (height * cell, width * cell))
+            cell = self.vae.spatial_factor
+            seen = grown(area, self.vae.decoder_halo_px, cell, (height * cell, width * cell))
             needed = needed_boxes([tilings(step) for step in range(steps)], _in_cells(seen, cell))
             velocity = NeededVelocity(velocity, dict(zip(scheduler.timesteps.tolist(), needed, strict=True)))
 

@@ -10,9 +10,9 @@ import av
 import pytest
 import torch
 
-from patchvsr.evaluation.degrade import bicubic_reduce
-from patchvsr.evaluation.lossless import read_frames
-from patchvsr.evaluation.metrics import luma
+from patchvsr.degradation.lq_file import bicubic_reduce
+from patchvsr.measures.metrics import luma
+from patchvsr.media.lossless import read_frames
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_demo_clip.py"
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from patchvsr.errors import InputError, OutputError
-from patchvsr.evaluation.flicker import flicker_score
-from patchvsr.evaluation.lossless import LosslessWriter
 from patchvsr.evaluation.report import _evenly, measure_output, report_path, write_report
+from patchvsr.measures.flicker import flicker_score
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.pixels.resize import resize_bicubic
 
 SCALE = 4
 PATCHES = dict(patch_px=64, cell_px=16)  # mode auxiliary: lines at every 32 px of the 256x256 output

@@ -229,7 +229,7 @@ def test_a_changed_input_is_refused(tmp_path, unfinished, pipeline):
 def test_a_changed_model_is_refused(unfinished, pipeline, source):
     refused(source, unfinished, toy.pipeline(num_inference_steps=1, noise_timestep=9.0), "model.sha256 was ")
     other = toy.pipeline(num_inference_steps=1)
-    next(other.codec.parameters()).data.view(-1)[0] += 1
+    next(other.vae.parameters()).data.view(-1)[0] += 1
     refused(source, unfinished, other, "model.sha256 was ")
 
 

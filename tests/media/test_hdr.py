@@ -10,10 +10,10 @@ import pytest
 from clips import make_video, picture
 
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.containers import add_video_copy
 from patchvsr.media.encoders import EncodeSettings, choose_encoder, encoder_notices, open_encoder, tag_frame
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.probe import probe
+from patchvsr.media.streams.containers import add_video_copy
 
 PQ, HLG, BT2020 = 16, 18, 9
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"

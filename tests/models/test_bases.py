@@ -14,16 +14,9 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 
 from patchvsr.errors import ModelError
-from patchvsr.models.bases import (
-    BASES,
-    FIXED_PROMPT,
-    PROMPT_LENGTH,
-    encode_prompt,
-    find_base,
-    fixed_prompt,
-    load_base,
-    new_transformer,
-)
+from patchvsr.models.registry import REGISTRY, find_base
+from patchvsr.models.wan_base.base import load_base, new_transformer
+from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, encode_prompt, fixed_prompt
 from patchvsr.patches.grid import padded_length
 
 
@@ -49,9 +42,9 @@ def test_found_by_name_by_repository_and_by_folder(base: str) -> None:
             find_base(name)
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_a_patch_is_whole_tokens(name: str) -> None:
-    known = BASES[name]
+    known = REGISTRY[name]
     assert known.patch_frames % 4 == 1
     assert padded_length(known.patch_px, known.patch_px, 2 * 16) == known.patch_px
 
@@ -59,8 +52,8 @@ def test_a_patch_is_whole_tokens(name: str) -> None:
 @pytest.mark.parametrize("flavour", toy_wan.FLAVOURS)
 def test_loads_what_diffusers_saved(flavour: str, tmp_path: Path) -> None:
     folder = toy_wan.save_base(tmp_path / "base", flavour)
-    transformer, codec = load_base(str(folder), dtype=torch.float32)
-    for loaded, saved in ((transformer, toy.base()), (codec, toy_wan.vae(flavour))):
+    transformer, autoencoder = load_base(str(folder), dtype=torch.float32)
+    for loaded, saved in ((transformer, toy.base()), (autoencoder, toy_wan.vae(flavour))):
         state, expected = loaded.state_dict(), saved.state_dict()
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in expected)
@@ -101,8 +94,8 @@ def test_refuses_incomplete_bases_and_other_models(base: str, tmp_path: Path) ->
 @torch.no_grad()
 def test_a_new_adapter_changes_nothing(base: str) -> None:
     prompt = toy.randn(1, 5, toy.TEXT_DIM)
-    transformer, codec = new_transformer(base, prompt, dtype=torch.float32)
-    assert transformer.config.condition_channels == codec.condition_channels
+    transformer, autoencoder = new_transformer(base, prompt, dtype=torch.float32)
+    assert transformer.config.condition_channels == autoencoder.condition_channels
     assert len(transformer.branch_blocks) == find_base(base).num_branch_blocks
     plain = WanTransformer3DModel.from_pretrained(base, subfolder="transformer").eval()
     latents, timesteps = toy.noisy_latents(), toy.timesteps()

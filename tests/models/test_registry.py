@@ -17,7 +17,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 
 def test_resolves_bundled_names_folders_and_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model_index.json").touch()
-    monkeypatch.setitem(registry.BUNDLED, "small", tmp_path)
+    monkeypatch.setitem(registry.REGISTRY, "small", registry.BundledModel("small", folder=tmp_path))
     assert resolve_model("small") == resolve_model(tmp_path) == resolve_model(str(tmp_path)) == str(tmp_path)
     assert resolve_model("owner/model-1.3B") == "owner/model-1.3B"
 
@@ -47,7 +47,7 @@ def test_saved_pipeline_comes_back_bit_for_bit(tmp_path: Path) -> None:
     pipeline, video = toy.pipeline(noise_timestep=150.0), toy.video(5, 20, 24)
     pipeline.save_pretrained(tmp_path)
     loaded = PatchVSRPipeline.from_pretrained(tmp_path)
-    for part in ("transformer", "codec"):
+    for part in ("transformer", "vae"):
         state, loaded_state = (getattr(p, part).state_dict() for p in (pipeline, loaded))
         assert state.keys() == loaded_state.keys()
         assert all(torch.equal(state[name], loaded_state[name]) for name in state)
@@ -60,7 +60,7 @@ def test_saved_pipeline_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_incomplete_folder_is_one_clear_line(tmp_path: Path) -> None:
     toy.pipeline().save_pretrained(tmp_path)
-    weights = tmp_path / "codec" / "diffusion_pytorch_model.safetensors"
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
     for broken in (whole[: len(whole) // 2], None):
         weights.unlink() if broken is None else weights.write_bytes(broken)
@@ -73,7 +73,7 @@ def test_bfloat16(tmp_path: Path) -> None:
     pipeline, video = toy.pipeline(), toy.video(5, 20, 24)
     pipeline.save_pretrained(tmp_path)
     loaded = PatchVSRPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert loaded.transformer.dtype == loaded.codec.dtype == torch.bfloat16
+    assert loaded.transformer.dtype == loaded.vae.dtype == torch.bfloat16
     assert loaded.transformer.blocks[0].norm2.weight.dtype == torch.float32  # as diffusers keeps it for Wan
     frames = loaded(video).frames
     assert frames.dtype == torch.float32

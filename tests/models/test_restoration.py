@@ -9,12 +9,12 @@ import torch
 import toy
 from torch import Tensor
 
-from patchvsr.models.mini_estimator import _cosine_transform
+from patchvsr.models.mini.estimator import _cosine_transform
 from patchvsr.models.restoration import INDEPENDENT_VOTES, estimate_restoration
 
 
 class Brightness(torch.nn.Module):
-    """A codec whose estimate of a block is its mean, ten times; remembers what it was asked."""
+    """A autoencoder whose estimate of a block is its mean, ten times; remembers what it was asked."""
 
     spatial_factor, device = 16, torch.device("cpu")
 
@@ -29,8 +29,8 @@ class Brightness(torch.nn.Module):
 
 
 def estimate(canvas: Tensor, size: tuple[int, int]) -> tuple[float, list[tuple[int, ...]]]:
-    codec = Brightness()
-    return estimate_restoration(codec, canvas, size, 3.0), codec.asked  # type: ignore[arg-type]
+    autoencoder = Brightness()
+    return estimate_restoration(autoencoder, canvas, size, 3.0), autoencoder.asked  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+import toy
 from diffusers import UniPCMultistepScheduler
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from patchvsr.patches.grid import Box, WeightedBox, padded_length, tiling
 from patchvsr.patches.windows import MODES
 from patchvsr.sampling.joint import denoise
 from patchvsr.sampling.noise import noise_frames
-from patchvsr.sampling.schedule import make_scheduler
 
 PATCH = (5, 8, 8)
 CHANNELS = 3
@@ -70,7 +70,7 @@ def unipc(steps: int) -> UniPCMultistepScheduler:
     return scheduler
 
 
-@pytest.mark.parametrize("scheduler", [make_scheduler, unipc])
+@pytest.mark.parametrize("scheduler", [toy.scheduler, unipc])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", SIZES)
 def test_patches_that_agree_sample_like_the_whole(shape: tuple, mode: str, scheduler: Callable) -> None:
@@ -79,7 +79,7 @@ def test_patches_that_agree_sample_like_the_whole(shape: tuple, mode: str, sched
     assert torch.equal(joint, denoise(model, noise, one_patch(shape), scheduler(4)))
 
 
-@pytest.mark.parametrize("scheduler", [make_scheduler, unipc])
+@pytest.mark.parametrize("scheduler", [toy.scheduler, unipc])
 def test_one_patch_is_plain_sampling(scheduler: Callable) -> None:
     shape = (5, 8, 8)
     model, latents = PositionModel(shape), noise_canvas(shape)
@@ -99,14 +99,14 @@ def test_neither_batches_nor_order_change_a_bit(mode: str) -> None:
     def shuffled(step: int) -> Sequence[WeightedBox]:
         return random.Random(step).sample(tiles := tilings(shape, mode)(step), len(tiles))
 
-    expected = denoise(BlurModel(), noise, tilings(shape, mode), make_scheduler(3))
+    expected = denoise(BlurModel(), noise, tilings(shape, mode), toy.scheduler(3))
     for batch_size in (2, 7, 1000):
         assert torch.equal(
-            denoise(BlurModel(), noise, tilings(shape, mode), make_scheduler(3), batch_size=batch_size),
+            denoise(BlurModel(), noise, tilings(shape, mode), toy.scheduler(3), batch_size=batch_size),
             expected,
         )
-    assert torch.equal(denoise(BlurModel(), noise, shuffled, make_scheduler(3), batch_size=3), expected)
-    plain = denoise(BlurModel(), noise, one_patch(shape), make_scheduler(3))
+    assert torch.equal(denoise(BlurModel(), noise, shuffled, toy.scheduler(3), batch_size=3), expected)
+    plain = denoise(BlurModel(), noise, one_patch(shape), toy.scheduler(3))
     assert not torch.allclose(plain, expected, atol=1e-3), "the model must be one whose patches disagree"
 
 
@@ -120,7 +120,7 @@ def test_modulation_leaves_no_seam() -> None:
 
     def jump(mode: str, steps: int) -> float:
         tiles = lambda step: tiling(shape, patch, mode, step=step)  # noqa: E731
-        return steepest(denoise(PatchModel(), flat, tiles, make_scheduler(steps)))
+        return steepest(denoise(PatchModel(), flat, tiles, toy.scheduler(steps)))
 
     assert jump("independent", 1) > 1.0 and jump("independent", 16) > 1.0
     # Patches differ by at most 2; a linear ramp over half a segment of 26 cells falls by 2 / 26 per cell.
@@ -146,10 +146,10 @@ def test_known_frames_stay_on_their_path() -> None:
         return model(patches, timestep, boxes)
 
     before = noise.clone()
-    result = denoise(velocity, noise, tilings(shape, "auxiliary"), make_scheduler(steps), known=known)
+    result = denoise(velocity, noise, tilings(shape, "auxiliary"), toy.scheduler(steps), known=known)
     assert set(seen) == {1.0, 0.75, 0.5, 0.25}
     assert torch.equal(result[:, :2], known)
-    free = denoise(model, noise, tilings(shape, "auxiliary"), make_scheduler(steps))
+    free = denoise(model, noise, tilings(shape, "auxiliary"), toy.scheduler(steps))
     assert torch.equal(result[:, 2:], free[:, 2:]), "for a model of single cells the other frames do not change"
     assert torch.equal(noise, before)
 
@@ -158,7 +158,7 @@ def test_known_frames_guide_the_others() -> None:
     shape = (5, 8, 8)
     noise, known = noise_canvas(shape), torch.full((CHANNELS, 1, 8, 8), 3.0)
     pinned, free = (
-        denoise(BlurModel(), noise, tilings(shape, "auxiliary"), make_scheduler(4), known=frames)
+        denoise(BlurModel(), noise, tilings(shape, "auxiliary"), toy.scheduler(4), known=frames)
         for frames in (known, None)
     )
     assert (pinned[:, 1:] - free[:, 1:]).abs().max() > 0.1
@@ -179,7 +179,7 @@ def test_two_ranks_make_the_bytes_of_one() -> None:
             BlurModel(),
             noise,
             lambda step: tilings(shape, "overlap")(step)[number::2],
-            make_scheduler(3),
+            toy.scheduler(3),
             reduce=all_reduce,
         )
 
@@ -188,7 +188,7 @@ def test_two_ranks_make_the_bytes_of_one() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    expected = denoise(BlurModel(), noise, tilings(shape, "overlap"), make_scheduler(3))
+    expected = denoise(BlurModel(), noise, tilings(shape, "overlap"), toy.scheduler(3))
     assert torch.equal(results[0], expected) and torch.equal(results[1], expected)
 
 
@@ -200,7 +200,7 @@ def test_on_step_sees_every_step_and_may_replace() -> None:
         return torch.zeros_like(latents) if step == 2 else None
 
     model = PositionModel(shape)
-    result = denoise(model, noise_canvas(shape), tilings(shape, "overlap"), make_scheduler(3), on_step=on_step)
+    result = denoise(model, noise_canvas(shape), tilings(shape, "overlap"), toy.scheduler(3), on_step=on_step)
     assert calls == [(step, 3, (CHANNELS, *shape)) for step in range(3)]
     assert torch.equal(result, torch.zeros_like(result))
 
@@ -222,7 +222,7 @@ def test_memory_is_the_canvas_and_one_batch(batch_size: int) -> None:
         sizes.append(len(patches))
         return predicted
 
-    denoise(velocity, noise, tilings(shape, "auxiliary"), make_scheduler(3), batch_size=batch_size, known=known)
+    denoise(velocity, noise, tilings(shape, "auxiliary"), toy.scheduler(3), batch_size=batch_size, known=known)
     assert max(sizes) == batch_size and len(canvases) >= 2
     assert max(canvases) == 2, "the latents and the sums"
 
@@ -239,9 +239,9 @@ def test_odd_sizes_are_padded_and_covered(height_px: int, width_px: int) -> None
     shape = (5, *(padded_length(length, 32, 2) for length in latent_hw))
     assert min(shape[1:]) >= 32 and all(a >= b for a, b in zip(shape[1:], latent_hw, strict=True))
     model, noise = PositionModel(shape), noise_canvas(shape)
-    expected = denoise(model, noise, one_patch(shape), make_scheduler(1))
+    expected = denoise(model, noise, one_patch(shape), toy.scheduler(1))
     for mode in MODES:
-        joint = denoise(model, noise, lambda step, m=mode: tiling(shape, (5, 32, 32), m), make_scheduler(1))
+        joint = denoise(model, noise, lambda step, m=mode: tiling(shape, (5, 32, 32), m), toy.scheduler(1))
         assert torch.equal(joint, expected)
 
 
@@ -253,7 +253,7 @@ def test_nan_stops_with_the_step_and_the_box() -> None:
         return patches * (float("nan") if broken else 1.0)
 
     with pytest.raises(FloatingPointError, match=r"denoising step 3 of 4.*y0=8"):
-        denoise(velocity, noise_canvas(shape), tilings(shape, "auxiliary"), make_scheduler(4))
+        denoise(velocity, noise_canvas(shape), tilings(shape, "auxiliary"), toy.scheduler(4))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_nan_stops_with_the_step_and_the_box() -> None:
 )
 def test_refusals(latents: Tensor, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        denoise(PatchModel(), latents, tilings((5, 8, 8), "auxiliary"), make_scheduler(1), **options)
+        denoise(PatchModel(), latents, tilings((5, 8, 8), "auxiliary"), toy.scheduler(1), **options)
 
 
 def test_a_model_of_another_shape_is_refused() -> None:
@@ -278,5 +278,5 @@ def test_a_model_of_another_shape_is_refused() -> None:
             lambda patches, timestep, boxes: patches[:, :1],
             noise_canvas((5, 8, 8)),
             tilings((5, 8, 8), "auxiliary"),
-            make_scheduler(1),
+            toy.scheduler(1),
         )

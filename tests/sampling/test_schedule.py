@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+import toy
 
 from patchvsr.errors import SettingsError
-from patchvsr.sampling.schedule import make_scheduler
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from patchvsr.sampling.schedule import make_scheduler
     ],
 )
 def test_sigmas(steps: int, shift: float, sigmas: list[float]) -> None:
-    scheduler = make_scheduler(steps, shift=shift)
+    scheduler = toy.scheduler(steps, shift=shift)
     torch.testing.assert_close(scheduler.sigmas, torch.tensor(sigmas, dtype=torch.float32))
     torch.testing.assert_close(scheduler.timesteps, 1000 * scheduler.sigmas[:-1])
     assert scheduler.sigmas[0] == 1 and scheduler.sigmas[-1] == 0
@@ -26,7 +26,7 @@ def test_sigmas(steps: int, shift: float, sigmas: list[float]) -> None:
 def test_a_straight_flow_is_solved_in_any_number_of_steps() -> None:
     data, noise = torch.full((1, 8), 3.0), torch.arange(8.0)[None]
     for steps in (1, 4, 50):
-        scheduler, latents = make_scheduler(steps, shift=2.0), noise
+        scheduler, latents = toy.scheduler(steps, shift=2.0), noise
         for timestep in scheduler.timesteps:
             latents = scheduler.step(noise - data, timestep, latents, return_dict=False)[0]
         torch.testing.assert_close(latents, data, atol=1e-5, rtol=0)
@@ -37,4 +37,4 @@ def test_a_straight_flow_is_solved_in_any_number_of_steps() -> None:
 )
 def test_refusals(steps: int, shift: float) -> None:
     with pytest.raises(SettingsError):
-        make_scheduler(steps, shift=shift)
+        toy.scheduler(steps, shift=shift)

@@ -11,10 +11,10 @@ import torch
 import toy
 from safetensors.torch import load_file
 
+from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.training.cache import CachedSamples, write_cache
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import Degradation
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
@@ -30,7 +30,7 @@ RECIPE = Recipe(
 def adapter() -> AdapterStage:
     transformer = toy.transformer()
     transformer.train_adapter_and_lora(rank=0)
-    return AdapterStage(RECIPE, toy.codec(), transformer)
+    return AdapterStage(RECIPE, toy.autoencoder(), transformer)
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +101,13 @@ def test_does_not_depend_on_the_batch_size(cache: Path, source: ClipSource, tmp_
 def test_encodes_on_the_gpu(source: ClipSource, tmp_path: Path) -> None:
     stage = adapter()
     list(write_cache(RECIPE, stage, Samples(stage.make_sample, source, RECIPE), tmp_path, 1))
-    assert next(stage.codec.parameters()).is_cuda
+    assert next(stage.autoencoder.parameters()).is_cuda
 
 
 def test_base_stages_can_be_cached(source: ClipSource, tmp_path: Path) -> None:
     recipe = replace(RECIPE, stage="base", name="toy_base")
     prompt = torch.nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))
-    stage = BaseStage(recipe, toy.codec(), toy.base(), prompt)
+    stage = BaseStage(recipe, toy.autoencoder(), toy.base(), prompt)
     list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 2))
     sample = CachedSamples(stage, tmp_path, recipe)[0, 0]
     assert sample.keys() == {"latents", "noise", "sigma"}
@@ -133,7 +133,7 @@ def test_refuses_another_recipe(change: dict[str, Any], message: str, cache: Pat
 
 def test_refuses_stages_that_need_pixels_and_folders_without_a_cache(source: ClipSource, tmp_path: Path) -> None:
     recipe = replace(RECIPE, stage="distill", name="toy_distill")
-    stage = DistillStage(recipe, toy.codec(), toy.transformer())
+    stage = DistillStage(recipe, toy.autoencoder(), toy.transformer())
     with pytest.raises(SettingsError, match="stage distill needs pixels: only adapter and base can be cached"):
         next(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 2))
     with pytest.raises(InputError, match="holds no cache: write one first"):

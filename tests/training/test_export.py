@@ -22,9 +22,9 @@ from torch import Tensor
 
 import patchvsr
 from patchvsr.errors import ModelError, OutputError, SettingsError
-from patchvsr.models.bases import BASES, MINI, load_base
-from patchvsr.models.registry import BUNDLED
+from patchvsr.models.registry import REGISTRY, bundled_models
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.models.wan_base.base import load_base
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.export import write_model
 from patchvsr.training.model_card import model_card
@@ -44,8 +44,8 @@ LORA = "pytorch_lora_weights.safetensors"
 
 def on_base(base: Path, flavour: str = "wan2.1") -> tuple[PatchVSRTransformer3DModel, Any]:
     transformer, _ = load_base(str(base), dtype=torch.bfloat16)
-    codec = toy_wan.codec(flavour).requires_grad_(False)
-    return toy.trained(toy.transformer(transformer, condition_channels=codec.condition_channels)), codec
+    autoencoder = toy_wan.autoencoder(flavour).requires_grad_(False)
+    return toy.trained(toy.transformer(transformer, condition_channels=autoencoder.condition_channels)), autoencoder
 
 
 def restore(pipeline: PatchVSRPipeline) -> Tensor:
@@ -60,11 +60,11 @@ def base(tmp_path: Path) -> Path:
 
 def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
     transformer = toy.trained(toy.transformer())
-    codec = toy.randomised(toy.codec(), std=0.03)
-    before = restore(PatchVSRPipeline(transformer, codec, **SMALL))
-    write_model(transformer, codec, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
+    autoencoder = toy.randomised(toy.autoencoder(), std=0.03)
+    before = restore(PatchVSRPipeline(transformer, autoencoder, **SMALL))
+    write_model(transformer, autoencoder, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     files = {file.name for file in (tmp_path / "model").iterdir()}
-    assert files == {"transformer", "codec", "model_index.json", "README.md", "provenance.json"}
+    assert files == {"transformer", "autoencoder", "model_index.json", "README.md", "provenance.json"}
     loaded = PatchVSRPipeline.from_pretrained(tmp_path / "model")
     assert not any("lora" in name for name in loaded.transformer.state_dict())
     assert loaded.config.num_inference_steps == 1
@@ -75,10 +75,10 @@ def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flavour", toy_wan.FLAVOURS)
 def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> None:
     base = toy_wan.save_base(tmp_path / "base", flavour)
-    transformer, codec = on_base(base, flavour)
+    transformer, autoencoder = on_base(base, flavour)
     folder = tmp_path / "model"
     write_model(
-        transformer, codec, folder, base=str(base), provenance=PROVENANCE, num_inference_steps=2, **SMALL,
+        transformer, autoencoder, folder, base=str(base), provenance=PROVENANCE, num_inference_steps=2, **SMALL,
         joint_mode="overlap",
     )  # fmt: skip
     files = {file.name for file in folder.iterdir()}
@@ -97,7 +97,7 @@ def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> 
     with pytest.raises(SettingsError, match=r"restoration is 0\.5: the decoder of this model knows no such setting"):
         loaded.check_restoration(0.5)
     assert torch.equal(
-        restore(loaded), restore(PatchVSRPipeline(transformer, codec.bfloat16(), **loaded_settings(loaded)))
+        restore(loaded), restore(PatchVSRPipeline(transformer, autoencoder.bfloat16(), **loaded_settings(loaded)))
     )
 
 
@@ -106,37 +106,37 @@ def loaded_settings(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     return {name: pipeline.config[name] for name in names}
 
 
-def test_a_tuned_codec_goes_with_the_adapter(base: Path, tmp_path: Path) -> None:
-    transformer, codec = on_base(base)
-    codec.decoder.requires_grad_(True)
-    toy.randomised(codec.decoder, std=0.1)
-    write_model(transformer, codec, tmp_path / "model", base=str(base), provenance=PROVENANCE, **SMALL)
+def test_a_tuned_autoencoder_goes_with_the_adapter(base: Path, tmp_path: Path) -> None:
+    transformer, autoencoder = on_base(base)
+    autoencoder.decoder.requires_grad_(True)
+    toy.randomised(autoencoder.decoder, std=0.1)
+    write_model(transformer, autoencoder, tmp_path / "model", base=str(base), provenance=PROVENANCE, **SMALL)
     for file in (base / "vae").iterdir():  # not needed
         file.unlink()
     loaded = PatchVSRPipeline.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
-    assert torch.equal(loaded.codec.decoder.conv_out.weight, codec.decoder.conv_out.weight)
+    assert torch.equal(loaded.vae.decoder.conv_out.weight, autoencoder.decoder.conv_out.weight)
 
 
 def test_refuses_what_an_adapter_cannot_hold(base: Path, tmp_path: Path) -> None:
-    transformer, codec = on_base(base)
+    transformer, autoencoder = on_base(base)
     transformer.proj_out.requires_grad_(True)
     with pytest.raises(ModelError, match=r"proj_out\.weight was trained"):
-        write_model(transformer, codec, tmp_path / "model", base=str(base), provenance=PROVENANCE)
+        write_model(transformer, autoencoder, tmp_path / "model", base=str(base), provenance=PROVENANCE)
     assert not (tmp_path / "model").exists()
 
 
 def test_an_existing_folder_is_left_alone(base: Path, tmp_path: Path) -> None:
-    transformer, codec = on_base(base)
+    transformer, autoencoder = on_base(base)
     (tmp_path / "model").mkdir()
     with pytest.raises(OutputError, match="exists"):
-        write_model(transformer, codec, tmp_path / "model", base=str(base), provenance=PROVENANCE)
+        write_model(transformer, autoencoder, tmp_path / "model", base=str(base), provenance=PROVENANCE)
     assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_loading_refuses_adapters_without_a_base_or_of_a_later_version(base: Path, tmp_path: Path) -> None:
-    transformer, codec = on_base(base)
+    transformer, autoencoder = on_base(base)
     folder = tmp_path / "model"
-    write_model(transformer, codec, folder, base=str(base), provenance=PROVENANCE, **SMALL)
+    write_model(transformer, autoencoder, folder, base=str(base), provenance=PROVENANCE, **SMALL)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"base": None}))
     with pytest.raises(ModelError, match="names no base"):
@@ -157,8 +157,8 @@ def hub(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     toy_wan.put_into_cache(cache, toy_wan.BASE, base)
-    transformer, codec = on_base(base)
-    write_model(transformer, codec, tmp_path / "adapter", base=toy_wan.BASE, provenance=PROVENANCE, **SMALL)
+    transformer, autoencoder = on_base(base)
+    write_model(transformer, autoencoder, tmp_path / "adapter", base=toy_wan.BASE, provenance=PROVENANCE, **SMALL)
     toy.pipeline().save_pretrained(tmp_path / "pipeline")
     for name in ("adapter", "pipeline"):
         toy_wan.put_into_cache(cache, f"owner/{name}", tmp_path / name)
@@ -182,7 +182,7 @@ def test_what_is_not_cached_is_one_clear_line(hub: Path, tmp_path: Path) -> None
 
 
 def run_patchvsr(*words: Any, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "patchvsr.cli", *map(str, words)]
+    command = [sys.executable, "-m", "patchvsr.cli.main", *map(str, words)]
     source = str(Path(patchvsr.__file__).resolve().parents[1])  # the one tested here, wherever the command runs
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PYTHONPATH": source}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd, env=environment)
@@ -209,9 +209,9 @@ def test_info_of_an_adapter(hub: Path, tmp_path: Path) -> None:
 # --- the card ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_the_card_says_what_the_hub_asks(name: str, tmp_path: Path) -> None:
-    base = BASES[name]
+    base = REGISTRY[name]
     file = tmp_path / "README.md"
     file.write_text(model_card("my_model", base, PROVENANCE, {"patch_px": 512, "num_inference_steps": 3}))
     card = ModelCard.load(file)
@@ -234,18 +234,20 @@ def test_the_card_says_what_the_hub_asks(name: str, tmp_path: Path) -> None:
 
 
 def test_a_card_without_validation_says_so() -> None:
-    text = model_card("model", MINI, PROVENANCE | {"validation": None}, {"patch_px": 512, "num_inference_steps": 0})
+    text = model_card(
+        "model", REGISTRY["mini"], PROVENANCE | {"validation": None}, {"patch_px": 512, "num_inference_steps": 0}
+    )
     assert "None was recorded." in text
 
 
 def test_the_bundled_card_is_what_its_provenance_makes() -> None:
-    folder = BUNDLED["mini"]
+    folder = bundled_models()["mini"]
     provenance, settings = (json.loads((folder / f).read_text()) for f in ("provenance.json", "model_index.json"))
-    assert (folder / "README.md").read_text() == model_card("mini", MINI, provenance, settings)
+    assert (folder / "README.md").read_text() == model_card("mini", REGISTRY["mini"], provenance, settings)
 
 
 def test_the_cards_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_model(toy.transformer(), toy.codec(), tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
+    write_model(toy.transformer(), toy.autoencoder(), tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     card = (tmp_path / "model" / "README.md").read_text()
     command, code = (re.search(f"```{language}\n(.*?)```", card, re.S)[1] for language in ("sh", "python"))
     make_video(tmp_path / "clip.mp4", count=2)

@@ -10,14 +10,14 @@ import torch
 import toy
 import toy_wan
 
+from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
 from patchvsr.models import bases
-from patchvsr.models.bases import load_base
+from patchvsr.models.wan_base.base import load_base
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage
 from patchvsr.training.checkpoint import trained_parameters
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import Degradation
 from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.run import cache_recipe, run_recipe
@@ -104,10 +104,10 @@ def test_latents_and_prompt_are_made_once(
     chosen = recipe(base, source, tmp_path, cache=str(tmp_path / "cache"))
     assert list(cache_recipe(chosen, 4)) == [1, 2, 3, 4]
     monkeypatch.setattr(bases, "encode_prompt", None)
-    monkeypatch.setattr(toy_wan.WanCodec, "encode", None)
+    monkeypatch.setattr(toy_wan.WanAutoencoder, "encode", None)
     assert [event.step for event in run_recipe(chosen)] == [1, 2, 3]
 
 
-def test_an_open_base_has_a_codec_of_its_own(base: Path, source: ClipSource, tmp_path: Path) -> None:
+def test_an_open_base_has_a_autoencoder_of_its_own(base: Path, source: ClipSource, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="has its own autoencoder: train its adapter"):
-        build_stage(recipe(base, source, tmp_path, "codec"))
+        build_stage(recipe(base, source, tmp_path, "autoencoder"))

@@ -15,15 +15,15 @@ def test_recipes_make_sense(name: str) -> None:
     recipe = resolve(name)
     assert recipe.name == name == recipe.run.name
     assert recipe.run_of("base").name == name.replace(recipe.stage, "base")
-    assert recipe.stage == "codec" or recipe.canvas_min >= max(recipe.size_choices)
+    assert recipe.stage == "autoencoder" or recipe.canvas_min >= max(recipe.size_choices)
 
 
 def test_overrides_take_the_type_of_their_field() -> None:
     overrides = {"steps": "7", "learning_rate": "1e-3", "output": "runs/other", "train_encoder": "false"}
-    recipe = resolve("mini_codec", overrides | {"degradation.clean_share": "0.25"})
+    recipe = resolve("mini_autoencoder", overrides | {"degradation.clean_share": "0.25"})
     assert (recipe.steps, recipe.learning_rate, recipe.output, recipe.train_encoder) == (7, 1e-3, "runs/other", False)
     assert recipe.degradation.clean_share == 0.25 and recipe.degradation.strength == 1.0
-    assert resolve("mini_codec", {}) == resolve("mini_codec") == RECIPES["mini_codec"]()
+    assert resolve("mini_autoencoder", {}) == resolve("mini_autoencoder") == RECIPES["mini_autoencoder"]()
 
 
 def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
@@ -39,26 +39,30 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("maxi", {}, r"unknown recipe 'maxi': give a recipe\.json, or one of mini_codec"),
-        ("mini_codec", {"step": "7"}, "unknown recipe field 'step': choose one of stage, name"),
-        ("mini_codec", {"degradation": "7"}, "unknown recipe field 'degradation'"),
-        ("mini_codec", {"degradation.size": "7"}, "unknown recipe field 'size'"),
-        ("mini_codec", {"size_choices": "7"}, "unknown recipe field 'size_choices'"),
-        ("mini_codec", {"steps": "many"}, "steps=many: a value of type int is needed"),
-        ("mini_codec", {"compile": "7"}, "compile=7: a value of type bool is needed"),
-        ("mini_codec", {"sizes": "64;128"}, "sizes=64;128: whole numbers with commas are needed"),
-        ("mini_codec", {"sizes": "100"}, "must be multiples of 32 pixels"),
-        ("mini_codec", {"num_frames": "8"}, r"must be 4k\+1"),
-        ("mini_codec", {"stage": "tune"}, "unknown stage 'tune': choose one of codec, base, adapter, distill"),
-        ("mini_codec", {"name": "mine"}, "name is 'mine': it must end with _codec"),
+        ("maxi", {}, r"unknown recipe 'maxi': give a recipe\.json, or one of mini_autoencoder"),
+        ("mini_autoencoder", {"step": "7"}, "unknown recipe field 'step': choose one of stage, name"),
+        ("mini_autoencoder", {"degradation": "7"}, "unknown recipe field 'degradation'"),
+        ("mini_autoencoder", {"degradation.size": "7"}, "unknown recipe field 'size'"),
+        ("mini_autoencoder", {"size_choices": "7"}, "unknown recipe field 'size_choices'"),
+        ("mini_autoencoder", {"steps": "many"}, "steps=many: a value of type int is needed"),
+        ("mini_autoencoder", {"compile": "7"}, "compile=7: a value of type bool is needed"),
+        ("mini_autoencoder", {"sizes": "64;128"}, "sizes=64;128: whole numbers with commas are needed"),
+        ("mini_autoencoder", {"sizes": "100"}, "must be multiples of 32 pixels"),
+        ("mini_autoencoder", {"num_frames": "8"}, r"must be 4k\+1"),
+        (
+            "mini_autoencoder",
+            {"stage": "tune"},
+            "unknown stage 'tune': choose one of autoencoder, base, adapter, distill",
+        ),
+        ("mini_autoencoder", {"name": "mine"}, "name is 'mine': it must end with _autoencoder"),
         ("mini_adapter", {"canvas_min": "128"}, "canvas_min is 128: it must hold every patch size"),
         ("mini_adapter", {"canvas_max": "128"}, "canvas_max is smaller than canvas_min"),
         ("mini_adapter", {"precision": "fp16"}, "precision is 'fp16': choose bf16 or fp32"),
         ("mini_distill", {"objective": "magic"}, "objective is 'magic': choose one of pixel"),
         ("mini_distill", {"steps": "0"}, "steps must be at least 1"),
-        ("mini_codec", {"validation_every": "0"}, "validation_every must be at least 1"),
-        ("mini_codec", {"workers": "-1"}, "workers must be at least 0"),
-        ("mini_codec", {"num_frames": "-3"}, r"must be 4k\+1"),
+        ("mini_autoencoder", {"validation_every": "0"}, "validation_every must be at least 1"),
+        ("mini_autoencoder", {"workers": "-1"}, "workers must be at least 0"),
+        ("mini_autoencoder", {"num_frames": "-3"}, r"must be 4k\+1"),
         ("mini_adapter", {"validation_steps": "one"}, "validation_steps=one: whole numbers"),
         ("mini_adapter", {"validation_steps": "-1"}, "validation_steps=-1: give 0 or more"),
         ("wan21_adapter", {"max_noise_timestep": "100"}, "min_noise_timestep <= max_noise_timestep"),
@@ -72,4 +76,4 @@ def test_refusals(name: str, overrides: dict[str, str], message: str) -> None:
 
 
 def test_recipes_are_plain_values() -> None:
-    assert isinstance(hash(RECIPES["mini_codec"]()), int) and isinstance(RECIPES["mini_codec"](), Recipe)
+    assert isinstance(hash(RECIPES["mini_autoencoder"]()), int) and isinstance(RECIPES["mini_autoencoder"](), Recipe)

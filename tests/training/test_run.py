@@ -23,7 +23,7 @@ from patchvsr.training.logs import read_log
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.run import clip_source, samples_of
 from patchvsr.training.shards import Index
-from patchvsr.training.stages import AdapterStage, CodecStage
+from patchvsr.training.stages import AdapterStage, AutoencoderStage
 
 
 def test_an_interrupted_pack_is_completed_before_training(
@@ -65,15 +65,22 @@ def test_one_of_several_packs(
     [
         # Of 144x160 pixels: a canvas of 128 is held, one of 160, which is one draw in two, is not.
         ({"stage": "adapter", "name": "toy_adapter", "canvas_max": 160}, "holds 5 frames of 160x160: use smaller"),
-        ({"stage": "codec", "name": "toy_codec", "sizes": "64,160"}, "holds 5 frames of 160x160: use smaller"),
+        (
+            {"stage": "autoencoder", "name": "toy_autoencoder", "sizes": "64,160"},
+            "holds 5 frames of 160x160: use smaller",
+        ),
     ],
 )
 def test_footage_that_is_too_small_is_refused_before_training(
     settings: dict[str, Any], message: str, source: ClipSource
 ) -> None:
     recipe = Recipe(packed=str(source.packed), **({"sizes": "64", "canvas_min": 128, "canvas_max": 128} | settings))
-    transformer, codec = toy.transformer(), toy.codec()
-    stage = CodecStage(recipe, codec) if recipe.stage == "codec" else AdapterStage(recipe, codec, transformer)
+    transformer, autoencoder = toy.transformer(), toy.autoencoder()
+    stage = (
+        AutoencoderStage(recipe, autoencoder)
+        if recipe.stage == "autoencoder"
+        else AdapterStage(recipe, autoencoder, transformer)
+    )
     with pytest.raises(InputError, match=message):
         samples_of(recipe, stage)
     samples_of(replace(recipe, canvas_max=128, sizes="64"), stage)
@@ -83,7 +90,7 @@ def training(source: ClipSource, output: Path, **settings: str) -> subprocess.Po
     """`patchvsr train` on one small clip a step, whose first line says that it has begun."""
     fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000) | settings
     words = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "patchvsr.cli", "train", "smoke_codec", *words]
+    command = [sys.executable, "-m", "patchvsr.cli.main", "train", "smoke_autoencoder", *words]
     return subprocess.Popen(command, cwd=output, stderr=subprocess.PIPE, text=True)  # not where footage may lie
 
 
@@ -100,16 +107,18 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130  # or a script would take the next stage to be due
     assert said.splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
-    assert len(checkpoints(tmp_path / "smoke_codec")) == 1
+    assert len(checkpoints(tmp_path / "smoke_autoencoder")) == 1
 
 
 def test_says_how_far_it_has_come(source: ClipSource, tmp_path: Path) -> None:
-    newest = tmp_path / "smoke_codec" / "checkpoints" / "step-000002"
+    newest = tmp_path / "smoke_autoencoder" / "checkpoints" / "step-000002"
     for _ in ("trained", "finished before"):
         with training(source, tmp_path, steps="2", log_every="100") as process:
             _, said = process.communicate(timeout=60)
         assert process.returncode == 0 and said.splitlines()[-1] == f"{newest}: 2 of 2 steps"
-    assert [event["step"] for event in read_log(tmp_path / "smoke_codec")] == [2]  # the last step is always logged
+    assert [event["step"] for event in read_log(tmp_path / "smoke_autoencoder")] == [
+        2
+    ]  # the last step is always logged
 
 
 def test_a_training_that_explodes_says_so_in_one_line(source: ClipSource, tmp_path: Path) -> None:
@@ -117,4 +126,4 @@ def test_a_training_that_explodes_says_so_in_one_line(source: ClipSource, tmp_pa
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     lines = [line for line in said.splitlines() if not line.startswith("step ")]
-    assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_codec step ") and "learning_rate" in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_autoencoder step ") and "learning_rate" in lines[0]

@@ -8,10 +8,10 @@ import pytest
 import torch
 import toy
 
+from patchvsr.degradation.degrade import Degradation
 from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import Degradation
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
@@ -41,11 +41,11 @@ def batch(*samples: Sample) -> Sample:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> None:
-    codec, generator = toy.codec(), toy.seeded(seed)
+    autoencoder, generator = toy.autoencoder(), toy.seeded(seed)
     height, width = draw_canvas_size(generator, RECIPE)  # the first draws of the sample below
     clip = source.window(generator, 5, height, width)
     canvas, known = make_canvas(clip, generator, RECIPE)
-    sample = PatchSample(RECIPE, Geometry.of(codec)).content(source, toy.seeded(seed), toy.PATCH_PX)
+    sample = PatchSample(RECIPE, Geometry.of(autoencoder)).content(source, toy.seeded(seed), toy.PATCH_PX)
 
     y0, x0, y1, x1 = (round(float(edge) * side) for edge, side in zip(sample["box"], (height, width) * 2, strict=True))
     assert (y1 - y0, x1 - x0) == (toy.PATCH_PX, toy.PATCH_PX) and y0 % 32 == x0 % 32 == 0  # whole tokens
@@ -53,12 +53,12 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
         expected = (whole * 2 - 1).transpose(0, 1)[..., y0:y1, x0:x1]
         torch.testing.assert_close(sample[name].float(), expected, atol=1 / 2048, rtol=0)
 
-    stage = AdapterStage(RECIPE, codec, toy.transformer())
+    stage = AdapterStage(RECIPE, autoencoder, toy.transformer())
     noise = stage.make_sample.noise(toy.seeded(), (2, 4, 4)) | {"noise_timestep": torch.zeros(())}
     trained = stage.conditions(stage.with_latents(batch(sample | noise)))
     with torch.no_grad():
-        condition = codec.encode_condition((canvas * 2 - 1).transpose(0, 1).unsqueeze(0))[0]
-        view = codec.encode_condition(sample["global"].unsqueeze(0).float())[0]
+        condition = autoencoder.encode_condition((canvas * 2 - 1).transpose(0, 1).unsqueeze(0))[0]
+        view = autoencoder.encode_condition(sample["global"].unsqueeze(0).float())[0]
     upscaling = ClipConditions(condition, view, torch.zeros_like(condition), 0.0, float(known["scale"]))
     expected = upscaling.of_patches([Box(0, 2, y0 // 16, y1 // 16, x0 // 16, x1 // 16)])
     for name in ("location_mask", "crop_box", "scale", "global_latents"):
@@ -66,14 +66,14 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
 
 
 def test_noise_augmentation_is_told() -> None:
-    stage = AdapterStage(RECIPE, toy.codec(), toy.transformer())
+    stage = AdapterStage(RECIPE, toy.autoencoder(), toy.transformer())
     pixels = torch.zeros(1, 3, 1, 32, 32)
     plain = {"canvas": pixels, "global": pixels, "hq": pixels, "mask": pixels, "scale": pixels, "box": pixels}
     noise = stage.make_sample.noise(toy.seeded(), (1, 2, 2)) | {"noise_timestep": torch.tensor(250.0)}
     told = plain | batch(noise)
     conditions = stage.conditions(stage.with_latents(told))
     with torch.no_grad():
-        clean = stage.codec.encode_condition(pixels)
+        clean = stage.autoencoder.encode_condition(pixels)
     torch.testing.assert_close(conditions.patch_latents, 0.75 * clean + 0.25 * told["condition_noise"])
     assert conditions.noise_timestep.item() == 250
 
@@ -92,7 +92,7 @@ def test_draws_have_the_shares_they_should() -> None:
 
 
 def test_a_sample_belongs_to_its_place(source: ClipSource) -> None:
-    samples = Samples(PatchSample(RECIPE, Geometry.of(toy.codec())), source, RECIPE)
+    samples = Samples(PatchSample(RECIPE, Geometry.of(toy.autoencoder())), source, RECIPE)
     one, again, neighbour, later = (samples[place] for place in ((3, 1), (3, 1), (3, 0), (4, 1)))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["noise"], neighbour["noise"]) and not torch.equal(one["noise"], later["noise"])
@@ -100,7 +100,7 @@ def test_a_sample_belongs_to_its_place(source: ClipSource) -> None:
 
 def test_sizes_mix_from_step_to_step_and_not_within(source: ClipSource) -> None:
     mixed = replace(RECIPE, sizes="32,64")
-    samples = Samples(PatchSample(mixed, Geometry.of(toy.codec())), source, mixed)
+    samples = Samples(PatchSample(mixed, Geometry.of(toy.autoencoder())), source, mixed)
     sides = [{samples[step, number]["hq"].shape[-1] for number in range(2)} for step in range(8)]
     assert all(len(step) == 1 for step in sides) and {side for step in sides for side in step} == {32, 64}
 
@@ -116,7 +116,7 @@ def test_devices_and_parts_share_a_step_without_overlap() -> None:
 
 def test_decoded_crops_are_the_same_part_of_latents_and_pixels(source: ClipSource) -> None:
     recipe = replace(RECIPE, stage="distill", name="toy_distill")
-    stage = DistillStage(recipe, toy.codec(), toy.transformer())
+    stage = DistillStage(recipe, toy.autoencoder(), toy.transformer())
     samples = Samples(stage.make_sample, source, recipe)
     told = batch(samples[0, 0], samples[0, 1])
     cells = torch.arange(2 * 4 * 4).view(1, 1, 2, 4, 4).expand(2, 1, 2, 4, 4)

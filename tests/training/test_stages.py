@@ -21,28 +21,28 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import InputError, OutputError, SettingsError
-from patchvsr.models import mini
+from patchvsr.models.mini import sizes as mini
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage, trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import Degradation
 from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe, load_recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, train
 
-STAGES = ("codec", "base", "adapter", "distill")
+STAGES = ("autoencoder", "base", "adapter", "distill")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def toy_size() -> Any:
     """`build_stage` with the real classes at toy size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mini, "new_codec", toy.codec)
-        patch.setattr(mini, "new_base", lambda codec: toy.base())
+        patch.setattr(mini, "new_autoencoder", toy.autoencoder)
+        patch.setattr(mini, "new_base", lambda autoencoder: toy.base())
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
 
@@ -93,14 +93,14 @@ def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def trained(stage: str, names: Iterable[str]) -> set[str]:
     """Those of a stage's weights that it is there to train."""
-    if stage == "codec":
-        return {name for name in names if name.startswith("codec.")}
+    if stage == "autoencoder":
+        return {name for name in names if name.startswith("autoencoder.")}
     if stage == "base":
         return {name for name in names if name.startswith(("base.", "prompt."))}
     if stage == "adapter":
         adapter = {f"transformer.{name}" for name in toy.transformer().adapter_state_dict()}
         return {name for name in names if ".lora_" in name or name in adapter} - {"transformer.prompt_embeds"}
-    return {name for name in names if name.startswith(("codec.decoder.", "transformer."))} - {
+    return {name for name in names if name.startswith(("autoencoder.decoder.", "transformer."))} - {
         "transformer.prompt_embeds"
     }
 
@@ -123,12 +123,12 @@ def test_ends_with_the_averaged_weights(runs: dict[str, Any], stage: str) -> Non
     assert not same(average, last)
 
 
-@pytest.mark.parametrize(("stage", "before_it"), [("base", "codec"), ("adapter", "base"), ("distill", "adapter")])
+@pytest.mark.parametrize(("stage", "before_it"), [("base", "autoencoder"), ("adapter", "base"), ("distill", "adapter")])
 def test_stands_on_the_stage_before(runs: dict[str, Any], stage: str, before_it: str) -> None:
     started, _, _ = runs[stage]
     _, ended, _ = runs[before_it]
-    encoder = [name for name in started if name.startswith("codec.encoder")]
-    assert encoder and all(torch.equal(started[name], runs["codec"][1][name]) for name in encoder)
+    encoder = [name for name in started if name.startswith("autoencoder.encoder")]
+    assert encoder and all(torch.equal(started[name], runs["autoencoder"][1][name]) for name in encoder)
     if stage == "adapter":
         for name, value in ended.items():
             if name.startswith("base."):
@@ -141,7 +141,11 @@ def test_stands_on_the_stage_before(runs: dict[str, Any], stage: str, before_it:
 def test_distillation_starts_with_lora_folded_into_the_base(runs: dict[str, Any]) -> None:
     adapter = build_stage(recipe("adapter", runs["output"]))
     adapter.transformer.load_state_dict(
-        {name.removeprefix("transformer."): value for name, value in runs["adapter"][1].items() if "codec" not in name}
+        {
+            name.removeprefix("transformer."): value
+            for name, value in runs["adapter"][1].items()
+            if "autoencoder" not in name
+        }
     )
     distill = build_stage(recipe("distill", runs["output"]))
     assert not [name for name in distill.transformer.state_dict() if "lora" in name or "base_layer" in name]
@@ -157,16 +161,16 @@ def test_distillation_starts_with_lora_folded_into_the_base(runs: dict[str, Any]
 
 def test_refuses_missing_predecessors(runs: dict[str, Any], tmp_path: Path) -> None:
     for stage in STAGES[1:]:
-        with pytest.raises(SettingsError, match="mini_codec holds no checkpoint: train that stage first"):
+        with pytest.raises(SettingsError, match="mini_autoencoder holds no checkpoint: train that stage first"):
             build_stage(recipe(stage, tmp_path))
     with pytest.raises(SettingsError, match="makes no whole model: export an adapter or distill recipe"):
-        trained_modules(recipe("codec", tmp_path))
+        trained_modules(recipe("autoencoder", tmp_path))
 
 
 @pytest.mark.parametrize("stage", ["adapter", "distill"])
 def test_trained_modules_are_the_averaged_ones(runs: dict[str, Any], stage: str) -> None:
-    codec, transformer = trained_modules(recipe(stage, runs["output"]))
-    for part, module in (("codec", codec), ("transformer", transformer)):
+    autoencoder, transformer = trained_modules(recipe(stage, runs["output"]))
+    for part, module in (("autoencoder", autoencoder), ("transformer", transformer)):
         for name, value in module.state_dict().items():
             assert torch.equal(value, runs[stage][1][f"{part}.{name}"]), name
 
@@ -224,13 +228,13 @@ def test_resumed_equals_uninterrupted(
     source: ClipSource,
     tmp_path: Path,
 ) -> None:
-    chosen = recipe("codec", tmp_path)
+    chosen = recipe("autoencoder", tmp_path)
     stop(chosen, source)
     stage = build_stage(chosen)
     assert [event.step for event in run(chosen, stage, source)] == list(range(resumes_at, 5))
-    assert same(weights(stage), runs["codec"][1])
+    assert same(weights(stage), runs["autoencoder"][1])
     for file in ("weights", "average", "optimizer"):
-        resumed, whole = (saved(output / "mini_codec", file) for output in (tmp_path, runs["output"]))
+        resumed, whole = (saved(output / "mini_autoencoder", file) for output in (tmp_path, runs["output"]))
         assert same(resumed, whole)
 
 
@@ -246,10 +250,10 @@ def test_every_stage_resumes(stage_name: str, runs: dict[str, Any], source: Clip
 
 
 def test_a_finished_run_is_loaded_and_not_trained(runs: dict[str, Any], source: ClipSource) -> None:
-    chosen = recipe("codec", runs["output"])
+    chosen = recipe("autoencoder", runs["output"])
     stage = build_stage(chosen)
     assert list(run(chosen, stage, source)) == []
-    assert same(weights(stage), runs["codec"][1])
+    assert same(weights(stage), runs["autoencoder"][1])
 
 
 def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSource, tmp_path: Path) -> None:
@@ -257,7 +261,7 @@ def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSour
         def run(self, stage: Stage, step: int) -> None:
             raise RuntimeError("out of memory")
 
-    chosen = recipe("codec", tmp_path, validation_every=3)
+    chosen = recipe("autoencoder", tmp_path, validation_every=3)
     stage = build_stage(chosen)
     samples = Samples(stage.make_sample, source, chosen)
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -274,7 +278,7 @@ def test_precision_is_the_recipes_alone(
     for setting in ("no", "bf16"):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", setting)
         AcceleratorState._reset_state(reset_partial_state=True)
-        chosen = recipe("codec", tmp_path / setting, precision="fp32", steps=2)
+        chosen = recipe("autoencoder", tmp_path / setting, precision="fp32", steps=2)
         stage = build_stage(chosen)
         list(run(chosen, stage, source))
         ended.append(weights(stage))
@@ -286,12 +290,12 @@ def test_precision_is_the_recipes_alone(
 
 
 def copied(runs: dict[str, Any], output: Path) -> Path:
-    shutil.copytree(runs["output"] / "mini_codec", output / "mini_codec")
+    shutil.copytree(runs["output"] / "mini_autoencoder", output / "mini_autoencoder")
     return output
 
 
 def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("codec", copied(runs, tmp_path))
+    chosen = recipe("autoencoder", copied(runs, tmp_path))
     other = copy.copy(source)
     other.digest = "other"
     with pytest.raises(SettingsError, match="other data"):
@@ -301,23 +305,25 @@ def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSourc
 def test_refuses_to_resume_where_a_stage_before_has_gone_on(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    for name in ("codec", "base"):
+    for name in ("autoencoder", "base"):
         shutil.copytree(runs["output"] / f"mini_{name}", tmp_path / f"mini_{name}")
     chosen = recipe("base", tmp_path, steps=6)
     assert [event.step for event in run(chosen, build_stage(chosen), source)] == [5, 6]
-    further = recipe("codec", tmp_path, steps=5)
+    further = recipe("autoencoder", tmp_path, steps=5)
     list(run(further, build_stage(further), source))
-    with pytest.raises(SettingsError, match=r"stands on the stages \{'mini_codec': 4\}, which are \{'mini_codec': 5\}"):
+    with pytest.raises(
+        SettingsError, match=r"stands on the stages \{'mini_autoencoder': 4\}, which are \{'mini_autoencoder': 5\}"
+    ):
         next(run(recipe("base", tmp_path, steps=7), build_stage(chosen), source))
 
 
 def test_tells_of_settings_that_have_changed(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = recipe("codec", copied(runs, tmp_path), steps=5, learning_rate=1e-5)
+    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=5, learning_rate=1e-5)
     list(run(chosen, build_stage(chosen), source))
     (told,) = [record.getMessage() for record in caplog.records if record.name.startswith("patchvsr")]
-    assert "mini_codec goes on with other settings: " in told
+    assert "mini_autoencoder goes on with other settings: " in told
     assert "steps 4 -> 5" in told and "learning_rate 0.0004 -> 1e-05" in told
 
 
@@ -329,8 +335,8 @@ def test_refuses_another_architecture(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = recipe("codec", copied(runs, tmp_path))
-    monkeypatch.setattr(mini, "new_codec", lambda: toy.codec(**sizes))
+    chosen = recipe("autoencoder", copied(runs, tmp_path))
+    monkeypatch.setattr(mini, "new_autoencoder", lambda: toy.autoencoder(**sizes))
     with pytest.raises(SettingsError, match="another architecture"):
         next(run(chosen, build_stage(chosen), source))
     with pytest.raises(SettingsError, match="another architecture"):
@@ -338,67 +344,67 @@ def test_refuses_another_architecture(
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_in_one_line(source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("codec", tmp_path)
+    chosen = recipe("autoencoder", tmp_path)
     chosen.run.mkdir()
     (chosen.run / "checkpoints").write_text("in the way")
-    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_codec"):
+    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_autoencoder"):
         list(run(chosen, build_stage(chosen), source))
 
 
 def test_a_loss_that_is_not_a_number_names_stage_and_step(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    chosen = recipe("codec", copied(runs, tmp_path), steps=6)
+    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=6)
     stage = build_stage(chosen)
     steps = run(chosen, stage, source)
     assert next(steps).step == 5
     with torch.no_grad():
-        stage.codec.decoder.head.bias.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="mini_codec step 5: loss is nan"):
+        stage.autoencoder.decoder.head.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_autoencoder step 5: loss is nan"):
         next(steps)
 
 
 def test_a_gradient_that_is_not_a_number_stops_before_the_weights_are_lost(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    chosen = recipe("codec", copied(runs, tmp_path), steps=6)
+    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=6)
     stage = build_stage(chosen)
-    stage.codec.decoder.head.bias.register_hook(lambda gradient: gradient * torch.nan)
-    with pytest.raises(FloatingPointError, match="mini_codec step 4: gradient norm is nan"):
+    stage.autoencoder.decoder.head.bias.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_autoencoder step 4: gradient norm is nan"):
         next(run(chosen, stage, source))
-    assert all(parameter.isfinite().all() for parameter in stage.codec.parameters())
+    assert all(parameter.isfinite().all() for parameter in stage.autoencoder.parameters())
 
 
 def test_learning_rate_warms_up_and_falls(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
     """Adam's first step moves weights by the learning rate, so the file tells which rate was used."""
-    chosen = recipe("codec", tmp_path, warmup_steps=10, learning_rate=1e-2)
+    chosen = recipe("autoencoder", tmp_path, warmup_steps=10, learning_rate=1e-2)
     stage = build_stage(chosen)
     before = weights(stage)
     list(run(chosen, stage, source, minutes=0))
-    after = saved(tmp_path / "mini_codec", "weights")
+    after = saved(tmp_path / "mini_autoencoder", "weights")
     moved = max((after[name] - before[name]).abs().max().item() for name in after)
     assert moved == pytest.approx(1e-3, rel=0.01)
-    rates = [event.learning_rate for event in runs["codec"][2]]  # without warm-up
+    rates = [event.learning_rate for event in runs["autoencoder"][2]]  # without warm-up
     assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(4e-4)
 
 
 def test_log_has_a_line_per_event(runs: dict[str, Any]) -> None:
-    log = (runs["output"] / "mini_codec" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in log] == [asdict(event) for event in runs["codec"][2]]
+    log = (runs["output"] / "mini_autoencoder" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in log] == [asdict(event) for event in runs["autoencoder"][2]]
 
 
 # --- samples, files, devices --------------------------------------------------------------------------------
 
 
 def test_workers_do_not_change_a_bit(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("codec", tmp_path, workers=2)
+    chosen = recipe("autoencoder", tmp_path, workers=2)
     stage = build_stage(chosen)
     list(run(chosen, stage, source))
-    assert same(weights(stage), runs["codec"][1])
+    assert same(weights(stage), runs["autoencoder"][1])
 
 
 def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("codec", tmp_path, checkpoint_every=100)
+    chosen = recipe("autoencoder", tmp_path, checkpoint_every=100)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
     handlers = signal.getsignal(signal.SIGINT)
@@ -414,7 +420,7 @@ def test_signals_to_the_whole_group_do_not_lose_the_step(
     number: int, runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
     """As Ctrl-C and launchers send them: to the workers too."""
-    chosen = recipe("codec", tmp_path, workers=2, checkpoint_every=100)
+    chosen = recipe("autoencoder", tmp_path, workers=2, checkpoint_every=100)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
     for worker in multiprocessing.active_children():
@@ -431,7 +437,7 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
     gradients, losses = [], []
     for parts in (1, 2):
         chosen = recipe(
-            "codec", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
+            "autoencoder", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
         )
         stage = build_stage(chosen)
         (event,) = run(chosen, stage, source)
@@ -442,46 +448,48 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
 
 
 def test_keeps_the_last_checkpoints_and_its_recipe(runs: dict[str, Any]) -> None:
-    folder = runs["output"] / "mini_codec"
+    folder = runs["output"] / "mini_autoencoder"
     assert [checkpoint.name for checkpoint in checkpoints(folder)] == ["step-000003", "step-000004"]
-    assert load_recipe(folder / "recipe.json") == recipe("codec", runs["output"])
+    assert load_recipe(folder / "recipe.json") == recipe("autoencoder", runs["output"])
 
 
 def test_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_path: Path) -> None:
-    codec, transformer = trained_modules(recipe("distill", runs["output"]))
-    PatchVSRPipeline(transformer, codec).save_pretrained(tmp_path / "model")
+    autoencoder, transformer = trained_modules(recipe("distill", runs["output"]))
+    PatchVSRPipeline(transformer, autoencoder).save_pretrained(tmp_path / "model")
     settings = dict(init=str(tmp_path / "model"))
     for name in STAGES:
         state = build_stage(recipe(name, tmp_path, **settings)).state_dict()
-        for part, module in (("codec", codec), ("transformer", transformer)):
+        for part, module in (("autoencoder", autoencoder), ("transformer", transformer)):
             for key, value in module.state_dict().items():
                 if f"{part}.{key}" in state:
                     assert torch.equal(state[f"{part}.{key}"], value), key
     # A stage trained since then takes the place of the model's own.
-    (tmp_path / "mini_codec").symlink_to(runs["output"] / "mini_codec")
+    (tmp_path / "mini_autoencoder").symlink_to(runs["output"] / "mini_autoencoder")
     state = build_stage(recipe("distill", tmp_path, **settings)).state_dict()
-    assert all(torch.equal(state[name], value) for name, value in runs["codec"][1].items())
+    assert all(torch.equal(state[name], value) for name, value in runs["autoencoder"][1].items())
 
 
-def test_a_codec_is_exported_with_the_rest_of_the_model_it_went_on_from(runs: dict[str, Any], tmp_path: Path) -> None:
-    codec, transformer = trained_modules(recipe("distill", runs["output"]))
-    model = PatchVSRPipeline(transformer, codec, patch_px=96, patch_frames=9)
+def test_a_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
+    runs: dict[str, Any], tmp_path: Path
+) -> None:
+    autoencoder, transformer = trained_modules(recipe("distill", runs["output"]))
+    model = PatchVSRPipeline(transformer, autoencoder, patch_px=96, patch_frames=9)
     model.save_pretrained(tmp_path / "before")
-    chosen = recipe("codec", tmp_path, init=str(tmp_path / "before"))
+    chosen = recipe("autoencoder", tmp_path, init=str(tmp_path / "before"))
     with pytest.raises(SettingsError, match="holds no checkpoint"):
         export(chosen, tmp_path / "after")
-    (tmp_path / "mini_codec").symlink_to(runs["output"] / "mini_codec")
+    (tmp_path / "mini_autoencoder").symlink_to(runs["output"] / "mini_autoencoder")
     export(chosen, tmp_path / "after", num_inference_steps=0)
     after = PatchVSRPipeline.from_pretrained(tmp_path / "after")
     assert [after.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
-    for name, value in after.codec.state_dict().items():
-        assert torch.equal(value, runs["codec"][1][f"codec.{name}"].bfloat16().float()), name
+    for name, value in after.autoencoder.state_dict().items():
+        assert torch.equal(value, runs["autoencoder"][1][f"autoencoder.{name}"].bfloat16().float()), name
     for name, value in after.transformer.state_dict().items():
         torch.testing.assert_close(value, transformer.state_dict()[name], rtol=1e-2, atol=1e-6, msg=name)
 
 
 def test_gradient_checkpointing_changes_nothing(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    for done in ("codec", "base"):
+    for done in ("autoencoder", "base"):
         (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
     chosen = recipe("adapter", tmp_path, gradient_checkpointing=True)
     stage = build_stage(chosen)
@@ -508,8 +516,8 @@ def test_few_step_objectives_train_and_resume(
         assert objective in events[-1].losses and all(math.isfinite(v) for v in events[-1].losses.values())
         ended.append(weights(stage))
         # What helped in training is no part of the model.
-        codec, _ = trained_modules(recipe("distill", output))
-        assert torch.equal(codec.decoder.head.weight, stage.codec.decoder.head.weight)
+        autoencoder, _ = trained_modules(recipe("distill", output))
+        assert torch.equal(autoencoder.decoder.head.weight, stage.autoencoder.decoder.head.weight)
     assert same(*ended)
     changed = {
         key for key in trained("distill", runs["distill"][0]) if not torch.equal(ended[0][key], runs["distill"][0][key])

@@ -17,18 +17,18 @@ import toy
 from PIL import Image
 from torch import Tensor, nn
 
+from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.errors import InputError, PatchVSRError, SettingsError
-from patchvsr.evaluation.degrade import bicubic_enlarge, bicubic_reduce
-from patchvsr.evaluation.lossless import read_frames, to_array
-from patchvsr.evaluation.metrics import VideoMetrics
-from patchvsr.evaluation.seams import seam_score
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.seams import seam_score
+from patchvsr.media.lossless import read_frames, to_array
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.logs import picture_folder, read_log
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
-from patchvsr.training.stages import BaseStage, CodecStage, Stage
+from patchvsr.training.stages import AutoencoderStage, BaseStage, Stage
 from patchvsr.training.trainer import TrainEvent, ValidationEvent, train
 from patchvsr.training.validation import Validator
 
@@ -61,7 +61,7 @@ def recipe(output: Path, stage: str = "distill", **settings: Any) -> Recipe:
 
 
 def distill(chosen: Recipe) -> DistillStage:
-    return DistillStage(chosen, toy.randomised(toy.codec(), std=0.03), toy.randomised(toy.transformer()))
+    return DistillStage(chosen, toy.randomised(toy.autoencoder(), std=0.03), toy.randomised(toy.transformer()))
 
 
 def original(footage: Path, name: str) -> Tensor:
@@ -163,8 +163,8 @@ def test_pictures_show_low_quality_outputs_and_original(source: ClipSource, foot
 def test_panels_of_large_frames_are_cut_at_the_centre(tmp_path: Path) -> None:
     clips.make_video(tmp_path / "large #1 %d.mkv", count=5, size=(560, 72), codec="ffv1", pix_fmt="bgr0")
     pack(tmp_path, tmp_path / "packed")
-    chosen = recipe(tmp_path, "codec", validation_side=0)
-    Validator(chosen, ClipSource(tmp_path / "packed")).run(CodecStage(chosen, toy.codec()), 1)
+    chosen = recipe(tmp_path, "autoencoder", validation_side=0)
+    Validator(chosen, ClipSource(tmp_path / "packed")).run(AutoencoderStage(chosen, toy.autoencoder()), 1)
     picture = np.asarray(Image.open(picture_folder(chosen.run, 1) / "large__1__d.mkv_bicubic.png"))
     frame, _ = list(read_frames(tmp_path / "large #1 %d.mkv"))[FRAMES // 2]
     assert picture.shape == (64, 4 * 512, 3)
@@ -174,13 +174,13 @@ def test_panels_of_large_frames_are_cut_at_the_centre(tmp_path: Path) -> None:
 def test_training_is_not_disturbed(source: ClipSource, tmp_path: Path) -> None:
     chosen = recipe(tmp_path)
     stage = distill(chosen).train()
-    stage.codec.encoder.eval()
+    stage.autoencoder.encoder.eval()
     validator = Validator(chosen, source)
     modes = [module.training for module in stage.modules()]
     weights = {name: value.clone() for name, value in stage.state_dict().items()}
     states = (torch.get_rng_state(), random.getstate(), str(np.random.get_state()))
     seen: list[bool] = []
-    stage.codec.decoder.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    stage.autoencoder.decoder.register_forward_pre_hook(lambda module, _: seen.append(module.training))
     validator.run(stage, 1)
     assert [module.training for module in stage.modules()] == modes
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -194,8 +194,8 @@ def test_a_validated_run_takes_the_same_steps(source: ClipSource, tmp_path: Path
     settings = dict(steps=4, batch_size=2, log_every=2, validation_every=3, workers=0, ema_decay=0.5)
     weights, events = {}, {}
     for name in ("with", "without"):
-        chosen = recipe(tmp_path / name, "codec", **settings)
-        stage = CodecStage(chosen, toy.codec())
+        chosen = recipe(tmp_path / name, "autoencoder", **settings)
+        stage = AutoencoderStage(chosen, toy.autoencoder())
         events[name] = list(
             train(
                 chosen, stage, Samples(stage.make_sample, source, chosen), data_digest=source.digest,
@@ -207,7 +207,7 @@ def test_a_validated_run_takes_the_same_steps(source: ClipSource, tmp_path: Path
     assert [(type(event), event.step) for event in events["with"]] == [
         (TrainEvent, 2), (ValidationEvent, 3), (TrainEvent, 4), (ValidationEvent, 4),
     ]  # fmt: skip
-    assert read_log(tmp_path / "with" / "toy_codec") == [asdict(event) for event in events["with"]]
+    assert read_log(tmp_path / "with" / "toy_autoencoder") == [asdict(event) for event in events["with"]]
     # The last one is of the averaged weights, with which the run ends.
     assert Validator(chosen, source).run(stage, 5) == events["with"][-1].validation
 
@@ -225,9 +225,9 @@ def test_modes_are_restored_after_an_error(source: ClipSource, tmp_path: Path) -
     assert stage.training and torch.equal(torch.get_rng_state(), state)
 
 
-def test_codec_stage_has_no_seams_and_true_latents_to_compare_with(source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe(tmp_path, "codec")
-    scores = Validator(chosen, source).run(CodecStage(chosen, toy.randomised(toy.codec(), std=0.03)), 1)
+def test_autoencoder_stage_has_no_seams_and_true_latents_to_compare_with(source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe(tmp_path, "autoencoder")
+    scores = Validator(chosen, source).run(AutoencoderStage(chosen, toy.randomised(toy.autoencoder(), std=0.03)), 1)
     methods = ("bicubic enlargement", "latents dropped", "true latents")
     assert list(scores) == [f"{name} LQ, {method}" for name in ("bicubic", "realbasicvsr") for method in methods]
     assert all(set(measures) == {"psnr_y", "ssim_y"} for measures in scores.values())
@@ -236,7 +236,9 @@ def test_codec_stage_has_no_seams_and_true_latents_to_compare_with(source: ClipS
 
 def test_a_stage_that_restores_nothing_has_the_baseline_alone(source: ClipSource, tmp_path: Path) -> None:
     chosen = recipe(tmp_path, "base")
-    stage = BaseStage(chosen, toy.codec(), toy.base(), nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
+    stage = BaseStage(
+        chosen, toy.autoencoder(), toy.base(), nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))
+    )
     scores = Validator(chosen, source).run(stage, 1)
     assert list(scores) == ["bicubic LQ, bicubic enlargement", "realbasicvsr LQ, bicubic enlargement"]
     assert not picture_folder(chosen.run, 1).exists()
@@ -244,7 +246,9 @@ def test_a_stage_that_restores_nothing_has_the_baseline_alone(source: ClipSource
 
 def test_vmaf_where_asked_for(source: ClipSource, tmp_path: Path) -> None:
     chosen = recipe(tmp_path, "base", validation_vmaf=True)
-    stage = BaseStage(chosen, toy.codec(), toy.base(), nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
+    stage = BaseStage(
+        chosen, toy.autoencoder(), toy.base(), nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))
+    )
     scores = Validator(chosen, source).run(stage, 1)
     assert all(set(measures) == {"psnr_y", "ssim_y", "vmaf", "vmaf_neg"} for measures in scores.values())
 

@@ -19,17 +19,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import toy
 
-from patchvsr.models import mini
+from patchvsr.degradation.degrade import Degradation
+from patchvsr.models.mini import sizes as mini
 from patchvsr.training import trainer
 from patchvsr.training.build import build_stage
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import Degradation
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.validation import Validator
 
-STAGES = ("codec", "base", "adapter")
-SHARDED = {"codec": "ResidualBlock", "base": "WanTransformerBlock", "adapter": "PatchVSRBlock"}
+STAGES = ("autoencoder", "base", "adapter")
+SHARDED = {"autoencoder": "ResidualBlock", "base": "WanTransformerBlock", "adapter": "PatchVSRBlock"}
 
 
 def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
@@ -42,8 +42,8 @@ def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
 
 
 def build(chosen: Recipe) -> Any:
-    mini.new_codec = toy.codec
-    mini.new_base = lambda codec: toy.base()  # type: ignore[assignment]
+    mini.new_autoencoder = toy.autoencoder
+    mini.new_base = lambda autoencoder: toy.base()  # type: ignore[assignment]
     mini.new_prompt = lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))  # type: ignore[assignment]
     return build_stage(chosen)
 

@@ -8,7 +8,7 @@ from patchvsr.config import UpscaleConfig
 from patchvsr.errors import JobError
 from patchvsr.evaluation.report import measure_output, report_path, write_report
 from patchvsr.jobs.folder import JobFolder
-from patchvsr.media.image_names import DEFAULT_PATTERN, means_sequence, split_pattern
+from patchvsr.media.images.names import DEFAULT_PATTERN, means_sequence, split_pattern
 
 
 def write_job_report(input_path: str | Path, output_path: str | Path, config: UpscaleConfig) -> Path:

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchvsr import files
 from patchvsr.errors import InputError
-from patchvsr.evaluation.flicker import change_levels, flicker_score
-from patchvsr.evaluation.seams import SeamMeter
-from patchvsr.media import open_reader, publish
+from patchvsr.measures.flicker import change_levels, flicker_score
+from patchvsr.measures.seams import SeamMeter
+from patchvsr.media import open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
 from patchvsr.patches.grid import patch_lines
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.pixels.resize import resize_bicubic
 
 Lines = tuple[list[int], list[int]]  # rows, columns
 
@@ -108,8 +109,8 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    with publish.reported(path, lambda: None):
-        publish.write_durably(path, text.encode())
+    with files.reported(path, lambda: None):
+        files.write_durably(path, text.encode())
 
 
 def report_path(output: str | Path) -> Path:
@@ -117,7 +118,7 @@ def report_path(output: str | Path) -> Path:
 
     Raises OutputError for the root of a disk.
     """
-    return publish.beside(Path(output), "{}.report.json")
+    return files.beside(Path(output), "{}.report.json")
 
 
 def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment | None, _Moment]]:

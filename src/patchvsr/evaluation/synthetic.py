@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from patchvsr.evaluation.extras import require
+from patchvsr.extras import require
 
 # Photos inside the scikit-image wheel, in the public domain or CC0.
 PHOTOS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")

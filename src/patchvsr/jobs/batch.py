@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from patchvsr import files
 from patchvsr.errors import SettingsError
 from patchvsr.jobs.search import JOB_SUFFIX, VIDEO_SUFFIXES, Found, Search, is_image, is_job_folder, real_path
-from patchvsr.media import publish
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _takes_files(output: Path, source: Path, search: Search) -> bool:
     if not output.is_dir() or not source.is_file():
         return False
     contents = search.look(output)
-    resumed = is_job_folder(publish.beside(output, "{}" + JOB_SUFFIX))
+    resumed = is_job_folder(files.beside(output, "{}" + JOB_SUFFIX))
     return not resumed and (bool(contents.videos) or not contents.images)
 
 

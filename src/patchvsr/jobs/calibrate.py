@@ -78,15 +78,15 @@ def num_steps(pipeline: PatchVSRPipeline, config: UpscaleConfig) -> int:
 
 
 def decoded_pixels(pipeline: PatchVSRPipeline, size: tuple[int, int], tile_px: int) -> int:
-    """Pixels of a frame that the codec decodes: the canvas, and the halos of its tiles again."""
-    codec, (width, height) = pipeline.codec, canvas_size(pipeline, size)
-    cut = tiles(height, width, tile_px, codec.decoder_halo_px, codec.spatial_factor)
+    """Pixels of a frame that the autoencoder decodes: the canvas, and the halos of its tiles again."""
+    autoencoder, (width, height) = pipeline.vae, canvas_size(pipeline, size)
+    cut = tiles(height, width, tile_px, autoencoder.decoder_halo_px, autoencoder.spatial_factor)
     return sum((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
 
 
 def canvas_size(pipeline: PatchVSRPipeline, size: tuple[int, int]) -> tuple[int, int]:
     """`size` (width, height) padded to whole tokens and at least one patch."""
-    token = pipeline.transformer.config.patch_size[1] * pipeline.codec.spatial_factor
+    token = pipeline.transformer.config.patch_size[1] * pipeline.vae.spatial_factor
     width, height = (padded_length(side, pipeline.config.patch_px, token) for side in size)
     return width, height
 

@@ -14,7 +14,7 @@ from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import Frame
 from patchvsr.patches.grid import Area
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.pixels.resize import resize_bicubic
 
 
 @dataclass(frozen=True)

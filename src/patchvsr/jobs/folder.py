@@ -26,11 +26,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from patchvsr import files
 from patchvsr.errors import JobError
 from patchvsr.jobs.clip import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.search import JOB_SUFFIX, MANIFEST
-from patchvsr.media import publish
 from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
 
@@ -53,7 +53,7 @@ class JobFolder:
 
     def __init__(self, output_path: Path, *, path: Path | None = None) -> None:
         """path: of the folder itself, if it is not beside the output."""
-        self.path = path or publish.beside(output_path, "{}" + JOB_SUFFIX)
+        self.path = path or files.beside(output_path, "{}" + JOB_SUFFIX)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -61,10 +61,10 @@ class JobFolder:
 
         A folder without a manifest in the end is removed again.
         """
-        with publish.reported(self.path, lambda: None):
-            publish.make_folder(self.path)
+        with files.reported(self.path, lambda: None):
+            files.make_folder(self.path)
         lock = FileLock(self.path / LOCK)
-        with publish.reported(self.path, self._remove_if_empty):
+        with files.reported(self.path, self._remove_if_empty):
             try:
                 lock.acquire(timeout=0)
             except Timeout:  # is an OSError, but none of the disk
@@ -117,8 +117,8 @@ class JobFolder:
                 tensors["restoration"] = torch.tensor(handover.restoration, dtype=torch.float64)
             if handover.latents is not None:
                 tensors["latents"] = handover.latents.contiguous()
-            with publish.reported(self.path, lambda: None):
-                publish.write_durably(self._handover_path(number), save(tensors))
+            with files.reported(self.path, lambda: None):
+                files.write_durably(self._handover_path(number), save(tensors))
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
 
     def read_handover(self, number: int) -> Handover:
@@ -188,5 +188,5 @@ class JobFolder:
             raise JobError(f"{file}: cannot be read ({error}); remove it, or {self.path} to start anew") from error
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
-        with publish.reported(self.path, lambda: None):
-            publish.write_durably(self.path / name, json.dumps(value, separators=(",", ":")).encode())
+        with files.reported(self.path, lambda: None):
+            files.write_durably(self.path / name, json.dumps(value, separators=(",", ":")).encode())

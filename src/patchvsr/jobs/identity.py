@@ -16,7 +16,7 @@ import torch
 
 from patchvsr import __version__
 from patchvsr.config import UpscaleConfig
-from patchvsr.media.image_names import is_sequence, list_images
+from patchvsr.media.images.names import is_sequence, list_images
 from patchvsr.pipeline import PatchVSRPipeline
 
 _BLOCK = 1 << 22
@@ -82,7 +82,7 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     return {
         "sha256": digest.hexdigest(),
         "patch_px": pipeline.config.patch_px,
-        "cell_px": pipeline.codec.spatial_factor,
+        "cell_px": pipeline.vae.spatial_factor,
     }
 
 

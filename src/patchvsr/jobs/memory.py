@@ -34,7 +34,7 @@ class Memory(NamedTuple):
 
 
 def chunk_memory(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig, chunk_frames: int) -> Memory:
-    """For chunks of that many frames at `size` (width, height). Another codec than the bundled one may take more."""
+    """Peak for chunks of that many frames at `size` (width, height); fitted to the bundled autoencoder."""
     width, height = canvas_size(pipeline, size)
     canvas = 3 * 4 * chunk_frames * width * height / GIB
     host = PROCESS_GIB + canvas * CANVASES + size[0] * size[1] * ENCODER_BYTES / GIB
@@ -69,12 +69,12 @@ def _held_gib() -> float:
 
 
 def _weights_gib(pipeline: PatchVSRPipeline) -> float:
-    parts = (pipeline.transformer, pipeline.codec)
+    parts = (pipeline.transformer, pipeline.vae)
     return sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / GIB
 
 
 def _tile_gib(pipeline: PatchVSRPipeline, canvas: tuple[int, int], chunk_frames: int, tile_px: int) -> float:
-    codec = pipeline.codec
-    cut = tiles(canvas[1], canvas[0], tile_px, codec.decoder_halo_px, codec.spatial_factor)
+    autoencoder = pipeline.vae
+    cut = tiles(canvas[1], canvas[0], tile_px, autoencoder.decoder_halo_px, autoencoder.spatial_factor)
     pixels = max((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
     return chunk_frames * pixels * (FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES) / GIB

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from patchvsr.config import UpscaleConfig
 from patchvsr.media import Output, VideoInfo, open_output, open_reader
 from patchvsr.media.frames import FrameReader
-from patchvsr.media.image_names import is_sequence, list_images
-from patchvsr.media.images import sequence_notices
+from patchvsr.media.images.names import is_sequence, list_images
+from patchvsr.media.images.reader import sequence_notices
 
 
 class Prepared(NamedTuple):

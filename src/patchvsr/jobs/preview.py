@@ -32,7 +32,7 @@ from patchvsr.jobs.scan import Scan, scan_all
 from patchvsr.jobs.search import place_of
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import EncodeSettings, Frame, VideoInfo, open_writer
-from patchvsr.media.image_names import means_sequence
+from patchvsr.media.images.names import means_sequence
 from patchvsr.media.reader import range_pts
 from patchvsr.media.shots import NEIGHBOURS
 from patchvsr.media.writer import FileWriter

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchvsr.errors import InputError
-from patchvsr.media.image_names import IMAGE_SUFFIXES
+from patchvsr.media.images.names import IMAGE_SUFFIXES
 
 # By these names files are recognised in folders; a file named by itself is always taken.
 VIDEO_SUFFIXES = {

@@ -11,7 +11,7 @@ from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import differences
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.media.contents import Contents, read_contents, size_bytes
-from patchvsr.media.image_names import means_sequence
+from patchvsr.media.images.names import means_sequence
 
 
 class State(Enum):

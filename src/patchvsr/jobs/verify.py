@@ -8,7 +8,7 @@ from pathlib import Path
 from patchvsr.errors import InputError, JobError
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.media.contents import Contents, read_contents
-from patchvsr.media.image_names import means_sequence
+from patchvsr.media.images.names import means_sequence
 
 
 @dataclass(frozen=True)

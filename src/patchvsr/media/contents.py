@@ -12,7 +12,7 @@ import av
 from av.stream import Stream
 
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media.image_names import means_sequence, output_images
+from patchvsr.media.images.names import means_sequence, output_images
 from patchvsr.media.probe import open_container, video_stream
 
 

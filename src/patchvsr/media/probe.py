@@ -11,10 +11,10 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from patchvsr.errors import InputError, SettingsError
-from patchvsr.media import images
 from patchvsr.media.color import FULL, MATRICES, RGB, ColorTags, bit_depth, has_alpha, is_rgb
 from patchvsr.media.hdr import lost_side_data, read_hdr
-from patchvsr.media.image_names import is_sequence
+from patchvsr.media.images import reader as images
+from patchvsr.media.images.names import is_sequence
 from patchvsr.media.info import StreamInfo, VideoInfo, check_size
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]

@@ -12,12 +12,12 @@ from typing import TypeVar
 import av
 
 from patchvsr.errors import InputError, SettingsError
-from patchvsr.media import images
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.decoder import Decoder, seconds
 from patchvsr.media.deinterlace import Deinterlacer, check_mode, deinterlaced_info, refuse_interlaced
 from patchvsr.media.frames import Frame, FrameReader
-from patchvsr.media.image_names import is_sequence
+from patchvsr.media.images import reader as images
+from patchvsr.media.images.names import is_sequence
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import probe
 from patchvsr.media.timing import last_duration

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patchvsr import files
 from patchvsr.errors import OutputError
-from patchvsr.media import publish
 from patchvsr.media.frames import Frame
 
 
@@ -77,17 +77,17 @@ class SegmentWriter:
     def __init__(self, path: Path, encoder: FrameEncoder) -> None:
         self.frames_written = 0
         self._path, self._encoder, self._table = path, encoder, SegmentTable()
-        with publish.reported(path, lambda: None):
+        with files.reported(path, lambda: None):
             self._file = path.open("wb")
 
     def write(self, frame: Frame) -> None:
-        with publish.reported(self._path, self.abort):
+        with files.reported(self._path, self.abort):
             self._append(self._encoder.encode(frame))
         self.frames_written += 1
 
     def close(self) -> SegmentTable:
         """Raises OutputError also when the encoder did not give every frame back."""
-        with publish.reported(self._path, self.abort):
+        with files.reported(self._path, self.abort):
             self._append(self._encoder.finish())
             if sorted(self._table.orders) != list(range(self.frames_written)):
                 raise OutputError(
@@ -117,7 +117,7 @@ def read_segments(segments: Sequence[tuple[Path, SegmentTable]]) -> Iterator[Enc
     """
     first = 0
     for path, table in segments:
-        with publish.reported(path, lambda: None), path.open("rb") as file:
+        with files.reported(path, lambda: None), path.open("rb") as file:
             for order, size, is_keyframe, crc in zip(
                 table.orders, table.sizes, table.keyframes, table.crcs, strict=True
             ):

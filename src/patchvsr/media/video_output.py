@@ -12,16 +12,16 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from patchvsr import files
 from patchvsr.errors import InputError
-from patchvsr.media import publish
-from patchvsr.media.containers import MP4_FAMILY, add_video_copy
 from patchvsr.media.contents import Contents, check_times, video_contents
 from patchvsr.media.encoders import Encoder, encoder_notices
 from patchvsr.media.hdr_header import CODECS
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
-from patchvsr.media.streams import StreamCopier
+from patchvsr.media.streams.containers import MP4_FAMILY, add_video_copy
+from patchvsr.media.streams.copier import StreamCopier
 from patchvsr.media.video_encoder import Nowhere, VideoEncoder, add_encoder, encoder_alone, mark_video, new_container
 
 
@@ -76,7 +76,7 @@ class VideoOutput(Output):
 
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
         file = self._file_below(folder)
-        with publish.reported(self.path, lambda: self.discard(folder)):
+        with files.reported(self.path, lambda: self.discard(folder)):
             with self._container(file) as (container, stream, copier):
                 times = self._shifted(times)
                 muxer = _VideoMuxer(container, stream, copier, times, reorder, self._source.time_base)
@@ -92,15 +92,15 @@ class VideoOutput(Output):
         self._file_below(folder).unlink(missing_ok=True)
 
     def publish(self, folder: Path) -> None:
-        with publish.reported(self.path, lambda: None):
-            publish.move_file(self._file_below(folder), self.path)
+        with files.reported(self.path, lambda: None):
+            files.move_file(self._file_below(folder), self.path)
 
     def _file_below(self, folder: Path) -> Path:
         return folder / f"output{self.path.suffix}"
 
     def _try(self) -> tuple[str, ...]:
         """Writes the header of such a file to nowhere: the way to know whether every stream has a place in it."""
-        with publish.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
+        with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
             in_header = self._hdr_in_header
             return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
 

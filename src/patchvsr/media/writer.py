@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from patchvsr import files
 from patchvsr.errors import OutputError
-from patchvsr.media import publish
 from patchvsr.media.encoders import EncodeSettings, choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
-from patchvsr.media.image_files import SEQUENCE
-from patchvsr.media.image_names import list_images, means_sequence, output_images
-from patchvsr.media.image_output import ImageOutput
+from patchvsr.media.images.files import SEQUENCE
+from patchvsr.media.images.names import list_images, means_sequence, output_images
+from patchvsr.media.images.output import ImageOutput
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.reader import check_range, range_pts
@@ -105,7 +105,7 @@ class FileWriter(FrameWriter):
         self._pts: list[int] = []
         self._durations: list[int | None] = []
         self._done = False
-        self._folder = publish.temporary_folder(output.path)
+        self._folder = files.temporary_folder(output.path)
         try:
             self._segment = SegmentWriter(self._folder / "segment.bin", output.encoder())
         except BaseException:
@@ -120,7 +120,7 @@ class FileWriter(FrameWriter):
         """Encode one frame; raises OutputError when it cannot be written."""
         if self._pts and frame.pts <= self._pts[-1]:
             raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
-        with publish.reported(self._output.path, self.abort):
+        with files.reported(self._output.path, self.abort):
             self._segment.write(frame)
         self._pts.append(frame.pts)
         self._durations.append(frame.duration)
@@ -129,7 +129,7 @@ class FileWriter(FrameWriter):
         """Finish the output, count its frames, and give it its name; raises OutputError."""
         if self._done:
             return
-        with publish.reported(self._output.path, self.abort):
+        with files.reported(self._output.path, self.abort):
             if not self._pts:
                 raise OutputError(f"{self._output.path}: no frame was written; nothing was created")
             table = self._segment.close()
@@ -137,9 +137,9 @@ class FileWriter(FrameWriter):
             times = FrameTimes(self._pts, self._durations)
             self._output.assemble(frames, times, reorder=table.reorder, folder=self._folder)
             self._output.publish(self._folder)
-        publish.remove_folder(self._folder)
+        files.remove_folder(self._folder)
         self._done = True
 
     def abort(self) -> None:
         """Drop the output; nothing of it stays on the disk."""
-        publish.remove_folder(self._folder)
+        files.remove_folder(self._folder)

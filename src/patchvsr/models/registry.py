@@ -1,8 +1,13 @@
-"""Where models come from: bundled in the package by name, a folder, or the Hub."""
+"""Models and bases by name, folder or Hub.
+
+One table holds both kinds of entry: a base is a text-to-video model to train an adapter on; a bundled model is a
+finished one in the package, on a base that its own recipes trained.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +17,67 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from patchvsr.errors import ModelError
 
-BUNDLED = {"mini": Path(__file__).parent.parent / "weights" / "mini"}
+WEIGHTS = Path(__file__).parent.parent / "weights"
 PIPELINE_INDEX, ADAPTER_CONFIG = "model_index.json", "config.json"
 MODEL_FILES = ("*.json", "*.safetensors", "*.md")  # patterns match below folders too
+
+
+@dataclass(frozen=True)
+class Base:
+    """What training and pipeline need to know about a base; the defaults fit every Wan.
+
+    repository: Hub name in diffusers' format; None for a folder.
+    license: SPDX name where it is known.
+    patch_px, patch_frames: size of a patch, the one that the base is used at.
+    num_branch_blocks: blocks of the patch branch of a new adapter.
+    flow_shift: of the scheduler, see `sampling.schedule`.
+    """
+
+    name: str
+    repository: str | None = None
+    license: str | None = None
+    patch_px: int = 512
+    patch_frames: int = 17
+    num_branch_blocks: int = 4
+    flow_shift: float = 1.0
+
+
+@dataclass(frozen=True)
+class BundledModel(Base):
+    """A finished model in the package. Its base is not to be had by itself: the recipe `NAME_base` trains it."""
+
+    folder: Path = field(kw_only=True)
+
+
+REGISTRY: dict[str, Base] = {
+    entry.name: entry
+    for entry in (
+        BundledModel("mini", num_branch_blocks=2, folder=WEIGHTS / "mini"),
+        Base("wan2.1-1.3b", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "apache-2.0", flow_shift=3.0),
+        Base("wan2.1-14b", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "apache-2.0", flow_shift=3.0),
+        Base("wan2.2-5b", "Wan-AI/Wan2.2-TI2V-5B-Diffusers", "apache-2.0", flow_shift=5.0),
+    )
+}
+
+
+def bundled_models() -> dict[str, Path]:
+    """Names and folders of the models in the package."""
+    return {entry.name: entry.folder for entry in REGISTRY.values() if isinstance(entry, BundledModel)}
+
+
+def find_base(name_or_folder: str) -> Base:
+    """Find a base by its short name, Hub name or folder; raises ModelError for what can be none of these."""
+    for base in REGISTRY.values():
+        if name_or_folder in (base.name, base.repository):
+            return base
+    if Path(name_or_folder).is_dir():
+        return Base(name_or_folder)
+    known = ", ".join(REGISTRY)
+    check_hub_name(
+        name_or_folder,
+        f"unknown base {name_or_folder!r}: give one of {known}, a folder in diffusers' format, or a Hub name",
+    )
+    return Base(name_or_folder, repository=name_or_folder)
 
 
 def resolve_model(name_or_path: str | Path) -> str:
@@ -23,7 +86,8 @@ def resolve_model(name_or_path: str | Path) -> str:
     Raises ModelError for a name that is none of these, or a folder without a model in it.
     """
     name = str(name_or_path)
-    path = BUNDLED.get(name, Path(name))
+    bundled = bundled_models()
+    path = bundled.get(name, Path(name))
     if path.is_dir():
         if not is_model(path):
             raise ModelError(
@@ -31,7 +95,7 @@ def resolve_model(name_or_path: str | Path) -> str:
                 "give a folder that `patchvsr export` wrote"
             )
         return str(path)
-    known = ", ".join(BUNDLED)
+    known = ", ".join(bundled)
     check_hub_name(name, f"unknown model {name!r}: give one of {known}, a model folder, or a Hub name (owner/model)")
     return name
 

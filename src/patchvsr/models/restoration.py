@@ -1,11 +1,11 @@
-"""How degraded is a clip? The codec's estimate, taken where and as it was trained: on small blocks of the canvas."""
+"""Estimate how degraded a clip is, from small blocks of the canvas as in training."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from patchvsr.models.codec import Codec
+from patchvsr.models.autoencoder import Autoencoder
 
 BLOCK_PX, BLOCKS_A_SIDE, NUM_FRAMES = 192, 4, 5
 FLAT = 1 / 255  # standard deviation, of values from -1 to 1
@@ -14,7 +14,7 @@ FLAT = 1 / 255  # standard deviation, of values from -1 to 1
 INDEPENDENT_VOTES = 4.0
 
 
-def estimate_restoration(codec: Codec, canvas: Tensor, size: tuple[int, int], scale: float) -> float:
+def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: tuple[int, int], scale: float) -> float:
     """The restoration that a canvas (3, F, H, W) in [-1, 1], F = 4k+1, needs: 0 (only made smaller) to 1.
 
     size: (height, width) of the picture on it; what lies beyond is padding. scale: canvas size / input size.
@@ -23,10 +23,14 @@ def estimate_restoration(codec: Codec, canvas: Tensor, size: tuple[int, int], sc
     what a record shows is what was used.
     """
     clip = canvas[:, :NUM_FRAMES]
-    rows, columns = (_blocks(side, codec.spatial_factor) for side in size)
-    enlarged_by = torch.tensor([scale], device=codec.device)
+    rows, columns = (_blocks(side, autoencoder.spatial_factor) for side in size)
+    enlarged_by = torch.tensor([scale], device=autoencoder.device)
     blocks = [clip[None, ..., row, column] for row in rows for column in columns]
-    logits = [codec.estimate_restoration(block.to(codec.device), enlarged_by) for block in blocks if block.std() > FLAT]
+    logits = [
+        autoencoder.estimate_restoration(block.to(autoencoder.device), enlarged_by)
+        for block in blocks
+        if block.std() > FLAT
+    ]
     return round((INDEPENDENT_VOTES * torch.cat(logits).mean()).sigmoid().item(), 2) if logits else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Codecs work on tiles cut with a halo of their receptive field, so tiles equal the whole and memory is bounded."""
+"""Tiled encoding and decoding, equal to the whole: tiles are cut with a halo as wide as the receptive field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from patchvsr.models.codec import Codec
+from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.patches.grid import Area
 
 
@@ -44,19 +44,21 @@ def _cuts(start: int, stop: int, tile_px: int, cell_px: int) -> list[tuple[int, 
     return list(pairwise(edges))
 
 
-def encode_condition_tiled(codec: Codec, canvas: Tensor, tile_px: int) -> Tensor:
+def encode_condition_tiled(autoencoder: Autoencoder, canvas: Tensor, tile_px: int) -> Tensor:
     """Canvas (3, F, H, W) in [-1, 1] -> conditions (C, T, h, w), equal to encoding the whole."""
-    factor, (_, num_frames, height, width) = codec.spatial_factor, canvas.shape
-    latent_frames = (num_frames - 1) // codec.temporal_factor + 1
-    condition = torch.empty(codec.condition_channels, latent_frames, height // factor, width // factor)
-    for tile in tiles(height, width, tile_px, codec.encoder_halo_px, factor):
-        encoded = codec.encode_condition(_cut(canvas, tile.outer).unsqueeze(0).to(codec.device))[0].float().cpu()
+    factor, (_, num_frames, height, width) = autoencoder.spatial_factor, canvas.shape
+    latent_frames = (num_frames - 1) // autoencoder.temporal_factor + 1
+    condition = torch.empty(autoencoder.condition_channels, latent_frames, height // factor, width // factor)
+    for tile in tiles(height, width, tile_px, autoencoder.encoder_halo_px, factor):
+        encoded = (
+            autoencoder.encode_condition(_cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device))[0].float().cpu()
+        )
         _cut(condition, tile.inner, factor).copy_(_cut(encoded, _relative(tile), factor))
     return condition
 
 
 def decode_tiled(
-    codec: Codec,
+    autoencoder: Autoencoder,
     latents: Tensor,
     canvas: Tensor,
     tile_px: int,
@@ -67,17 +69,17 @@ def decode_tiled(
 ) -> Tensor:
     """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole.
 
-    restoration, scale: see `Codec.decode`.
+    restoration, scale: see `Autoencoder.decode`.
     area: in pixels, whole latent cells; only that is decoded, and the canvas stands around it.
     """
-    factor = codec.spatial_factor
+    factor = autoencoder.spatial_factor
     video = torch.empty_like(canvas) if area is None else canvas.clone()
     known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
-    known = {name: value.to(codec.device) for name, value in known.items()}
-    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, codec.decoder_halo_px, factor, area):
-        reference = _cut(canvas, tile.outer).unsqueeze(0).to(codec.device)
-        cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(codec.device)
-        decoded = codec.decode(cells, reference, **known)[0].to(canvas)
+    known = {name: value.to(autoencoder.device) for name, value in known.items()}
+    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, autoencoder.decoder_halo_px, factor, area):
+        reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
+        cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
+        decoded = autoencoder.decode(cells, reference, **known)[0].to(canvas)
         _cut(video, tile.inner).copy_(_cut(decoded, _relative(tile)))
     return video
 

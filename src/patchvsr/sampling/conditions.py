@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from patchvsr.models.transformer import PatchConditions
@@ -14,17 +13,11 @@ from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
 
 
-def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """(F, 3, h, w) in [0, 1] -> (F, 3, H, W), antialiased bicubic: the canvas of training and of upscaling alike."""
-    # antialias also picks the kernel: a = -0.5 with it, -0.75 without.
-    return F.interpolate(frames, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
-
-
 @dataclass(frozen=True)
 class ClipConditions:
     """Conditions of a whole clip, from which those of its patches are cut.
 
-    canvas_latents: (C, T, H/16, W/16), conditions of the canvas (see `Codec.encode_condition`)
+    canvas_latents: (C, T, H/16, W/16), conditions of the canvas (see `Autoencoder.encode_condition`)
     global_latents: (C, T, hg, wg), the same of the whole clip at the base's own size
     noise: (C, T, H/16, W/16), for noise augmentation
     noise_timestep: 0 to 1000; the paper trains and samples at 200-300

@@ -6,20 +6,19 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from patchvsr.errors import SettingsError
 
 
-def make_scheduler(num_inference_steps: int, *, shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
-    """An Euler scheduler with its timesteps (1000 sigma) set, for one run of `denoise`.
+def set_steps(scheduler: FlowMatchEulerDiscreteScheduler, num_inference_steps: int) -> FlowMatchEulerDiscreteScheduler:
+    """Set the timesteps (1000 sigma) of a scheduler for one run of `denoise`, and return it.
 
-    `shift` > 1 spends more steps on high noise: sigma' = shift sigma / (1 + (shift - 1) sigma), Esser et
-    al. 2024 (SD3), equation 23. The sigmas are given here because diffusers' default spacing ends at 0.001
-    and takes the remaining step to 0 on top, so that one step out of four would do nothing.
+    Its `shift` s > 1 spends more steps on high noise: sigma' = s sigma / (1 + (s - 1) sigma), Esser et al. 2024 (SD3),
+    equation 23. The sigmas are given here because diffusers' default spacing ends at 0.001 and takes the remaining
+    step to 0 on top, so that one step out of four would do nothing.
 
     Raises:
         SettingsError: no steps, or a shift that is not positive.
     """
     if num_inference_steps < 1:
         raise SettingsError(f"{num_inference_steps} denoising steps: at least 1 is needed")
-    if not 0 < shift < float("inf"):
-        raise SettingsError(f"shift is {shift}: it must be greater than 0")
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    if not 0 < scheduler.config.shift < float("inf"):
+        raise SettingsError(f"the scheduler's shift is {scheduler.config.shift}: it must be greater than 0")
     scheduler.set_timesteps(sigmas=np.linspace(1, 0, num_inference_steps + 1)[:-1].tolist())
     return scheduler

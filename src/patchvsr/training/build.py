@@ -13,17 +13,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from patchvsr.errors import SettingsError
-from patchvsr.models import mini
-from patchvsr.models.bases import fixed_prompt, load_base, new_transformer
-from patchvsr.models.codec import Codec
-from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.mini import sizes as mini
+from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.models.wan_base.base import load_base, new_transformer
+from patchvsr.models.wan_base.prompt import fixed_prompt
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.stages import AdapterStage, BaseStage, CodecStage, Stage
+from patchvsr.training.stages import AdapterStage, AutoencoderStage, BaseStage, Stage
 
 
 def build_stage(recipe: Recipe) -> Stage:
@@ -49,71 +50,71 @@ def build_stage(recipe: Recipe) -> Stage:
 
 def _from_runs(recipe: Recipe) -> Stage:
     """The bundled model, stage by stage."""
-    codec = mini.new_codec()
-    if recipe.stage == "codec":
-        return CodecStage(recipe, codec)
-    load_average(recipe.run_of("codec"), CodecStage(recipe, codec))
-    base, prompt = mini.new_base(codec), mini.new_prompt()
-    base_stage = BaseStage(recipe, codec, base, prompt)
+    autoencoder = mini.new_autoencoder()
+    if recipe.stage == "autoencoder":
+        return AutoencoderStage(recipe, autoencoder)
+    load_average(recipe.run_of("autoencoder"), AutoencoderStage(recipe, autoencoder))
+    base, prompt = mini.new_base(autoencoder), mini.new_prompt()
+    base_stage = BaseStage(recipe, autoencoder, base, prompt)
     if recipe.stage == "base":
         return base_stage
     load_average(recipe.run_of("base"), base_stage)
-    return _after_adapter(recipe, codec, mini.add_adapter(base, codec, prompt.detach()))
+    return _after_adapter(recipe, autoencoder, mini.add_adapter(base, autoencoder, prompt.detach()))
 
 
 def _from_model(recipe: Recipe) -> Stage:
     """Goes on from a finished model, with the parts that this training has already improved in their place."""
     disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
-    codec, transformer = pipeline.codec, pipeline.transformer
-    if not isinstance(codec, MiniAutoencoder):
+    autoencoder, transformer = pipeline.vae, pipeline.transformer
+    if not isinstance(autoencoder, MiniAutoencoder):
         raise SettingsError(f"init={recipe.init} is an adapter for another base: give a model trained on mini")
-    codec_stage = CodecStage(recipe, codec)
-    if recipe.stage == "codec":
-        return codec_stage
-    load_average(recipe.run_of("codec"), codec_stage, optional=True)
-    base = mini.new_base(codec)
+    autoencoder_stage = AutoencoderStage(recipe, autoencoder)
+    if recipe.stage == "autoencoder":
+        return autoencoder_stage
+    load_average(recipe.run_of("autoencoder"), autoencoder_stage, optional=True)
+    base = mini.new_base(autoencoder)
     base.load_state_dict({name: transformer.state_dict()[name] for name in base.state_dict()})
-    base_stage = BaseStage(recipe, codec, base, nn.Parameter(transformer.prompt_embeds.detach().clone()))
+    base_stage = BaseStage(recipe, autoencoder, base, nn.Parameter(transformer.prompt_embeds.detach().clone()))
     if recipe.stage == "base":
         return base_stage
     load_average(recipe.run_of("base"), base_stage, optional=True)
     transformer.load_state_dict(base.state_dict() | {"prompt_embeds": base_stage.prompt[0].detach()}, strict=False)
     if recipe.stage == "distill" and not checkpoints(recipe.run_of("adapter")):
-        return DistillStage(recipe, codec, unlocked(transformer))
-    return _after_adapter(recipe, codec, transformer, optional=True)
+        return DistillStage(recipe, autoencoder, unlocked(transformer))
+    return _after_adapter(recipe, autoencoder, transformer, optional=True)
 
 
 def _after_adapter(
-    recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel, *, optional: bool = False
+    recipe: Recipe, autoencoder: Autoencoder, transformer: PatchVSRTransformer3DModel, *, optional: bool = False
 ) -> Stage:
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-    adapter_stage = AdapterStage(recipe, codec, transformer)
+    adapter_stage = AdapterStage(recipe, autoencoder, transformer)
     if recipe.stage == "adapter":
         return adapter_stage
     load_average(recipe.run_of("adapter"), adapter_stage, optional=optional)
-    return DistillStage(recipe, codec, unlocked(transformer))
+    return DistillStage(recipe, autoencoder, unlocked(transformer))
 
 
 def _on_open_base(recipe: Recipe) -> Stage:
     """An adapter, or more, on a Wan base: what is trained in float32, the rest in the recipe's precision."""
-    if recipe.stage == "codec":
+    if recipe.stage == "autoencoder":
         raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     prompt = fixed_prompt(recipe.base, Path(recipe.output) / "prompt.safetensors")
     if recipe.stage == "base":
-        base, codec = load_base(recipe.base, dtype=dtype)
-        return BaseStage(recipe, codec, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
-    transformer, codec = new_transformer(recipe.base, prompt, dtype=dtype)
+        base, autoencoder = load_base(recipe.base, dtype=dtype)
+        return BaseStage(recipe, autoencoder, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
+    transformer, autoencoder = new_transformer(recipe.base, prompt, dtype=dtype)
     if checkpoints(recipe.run_of("base")):
         tuned = load_file(last_checkpoint(recipe.run_of("base")) / "average.safetensors")
         transformer.load_state_dict({name.removeprefix("base."): value for name, value in tuned.items()}, strict=False)
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-    adapter_stage = _trained_in_float32(AdapterStage(recipe, codec, transformer))
+    adapter_stage = _trained_in_float32(AdapterStage(recipe, autoencoder, transformer))
     if recipe.stage == "adapter":
         return adapter_stage
     load_average(recipe.run_of("adapter"), adapter_stage)
-    return _trained_in_float32(DistillStage(recipe, codec, transformer))
+    return _trained_in_float32(DistillStage(recipe, autoencoder, transformer))
 
 
 def _trained_in_float32(stage: Stage) -> Stage:
@@ -152,9 +153,9 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
     stage.load_state_dict(weights, strict=False)
 
 
-def trained_modules(recipe: Recipe) -> tuple[Codec, PatchVSRTransformer3DModel]:
-    """What a stage has made, for export; after `codec` or `base`, the model of `init` with what was trained."""
-    if recipe.stage not in ("codec", "base"):
+def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DModel]:
+    """What a stage has made, for export; after `autoencoder` or `base`, the model of `init` with what was trained."""
+    if recipe.stage not in ("autoencoder", "base"):
         stage = build_stage(recipe)
         load_average(recipe.run, stage)
     elif recipe.init:
@@ -164,7 +165,7 @@ def trained_modules(recipe: Recipe) -> tuple[Codec, PatchVSRTransformer3DModel]:
     else:
         raise SettingsError(f"{recipe.name} makes no whole model: export an adapter or distill recipe")
     assert isinstance(stage, AdapterStage)
-    return stage.codec, stage.transformer
+    return stage.autoencoder, stage.transformer
 
 
 def _compile_blocks(stage: Any) -> None:

@@ -43,7 +43,7 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
         raise SettingsError(f"{folder} holds samples of another recipe: choose another folder")
     (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": 0}))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    stage.codec.to(device)  # type: ignore[attr-defined]
+    stage.autoencoder.to(device)  # type: ignore[attr-defined]
     for number in range(count):
         file = _file(folder, number)
         if not file.exists():
@@ -91,7 +91,7 @@ def _shaping(recipe: Recipe) -> dict[str, object]:
 def _digest(stage: Stage) -> str:
     """Of the frozen autoencoder that made the latents."""
     digest = hashlib.sha256()
-    for name, value in sorted(stage.codec.state_dict().items()):  # type: ignore[union-attr]
+    for name, value in sorted(stage.autoencoder.state_dict().items()):  # type: ignore[union-attr]
         digest.update(name.encode() + value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from patchvsr.degradation.draws import below, chance
 from patchvsr.errors import InputError
-from patchvsr.training.draws import below, chance
 from patchvsr.training.shards import Index, Shard
 
 STRIDE_2_SHARE, TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.25, 0.1, 0.4

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchvsr.models.codec import Codec
+from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.recipes import Recipe
@@ -35,9 +35,9 @@ class DistillStage(AdapterStage):
 
     few_steps = True
 
-    def __init__(self, recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel):
-        super().__init__(recipe, codec, transformer)
-        codec.decoder.requires_grad_(True)
+    def __init__(self, recipe: Recipe, autoencoder: Autoencoder, transformer: PatchVSRTransformer3DModel):
+        super().__init__(recipe, autoencoder, transformer)
+        autoencoder.decoder.requires_grad_(True)
         self.teacher = self.score_of_student = self.adversary = None
         if recipe.objective in ("consistency", "distribution"):
             self.teacher = copy.deepcopy(transformer).requires_grad_(False)
@@ -67,12 +67,12 @@ class DistillStage(AdapterStage):
         keep = torch.ones(len(latents), device=latents.device)
         keep[-len(estimate) :] = 0
         known = {name: batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale")}
-        output = self.codec.decode(latents * per_clip(keep), canvas, **known)
+        output = self.autoencoder.decode(latents * per_clip(keep), canvas, **known)
         return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
 
     def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
         """The same part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
-        factor, time_factor = self.codec.spatial_factor, self.codec.temporal_factor
+        factor, time_factor = self.autoencoder.spatial_factor, self.autoencoder.temporal_factor
         side = min(self.recipe.decode_size // factor, latents.shape[-1])
         frames = min((self.recipe.decode_frames - 1) // time_factor + 1, latents.shape[2])
         parts = []

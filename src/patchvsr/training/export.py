@@ -13,9 +13,8 @@ from torch import nn
 
 from patchvsr import __version__
 from patchvsr.errors import InputError, ModelError, OutputError
-from patchvsr.models.bases import MINI, Base, find_base
 from patchvsr.models.checkpoint import save_adapter
-from patchvsr.models.registry import resolve_model
+from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
 from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import trained_modules
@@ -34,14 +33,14 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     benchmarks/quality.py, whose mean scores go into the provenance.
     """
     _check_new(output)
-    codec, transformer = trained_modules(recipe)
+    autoencoder, transformer = trained_modules(recipe)
     patch_px, patch_frames = max(recipe.size_choices), recipe.num_frames
-    if recipe.stage in ("codec", "base"):  # the transformer's patches, not this stage's
+    if recipe.stage in ("autoencoder", "base"):  # the transformer's patches, not this stage's
         before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
         patch_px, patch_frames = before["patch_px"], before["patch_frames"]
     write_model(
         transformer,
-        codec,
+        autoencoder,
         output,
         base=recipe.base,
         provenance=_provenance(recipe, validation),
@@ -54,7 +53,7 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
 
 def write_model(
     transformer: PatchVSRTransformer3DModel,
-    codec: Any,
+    autoencoder: Any,
     folder: Path,
     *,
     base: str,
@@ -64,9 +63,10 @@ def write_model(
 ) -> None:
     """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
 
-    `codec` is a `MiniAutoencoder` or `WanCodec`. A mini becomes a whole pipeline, LoRA folded into its weights, and so
-    does any base that has had a stage of its own. On any other base, named as users will find it, only what they lack
-    is written: adapter, LoRA, and the codec where its parameters are trainable. Weights are written in bfloat16, and
+    `autoencoder` is a `MiniAutoencoder` or `WanAutoencoder`. A mini becomes a whole pipeline, LoRA folded into its
+    weights, and so does any base that has had a stage of its own. On any other base, named as users will find it,
+    only what they lack is written: adapter, LoRA, and the autoencoder where its parameters are trainable. Weights are
+    written in bfloat16, and
     the modules given are left so. `settings` go to
     `PatchVSRPipeline`. Raises OutputError where the folder exists, and ModelError where weights of the base were
     trained, which an adapter does not hold.
@@ -74,7 +74,7 @@ def write_model(
     folder = Path(folder)
     _check_new(folder)
     known = find_base(base)
-    whole = known is MINI or base_was_trained(provenance)
+    whole = isinstance(known, BundledModel) or base_was_trained(provenance)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     settings = {
@@ -83,7 +83,7 @@ def write_model(
         "num_inference_steps": num_inference_steps,
     } | settings
     write = _write_pipeline if whole else _write_adapter
-    write(transformer, codec, partial, known, settings)
+    write(transformer, autoencoder, partial, known, settings)
     (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
     (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     partial.rename(folder)
@@ -95,27 +95,27 @@ def _check_new(folder: Path) -> None:
 
 
 def _write_pipeline(
-    transformer: PatchVSRTransformer3DModel, codec: Any, folder: Path, _: Base, settings: dict[str, Any]
+    transformer: PatchVSRTransformer3DModel, autoencoder: Any, folder: Path, _: Base, settings: dict[str, Any]
 ) -> None:
     if getattr(transformer, "peft_config", None):
         transformer.fuse_lora()
         transformer.unload_lora()
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
-    _halve(codec)
-    PatchVSRPipeline(transformer, codec, **settings).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+    _halve(autoencoder)
+    PatchVSRPipeline(transformer, autoencoder, **settings).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
 
 
 def _write_adapter(
-    transformer: PatchVSRTransformer3DModel, codec: Any, folder: Path, base: Base, settings: dict[str, Any]
+    transformer: PatchVSRTransformer3DModel, autoencoder: Any, folder: Path, base: Base, settings: dict[str, Any]
 ) -> None:
     for name, parameter in transformer.named_parameters():
         if parameter.requires_grad and ".lora_" not in name and not ADAPTER_KEYS.fullmatch(name):
             raise ModelError(f"the base's own {name} was trained: an adapter cannot hold it, train LoRA instead")
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     save_adapter(transformer, folder, base_name=base.repository or base.name, pipeline=settings)
-    if any(parameter.requires_grad for parameter in codec.parameters()):
-        _halve(codec)
-        codec.save_pretrained(folder / "codec")
+    if any(parameter.requires_grad for parameter in autoencoder.parameters()):
+        _halve(autoencoder)
+        autoencoder.save_pretrained(folder / "vae")
 
 
 def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from patchvsr.evaluation.lossless import read_frames
+from patchvsr.media.lossless import read_frames
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -7,8 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from patchvsr.models.bases import MINI, Base
-from patchvsr.models.registry import BUNDLED
+from patchvsr.models.registry import Base, BundledModel, bundled_models
 
 RECIPE_COLUMNS = {
     "batch_size": "batch",
@@ -26,7 +25,7 @@ def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: M
     """
     sections = (
         _head(base),
-        f"# {name}\n\n{_what(base, settings, whole=base is MINI or base_was_trained(provenance))}",
+        f"# {name}\n\n{_what(base, settings, whole=isinstance(base, BundledModel) or base_was_trained(provenance))}",
         f"## Use\n\n{_use(name)}",
         f"## Training\n\n{_training(provenance)}",
         f"## Validation\n\n{_validation(provenance['validation'])}",
@@ -41,7 +40,7 @@ def _head(base: Base) -> str:
         license="apache-2.0",
         library_name="diffusers",
         pipeline_tag="video-to-video",
-        tags=["video-super-resolution", "patchvsr", *([] if base is MINI else ["adapter"])],
+        tags=["video-super-resolution", "patchvsr", *([] if isinstance(base, BundledModel) else ["adapter"])],
         base_model=base.repository,
         base_model_relation="adapter" if base.repository else None,
     )
@@ -54,7 +53,7 @@ def base_was_trained(provenance: Mapping[str, Any]) -> bool:
 
 
 def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:
-    if base is MINI:
+    if isinstance(base, BundledModel):
         what = (
             "A complete PatchVSR model: a small video diffusion transformer, its dual-branch adapter and autoencoder."
         )
@@ -70,7 +69,8 @@ def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:
 
 
 def _use(name: str) -> str:
-    publication = "" if name in BUNDLED else f"`{name}` is this folder; on the Hub, put the owner before it.\n\n"
+    publication = f"`{name}` is this folder; on the Hub, put the owner before it.\n\n"
+    publication = "" if name in bundled_models() else publication
     return (
         f"{publication}```sh\npatchvsr upscale clip.mp4 -o out.mkv --model {name}\n```\n\n"
         "```python\nimport torch\n\nfrom patchvsr import PatchVSRPipeline\n\n"
@@ -106,7 +106,7 @@ def _validation(scores: Mapping[str, Mapping[str, float]] | None) -> str:
 def _limits(base: Base) -> str:
     size = (
         "It is small, made to run on a CPU."
-        if base is MINI
+        if isinstance(base, BundledModel)
         else "Its base is not in here: it is loaded at every start."
     )
     return (
@@ -118,7 +118,7 @@ def _limits(base: Base) -> str:
 
 
 def _licence(base: Base) -> str:
-    if base is MINI:
+    if isinstance(base, BundledModel):
         return "Apache-2.0."
     terms = f"{base.license} when this was written" if base.license else "see there"
     return f"The adapter is Apache-2.0. The base, {_base_link(base)}, has its own licence ({terms})."

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
-from patchvsr.training.degradation import Degradation
 
-STAGES = ("codec", "base", "adapter", "distill")
+STAGES = ("autoencoder", "base", "adapter", "distill")
 OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
 
 
@@ -20,7 +20,7 @@ class Recipe:
     """One training stage. Sides in pixels, lengths in frames (4k+1); lists are texts with commas."""
 
     # what is trained, on what
-    stage: str  # codec, base, adapter, distill
+    stage: str  # autoencoder, base, adapter, distill
     name: str
     base: str = "mini"  # a name of models/bases.py, or a folder of a diffusers Wan model
     init: str = ""  # start from this model (bundled name or folder) instead of the stages before
@@ -51,9 +51,9 @@ class Recipe:
     compile: bool = False
     # objectives
     spectral_weight: float = 0.1
-    adversarial_weight: float = 0.0  # codec; distill with objective "adversarial"
-    dropped_share: float = 0.5  # codec: clips that are decoded without latents, as by 0 steps
-    train_encoder: bool = True  # codec; off keeps the latent space, and with it a trained transformer
+    adversarial_weight: float = 0.0  # autoencoder; distill with objective "adversarial"
+    dropped_share: float = 0.5  # autoencoder: clips that are decoded without latents, as by 0 steps
+    train_encoder: bool = True  # autoencoder; off keeps the latent space, and with it a trained transformer
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
     clean_condition_share: float = 0.5  # patches without noise augmentation
@@ -100,7 +100,7 @@ class Recipe:
         sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}
         if any(side % 32 or side <= 0 for side in sides):
             raise SettingsError(f"{self.name}: sizes, canvas and decode_size must be multiples of 32 pixels")
-        if self.stage != "codec" and max(self.size_choices) > self.canvas_min:
+        if self.stage != "autoencoder" and max(self.size_choices) > self.canvas_min:
             raise SettingsError(f"{self.name}: canvas_min is {self.canvas_min}: it must hold every patch size")
         if self.canvas_max < self.canvas_min:
             raise SettingsError(f"{self.name}: canvas_max is smaller than canvas_min")
@@ -131,8 +131,8 @@ _LEAST = {
 # --- the bundled model on two CPU cores ---------------------------------------------------------------------
 
 
-def mini_codec() -> Recipe:
-    return Recipe(stage="codec", name="mini_codec", steps=1500, batch_size=4, num_frames=5, sizes="192")
+def mini_autoencoder() -> Recipe:
+    return Recipe(stage="autoencoder", name="mini_autoencoder", steps=1500, batch_size=4, num_frames=5, sizes="192")
 
 
 def mini_base() -> Recipe:
@@ -163,8 +163,8 @@ def _on_gpu(recipe: Recipe, **settings: Any) -> Recipe:
     )  # fmt: skip
 
 
-def mini_gpu_codec() -> Recipe:
-    return _on_gpu(mini_codec(), steps=10_000, batch_size=64)
+def mini_gpu_autoencoder() -> Recipe:
+    return _on_gpu(mini_autoencoder(), steps=10_000, batch_size=64)
 
 
 def mini_gpu_base() -> Recipe:
@@ -216,8 +216,8 @@ def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
     return replace(recipe, name=recipe.name.replace("mini_", "smoke_"), **(common | settings))
 
 
-def smoke_codec() -> Recipe:
-    return _smoke(mini_codec(), steps=160, batch_size=8, learning_rate=2e-3)
+def smoke_autoencoder() -> Recipe:
+    return _smoke(mini_autoencoder(), steps=160, batch_size=8, learning_rate=2e-3)
 
 
 def smoke_base() -> Recipe:
@@ -235,10 +235,10 @@ def smoke_distill() -> Recipe:
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
-        mini_codec, mini_base, mini_adapter, mini_distill,
-        mini_gpu_codec, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
+        mini_autoencoder, mini_base, mini_adapter, mini_distill,
+        mini_gpu_autoencoder, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
         wan21_adapter, wan22_adapter,
-        smoke_codec, smoke_base, smoke_adapter, smoke_distill,
+        smoke_autoencoder, smoke_base, smoke_adapter, smoke_distill,
     )
 }  # fmt: skip
 

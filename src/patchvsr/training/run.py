@@ -53,7 +53,7 @@ def samples_of(recipe: Recipe, stage: Stage) -> Samples:
     Raises InputError where the footage is too small for the recipe: a worker would say so after hours, less plainly.
     """
     source = clip_source(Path(recipe.data), Path(recipe.packed), photo_share=recipe.photo_share)
-    largest = max(recipe.size_choices) if recipe.stage == "codec" else recipe.canvas_max
+    largest = max(recipe.size_choices) if recipe.stage == "autoencoder" else recipe.canvas_max
     source.check_holds(recipe.num_frames, largest, largest)
     return Samples(stage.make_sample, source, recipe)
 

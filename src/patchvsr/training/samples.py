@@ -15,13 +15,13 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from patchvsr.models.codec import Codec
+from patchvsr.degradation.degrade import degrade, draw_scale, draw_strength
+from patchvsr.degradation.draws import below
+from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import degrade, draw_scale, draw_strength
-from patchvsr.training.draws import below
 from patchvsr.training.recipes import Recipe
 
 Sample = dict[str, Tensor]
@@ -49,7 +49,7 @@ class MakeSample(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """What samples must know of a codec."""
+    """What samples must know of an autoencoder."""
 
     latent_channels: int
     condition_channels: int
@@ -57,8 +57,13 @@ class Geometry:
     temporal_factor: int
 
     @staticmethod
-    def of(codec: Codec) -> Geometry:
-        return Geometry(codec.latent_channels, codec.condition_channels, codec.spatial_factor, codec.temporal_factor)
+    def of(autoencoder: Autoencoder) -> Geometry:
+        return Geometry(
+            autoencoder.latent_channels,
+            autoencoder.condition_channels,
+            autoencoder.spatial_factor,
+            autoencoder.temporal_factor,
+        )
 
     def cells(self, num_frames: int, side: int) -> Cells:
         """Latents of a square clip."""
@@ -67,8 +72,8 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class CodecSample:
-    """A clip and its canvas at the codec's training size; the latents are dropped for a share of the clips."""
+class AutoencoderSample:
+    """A clip and its canvas at the autoencoder's training size; the latents are dropped for a share of the clips."""
 
     recipe: Recipe
     geometry: Geometry

@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
-from patchvsr.models.codec import Codec
-from patchvsr.models.mini_autoencoder import MiniAutoencoder
+from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.patches.grid import patch_lines
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.sampling.conditions import resize_bicubic
+from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import CodecSample, FrameSample, Geometry, MakeSample, PatchSample
+from patchvsr.training.samples import AutoencoderSample, FrameSample, Geometry, MakeSample, PatchSample
 
 Batch = dict[str, Tensor]
 ESTIMATE_WEIGHT = 0.02
@@ -56,7 +56,7 @@ class Stage(nn.Module):
         return next(self.parameters()).device
 
 
-class CodecStage(Stage):
+class AutoencoderStage(Stage):
     """Autoencoder with a reference: latents must carry what the canvas lacks, and the decoder must do without.
 
     A share of the clips decodes from dropped latents (zero), the others from latents with noise, which keeps the
@@ -64,21 +64,21 @@ class CodecStage(Stage):
     when upscaling, learns to see it. An adversary, where the recipe gives it a weight, asks for sharpness.
     """
 
-    def __init__(self, recipe: Recipe, codec: MiniAutoencoder):
+    def __init__(self, recipe: Recipe, autoencoder: MiniAutoencoder):
         super().__init__(recipe)
-        self.codec = codec
-        codec.encoder.requires_grad_(recipe.train_encoder)
+        self.autoencoder = autoencoder
+        autoencoder.encoder.requires_grad_(recipe.train_encoder)
         self.adversary = Adversary() if recipe.adversarial_weight else None
-        self.make_sample = CodecSample(recipe, Geometry.of(codec))
+        self.make_sample = AutoencoderSample(recipe, Geometry.of(autoencoder))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
-        latents = self.codec.encode(hq)
+        latents = self.autoencoder.encode(hq)
         latents = (latents + 0.2 * batch["noise"].to(latents)) * per_clip(batch["keep"])
         restoration, scale = batch["restoration"], batch["scale"]
-        output = self.codec.decode(latents, canvas, restoration=restoration, scale=scale)
+        output = self.autoencoder.decode(latents, canvas, restoration=restoration, scale=scale)
         losses = pixel_losses(output, hq, canvas, self.recipe, self.adversary)
-        logits = self.codec.estimate_restoration(canvas, scale)
+        logits = self.autoencoder.estimate_restoration(canvas, scale)
         weight = torch.where(restoration == 0, CLEAN_WEIGHT, 1.0)
         losses["estimate"] = ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, restoration, weight)
         return losses
@@ -88,12 +88,12 @@ class CodecStage(Stage):
         canvas, original = (
             resize_bicubic(clip, (hq.shape[-2], hq.shape[-1])).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq)
         )
-        latents = self.codec.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
+        latents = self.autoencoder.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
         cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
         scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.codec, canvas, (hq.shape[-2], hq.shape[-1]), scale)
+        restoration = estimate_restoration(self.autoencoder, canvas, (hq.shape[-2], hq.shape[-1]), scale)
         return {
-            name: decode_tiled(self.codec, cell, canvas, 512, restoration=restoration, scale=scale)
+            name: decode_tiled(self.autoencoder, cell, canvas, 512, restoration=restoration, scale=scale)
             .transpose(0, 1).add(1).div(2).clamp(0, 1)
             for name, cell in cells.items()
         }  # fmt: skip
@@ -102,10 +102,10 @@ class CodecStage(Stage):
 class BaseStage(Stage):
     """The "pre-trained model": rectified flow on whole frames, v = eps - z_0, with a learned fixed prompt."""
 
-    def __init__(self, recipe: Recipe, codec: Codec, base: WanTransformer3DModel, prompt: Tensor):
+    def __init__(self, recipe: Recipe, autoencoder: Autoencoder, base: WanTransformer3DModel, prompt: Tensor):
         super().__init__(recipe)
-        self.codec, self.base, self.prompt = frozen(codec), base, nn.ParameterList([prompt])
-        self.make_sample = FrameSample(recipe, Geometry.of(codec))
+        self.autoencoder, self.base, self.prompt = frozen(autoencoder), base, nn.ParameterList([prompt])
+        self.make_sample = FrameSample(recipe, Geometry.of(autoencoder))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         latents = batch["latents"] if "latents" in batch else self.encode(batch)["latents"]
@@ -116,7 +116,7 @@ class BaseStage(Stage):
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Batch:
-        return {"latents": self.codec.encode(batch["hq"].float()).float()}
+        return {"latents": self.autoencoder.encode(batch["hq"].float()).float()}
 
 
 class AdapterStage(Stage):
@@ -124,10 +124,10 @@ class AdapterStage(Stage):
 
     few_steps = False
 
-    def __init__(self, recipe: Recipe, codec: Codec, transformer: PatchVSRTransformer3DModel):
+    def __init__(self, recipe: Recipe, autoencoder: Autoencoder, transformer: PatchVSRTransformer3DModel):
         super().__init__(recipe)
-        self.codec, self.transformer = frozen(codec), transformer
-        self.make_sample = PatchSample(recipe, Geometry.of(codec), few_steps=self.few_steps)
+        self.autoencoder, self.transformer = frozen(autoencoder), transformer
+        self.make_sample = PatchSample(recipe, Geometry.of(autoencoder), few_steps=self.few_steps)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         batch = self.with_latents(batch)
@@ -143,9 +143,9 @@ class AdapterStage(Stage):
     def encode(self, batch: Batch) -> Batch:
         """Pixels to latents, once per sample: what `patchvsr cache` stores."""
         return {
-            "latents": self.codec.encode(batch["hq"].float()).float(),
-            "patch_latents": self.codec.encode_condition(batch["canvas"].float()).float(),
-            "global_latents": self.codec.encode_condition(batch["global"].float()).float(),
+            "latents": self.autoencoder.encode(batch["hq"].float()).float(),
+            "patch_latents": self.autoencoder.encode_condition(batch["canvas"].float()).float(),
+            "global_latents": self.autoencoder.encode_condition(batch["global"].float()).float(),
         }
 
     def conditions(self, batch: Batch) -> PatchConditions:
@@ -167,7 +167,7 @@ class AdapterStage(Stage):
         """The modules in training as users would run them."""
         recipe = self.recipe
         pipeline = PatchVSRPipeline(
-            self.transformer, self.codec, patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
+            self.transformer, self.autoencoder, patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
             noise_timestep=recipe.min_noise_timestep,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
@@ -185,7 +185,7 @@ class AdapterStage(Stage):
         return restored
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
-        return patch_lines((height, width), max(self.recipe.size_choices), self.codec.spatial_factor)
+        return patch_lines((height, width), max(self.recipe.size_choices), self.autoencoder.spatial_factor)
 
 
 def pixel_losses(
@@ -209,6 +209,6 @@ def per_clip(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1, 1)
 
 
-def frozen(codec: Codec) -> Codec:
-    codec.requires_grad_(False)  # type: ignore[attr-defined]
-    return codec
+def frozen(autoencoder: Autoencoder) -> Autoencoder:
+    autoencoder.requires_grad_(False)  # type: ignore[attr-defined]
+    return autoencoder

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from patchvsr.degradation.degrade import PRESETS, degrade, on_8_bits
+from patchvsr.degradation.lq_file import bicubic_enlarge
 from patchvsr.errors import InputError, SettingsError
-from patchvsr.evaluation.degrade import bicubic_enlarge
-from patchvsr.evaluation.lossless import to_array
-from patchvsr.evaluation.metrics import VideoMetrics
-from patchvsr.evaluation.seams import seam_score
-from patchvsr.media.image_files import encode_image
+from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.seams import seam_score
+from patchvsr.media.images.files import encode_image
+from patchvsr.media.lossless import to_array
 from patchvsr.training.clips import ClipSource
-from patchvsr.training.degradation import PRESETS, degrade, on_8_bits
 from patchvsr.training.logs import picture_folder
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.shards import Shard

@@ -1,0 +1,128 @@
+"""Shows the events of an upscale: a progress bar and a few lines for people, or one JSON object per event."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from patchvsr import events as happened
+from patchvsr.cli.training import console
+
+if TYPE_CHECKING:
+    from patchvsr.jobs.batch import Job
+    from patchvsr.jobs.estimate import Estimate
+
+
+class Display:
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
+        """Shows every event as it comes; returns the last one."""
+        return self._print_json(events) if self.as_json else _Bar().follow(events)
+
+    def notices(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._say(line, "notice", text=line)
+
+    def failed(self, job: Job, reason: str) -> None:
+        named = any(str(path) in reason for path in (job.input, job.output))
+        text = " ".join((reason if named else f"{job.input}: {reason}").splitlines())
+        self._say(f"failed: {text}", "failed", input=str(job.input), reason=reason)
+
+    def summary(self, jobs: list[Job], finished: list[Job], failed: dict[Job, str]) -> None:
+        left = [job for job in jobs if job not in finished and job not in failed]
+        text = f"{len(finished)} of {len(jobs)} done"
+        text += f", {len(failed)} failed: {', '.join(str(job.input) for job in failed)}" if failed else ""
+        text += f", {len(left)} not finished: the same command goes on" if left else ""
+        names = {"finished": finished, "failed": failed, "left": left}
+        self._say(text, "summary", **{name: [str(job.input) for job in group] for name, group in names.items()})
+
+    def plan(self, plan: Estimate) -> None:
+        self._say("\n".join(plan.lines()), "plan", **dataclasses.asdict(plan))
+
+    def sum_of(self, plans: Sequence[Estimate]) -> None:
+        from patchvsr.jobs.estimate import Sum
+
+        total = Sum.of(plans)
+        self._say("\n".join(total.lines()), "sum", **dataclasses.asdict(total))
+
+    def _say(self, line: str, event: str, **fields: object) -> None:
+        if self.as_json:
+            print(json.dumps({"event": event, **fields}), flush=True)  # noqa: T201
+        else:
+            console.print(line)
+
+    def _print_json(self, events: Iterable[happened.Event]) -> happened.Event | None:
+        event = None
+        for event in events:
+            self._say("", type(event).__name__.lower(), **dataclasses.asdict(event))
+        return event
+
+
+class _Bar:
+    """A line of progress that goes away, and lines that stay."""
+
+    def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), _FramesColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        event = None
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("looking", total=None)
+            for event in events:
+                self._show(event, bar, task)
+        if event is not None:  # after the bar is gone, or it would leave an empty line
+            self._show_last(event)
+        return event
+
+    def _show(self, event: happened.Event, bar: Progress, task: TaskID) -> None:
+        match event:
+            case happened.Started():
+                sizes = "x".join(map(str, event.input_size)), "x".join(map(str, event.output_size))
+                console.print(f"{event.input} ({sizes[0]}) -> {event.output} ({sizes[1]})")
+                for notice in event.notices:
+                    console.print(notice)
+                bar.update(task, total=event.num_frames)
+            case happened.Scanning():
+                bar.update(task, completed=event.frames)
+            case happened.Planned():
+                if event.units_done:
+                    console.print(f"going on: {event.units_done} of {event.units} units are done")
+                bar.reset(task, description="restoring", total=event.frames, completed=event.frames_done)
+            case happened.Progress():
+                bar.update(task, completed=event.frames)
+            case happened.Notice():
+                console.print(event.text)
+            case happened.Assembling():
+                bar.update(task, description="assembling")
+
+    def _show_last(self, event: happened.Event) -> None:
+        match event:
+            case happened.Finished(already_done=True):
+                console.print(f"{event.output}: was done before, {event.frames} frames")
+            case happened.Finished():
+                console.print(
+                    f"{event.output}: {event.frames} frames in, {event.frames} out, {event.seconds:.1f} seconds"
+                )
+            case happened.Stopped(units=0):
+                console.print(f"{event.output}: stopped before the work began; the same command begins it")
+            case happened.Stopped():
+                console.print(
+                    f"{event.output}: stopped with {event.units_done} of {event.units} units done; "
+                    "the same command goes on"
+                )
+
+
+class _FramesColumn(ProgressColumn):
+    """Frames done, of how many, and how fast."""
+
+    def render(self, task: Task) -> Text:
+        total = "?" if task.total is None else f"{task.total:.0f}"
+        speed = f"{task.finished_speed or task.speed or 0:.2f} fps"
+        return Text(f"{task.completed:.0f}/{total} frames {speed}")

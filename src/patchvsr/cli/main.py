@@ -1,0 +1,118 @@
+"""The command line. Thin: it turns words into settings, events into a progress bar, and errors into one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from patchvsr.cli import preview as cli_preview
+from patchvsr.cli import training as cli_training
+from patchvsr.cli import upscale as cli_upscale
+from patchvsr.cli.training import console
+from patchvsr.errors import PatchVSRError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+)  # fmt: skip
+app.add_typer(cli_upscale.app)
+app.add_typer(cli_preview.app)
+app.add_typer(cli_training.app)
+
+USER_ERROR = 2
+
+
+def main() -> None:
+    """Entry point: exit code 0, 1 for not all done, 2 for what the user can mend, 130 for Ctrl-C; else it is a bug."""
+    _quiet_libraries()
+    try:
+        app(standalone_mode=True)
+    except (PatchVSRError, FloatingPointError) as error:  # the second: what a model made is not a number
+        _fail(str(error))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from patchvsr import __version__
+
+        Console(highlight=False).print(f"patchvsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Video super-resolution to any size, patch by patch."""
+
+
+@app.command("info")
+def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -> None:
+    """Show what is known about a media file or a model."""
+    from patchvsr.models.registry import bundled_models, is_model
+
+    folder = bundled_models().get(target, Path(target))
+    rows = _model_rows(folder) if is_model(folder) else _media_rows(target)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows:
+        table.add_row(name, str(value))
+    Console(highlight=False).print(table)
+
+
+def _media_rows(path: str) -> list[tuple[str, Any]]:
+    from patchvsr.media import open_reader
+    from patchvsr.media.facts import facts
+
+    with open_reader(path, deinterlace="off") as reader:
+        return list(facts(reader.info))
+
+
+def _model_rows(folder: Path) -> list[tuple[str, Any]]:
+    from patchvsr.models.registry import ADAPTER_CONFIG, PIPELINE_INDEX, is_adapter
+
+    settings = json.loads((folder / (ADAPTER_CONFIG if is_adapter(folder) else PIPELINE_INDEX)).read_text())
+    settings.update(settings.pop("pipeline", {}))
+    rows = [
+        (name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)
+    ]
+    # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
+    for name, part in {"adapter": folder, "transformer": folder / "transformer", "vae": folder / "vae"}.items():
+        size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
+        if size:
+            class_name = json.loads((part / "config.json").read_text())["_class_name"]
+            rows.append((name, f"{class_name}, {size / 2**20:.1f} MiB"))
+    provenance = folder / "provenance.json"
+    if provenance.is_file():
+        rows += list(json.loads(provenance.read_text()).items())
+    return rows
+
+
+def _fail(message: str) -> None:
+    # The same line shape as usage errors, whatever the message was wrapped for.
+    console.print(f"patchvsr: {' '.join(message.splitlines())}")
+    sys.exit(USER_ERROR)
+
+
+def _quiet_libraries() -> None:
+    """Their progress bars and advice are for developers; ours is the only voice here."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("patchvsr").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The commands of upscaling: footage in, larger footage out, and whether it is still what it was."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patchvsr.cli import options
+from patchvsr.cli.display import Display
+from patchvsr.cli.interrupts import two_step_interrupts
+from patchvsr.cli.training import INTERRUPTED, console, pairs
+from patchvsr.errors import PatchVSRError
+
+if TYPE_CHECKING:
+    from patchvsr.config import UpscaleConfig
+    from patchvsr.events import Event
+    from patchvsr.jobs.batch import Job
+    from patchvsr.jobs.clock import Until
+    from patchvsr.pipeline import PatchVSRPipeline
+
+app = typer.Typer()
+
+NOT_ALL_DONE = 1
+
+
+@app.command("upscale")
+def upscale_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="IN...", help="Videos, image sequences (a folder, in/%06d.png), folders, patterns."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png."),
+    ],
+    scale: options.Scale = None,
+    size: options.Size = None,
+    allow_smaller: options.AllowSmaller = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Folders with all below; the tree is kept.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the work, memory, disk and time, and do nothing.")] = False,
+    until: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Start no unit that would end later; run again to go on.")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write OUT.report.json: settings, hashes, scores, times.")
+    ] = False,
+    steps: options.Steps = None,
+    joint: options.Joint = None,
+    seed: options.Seed = 0,
+    model: options.Model = "mini",
+    restoration: options.Restoration = None,
+    noise_timestep: options.Noise = None,
+    branch_scale: options.BranchScale = 1.0,
+    color_match: options.ColorMatch = True,
+    chunk_frames: options.ChunkFrames = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    batch_size: options.BatchSize = 1,
+    start: Annotated[float | None, typer.Option(help="Seconds from the first frame.")] = None,
+    end: Annotated[float | None, typer.Option(help="Seconds from the first frame, exclusive.")] = None,
+    deinterlace: options.Deinterlace = None,
+    rate: options.Rate = None,
+    codec: Annotated[
+        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.")
+    ] = None,
+    crf: Annotated[float | None, typer.Option(help="Quality, smaller is better.", show_default="by codec")] = None,
+    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.", show_default="by codec and source")] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Repeatable.")
+    ] = None,
+    skip_stream: Annotated[
+        list[int] | None, typer.Option(metavar="INDEX", help="Stream to leave out, see `info`. Repeatable.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")] = False,
+) -> None:
+    """Upscale videos: every frame, timestamp and stream is kept. Stopped in any way, the same command goes on."""
+    from patchvsr.config import UpscaleConfig
+    from patchvsr.jobs.batch import find_jobs
+    from patchvsr.jobs.clock import Until, parse_until
+
+    config = UpscaleConfig(
+        scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
+        seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+        color_match=color_match, device=device, dtype=dtype, batch_size=batch_size, chunk_frames=chunk_frames,
+        start_s=start, end_s=end, deinterlace=deinterlace, rate=rate, codec=codec, crf=crf, pix_fmt=pix_fmt,
+        encoder_options=pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
+    )  # fmt: skip
+    jobs = find_jobs(inputs, output, recursive=recursive)
+    deadline = None if until is None else Until(parse_until(until, datetime.now()))
+    if plan:
+        _show_plans(jobs, config, Display(as_json))
+        return
+    run = Run(config, jobs, Display(as_json), deadline, report=report)
+    try:
+        with two_step_interrupts(console.print) as interrupts:
+            run.all(lambda: interrupts.requested)
+    except KeyboardInterrupt:
+        console.print("interrupted: finished units are kept, and the same command goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    if interrupts.requested and not run.all_done:
+        raise typer.Exit(INTERRUPTED)
+    if not run.all_done:
+        raise typer.Exit(NOT_ALL_DONE)
+
+
+@app.command("verify")
+def verify_command(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="A finished output.")],
+    job: Annotated[Path | None, typer.Option(help="Its job folder, if not beside it.", show_default="OUT.job")] = None,
+) -> None:
+    """Check an output against its job's record: number of frames, every timestamp, a CRC of every frame and stream."""
+    from patchvsr.jobs.verify import verify
+
+    found = verify(output, job)
+    if found.difference is not None:
+        console.print(f"{output}: differs: {found.difference}")
+        raise typer.Exit(NOT_ALL_DONE)
+    console.print(f"{output}: {found.frames} frames and {found.streams} other streams are as they were written")
+
+
+class Run:
+    """All jobs of one command, one after the other, with one loaded model. What fails does not stop the rest."""
+
+    def __init__(
+        self, config: UpscaleConfig, jobs: list[Job], display: Display, deadline: Until | None, *, report: bool
+    ) -> None:
+        self._config, self._jobs, self._display = config, jobs, display
+        self._deadline, self._report = deadline, report
+        self._finished: list[Job] = []
+        self._failed: dict[Job, str] = {}
+
+    @property
+    def all_done(self) -> bool:
+        return len(self._finished) == len(self._jobs)
+
+    def all(self, interrupted: Callable[[], bool]) -> None:
+        """Raises the error of a job that is alone; several are summed up instead."""
+        from patchvsr.events import Stopped
+        from patchvsr.upscale import load_pipeline
+
+        _check_model(self._config)
+        get_pipeline = functools.cache(lambda: load_pipeline(self._config))
+
+        def stop(expected_s: float | None) -> bool:
+            late = self._deadline is not None and not self._deadline.should_start(expected_s, datetime.now())
+            return late or interrupted()
+
+        for job in self._jobs:
+            if stop(None):
+                break
+            try:
+                if isinstance(self._one(job, get_pipeline, stop), Stopped):
+                    break  # the next one's first unit has no known length, and would end later still
+            except (PatchVSRError, FloatingPointError) as error:
+                self._failed[job] = str(error)
+                if len(self._jobs) > 1 or self._display.as_json:
+                    self._display.failed(job, str(error))
+                if len(self._jobs) == 1:
+                    raise
+        if len(self._jobs) > 1:
+            self._display.summary(self._jobs, self._finished, self._failed)
+
+    def _one(
+        self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]
+    ) -> Event | None:
+        """The last event of one job, its report written if it is finished."""
+        from patchvsr.events import Finished
+        from patchvsr.upscale import upscale
+
+        self._display.notices(job.notices)
+        events = upscale(job.input, job.output, self._config, get_pipeline=lambda _: get_pipeline(), stop=stop)
+        last = self._display.follow(_stopped_while_looking(events, job, stop))
+        if isinstance(last, Finished):
+            if self._report:
+                from patchvsr.evaluation.job_report import write_job_report
+
+                self._display.notices([f"report: {write_job_report(job.input, job.output, self._config)}"])
+            self._finished.append(job)
+        return last
+
+
+def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
+    """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
+    from patchvsr.events import Scanning, Stopped
+
+    for event in events:
+        yield event
+        if isinstance(event, Scanning) and stop(None):
+            events.close()
+            yield Stopped(str(job.output), units=0, units_done=0)
+
+
+def _check_model(config: UpscaleConfig) -> None:
+    """A mistake in these two should be told before anything else."""
+    from patchvsr.models.registry import resolve_model
+    from patchvsr.upscale import choose_device
+
+    resolve_model(config.model)
+    choose_device(config)
+
+
+def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> None:
+    """Raises the error of a job that is alone; among several, one that fails is told and the rest goes on."""
+    from patchvsr.jobs.estimate import estimate
+    from patchvsr.upscale import load_pipeline
+
+    _check_model(config)
+    get_pipeline = functools.cache(lambda: load_pipeline(config))
+    plans = []
+    for job in jobs:
+        display.notices(job.notices)
+        try:
+            plans.append(estimate(job.input, job.output, config, get_pipeline))
+        except (PatchVSRError, FloatingPointError) as error:
+            if len(jobs) == 1:
+                raise
+            display.failed(job, str(error))
+        else:
+            display.plan(plans[-1])
+    if len(jobs) > 1 and plans:
+        display.sum_of(plans)
+    if len(plans) < len(jobs):
+        raise typer.Exit(NOT_ALL_DONE)

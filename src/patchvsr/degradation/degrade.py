@@ -1,0 +1,234 @@
+"""From a clean clip to what a user might have: a plain reduction, or the two passes of RealBasicVSR.
+
+One draw per clip; within it, parameters drift slowly from frame to frame. No step moves the picture: resizes keep the
+outer edges (align_corners=False), kernels are centred, chroma is read where it was written.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from patchvsr.degradation.blur import blur, random_kernels, random_sinc_kernels
+from patchvsr.degradation.codec_pass import codec_pass, jpeg_pass, parse_codecs
+from patchvsr.degradation.draws import Draw
+from patchvsr.errors import SettingsError
+from patchvsr.pixels.resize import resize_bicubic
+
+PUBLISHED_SCALE = 4.0
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Chances and ranges of the draw. Raises SettingsError for values that make no sense.
+
+    clean_share: clips that are only reduced: `bilinear_share` of them bilinearly (the paper), the others
+        bicubically (the field's test sets); both antialiased.
+    strength: 0 reduces only, 1 has the ranges of RealBasicVSR; every range is scaled by it.
+    full_share: of training clips that are not clean, those at the whole `strength`; the others get any part of it.
+    blur_sigma: largest of the first pass, in pixels of the clean clip at x4; half of it in the second.
+    noise_sigma: largest of the first pass, of 255; 5/6 of it in the second. Shot noise goes with it.
+    jpeg_quality: lowest; the highest is 95.
+    bits_per_pixel: fewest that a codec gets for a pixel of a frame; the most is ten times that. 0.25 to 2.5 are
+        the published 1e4 to 1e5 bits a frame at the 200x200 pixels that the published chain typically works at.
+    codecs: drawn from these with equal chances: h264, mpeg4, hevc; name one twice for more of it.
+    drift: largest change from one frame to the next, as a share of the range.
+    four_share, max_scale: of `draw_scale`.
+    """
+
+    clean_share: float = 0.35
+    bilinear_share: float = 0.0
+    strength: float = 1.0
+    full_share: float = 0.6
+    blur_sigma: float = 3.0
+    noise_sigma: float = 30.0
+    jpeg_quality: int = 30
+    bits_per_pixel: float = 0.25
+    codecs: str = "h264,h264,mpeg4"
+    drift: float = 0.01
+    four_share: float = 0.8
+    max_scale: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name in ("clean_share", "bilinear_share", "full_share", "four_share", "drift"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}: give 0 to 1")
+        if self.strength < 0 or self.bits_per_pixel <= 0 or self.max_scale < 1 or not 1 <= self.jpeg_quality <= 95:
+            raise SettingsError(
+                f"strength {self.strength}, bits_per_pixel {self.bits_per_pixel}, max_scale {self.max_scale}, "
+                f"jpeg_quality {self.jpeg_quality}: give at least 0, more than 0, at least 1, and 1 to 95"
+            )
+        if self.blur_sigma < _LOWEST_SIGMA * 2 or self.noise_sigma < _LOWEST_NOISE * 2:
+            raise SettingsError(
+                f"blur_sigma {self.blur_sigma}, noise_sigma {self.noise_sigma}: "
+                f"give at least {_LOWEST_SIGMA * 2} and {_LOWEST_NOISE * 2}; for less, lower the strength"
+            )
+        parse_codecs(self.codecs)
+
+    def at(self, strength: float) -> Degradation:
+        """The same for a clip of exactly this strength; 0 is a clean one."""
+        return replace(self, clean_share=0.0, strength=strength)
+
+    @property
+    def is_bicubic(self) -> bool:
+        """Whether every clip gets the bicubic reduction and nothing else."""
+        return (self.clean_share == 1 or self.strength == 0) and self.bilinear_share == 0
+
+
+_LOWEST_SIGMA, _LOWEST_NOISE = 0.2, 1.0
+_MOST_BITS_PER_PIXEL = 24.0  # as many as without a codec; encoders refuse the rates that next to no strength asks for
+
+BICUBIC = Degradation(clean_share=1.0, bilinear_share=0.0)
+REALBASICVSR = Degradation(clean_share=0.0, bilinear_share=0.0)
+PRESETS = {"bicubic": BICUBIC, "realbasicvsr": REALBASICVSR}
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What differs between the two passes: chances, and ranges relative to the first."""
+
+    blur_chance: float
+    blur_share: float
+    resize_chances: dict[str, float]
+    resize_factors: tuple[float, float]
+    noise_share: float
+
+
+_FIRST = _Pass(1.0, 1.0, {"up": 0.2, "down": 0.7, "keep": 0.1}, (0.15, 1.5), 1.0)
+_SECOND = _Pass(0.8, 0.5, {"up": 0.3, "down": 0.4, "keep": 0.3}, (0.3, 1.2), 25 / 30)
+
+
+def draw_scale(generator: Generator, settings: Degradation) -> float:
+    """`four_share` of the draws are exactly 4, the others 1 to `max_scale`, every octave as often as the next."""
+    four, exponent = torch.rand(2, generator=generator).tolist()
+    return 4.0 if four < settings.four_share else float(settings.max_scale**exponent)
+
+
+def draw_strength(generator: Generator, settings: Degradation) -> float:
+    """Of a training clip: 0 for clean ones, the whole `strength` for `full_share` of the others, or a part of it."""
+    clean, full, part = torch.rand(3, generator=generator).tolist()
+    if clean < settings.clean_share:
+        return 0.0
+    return settings.strength * (1.0 if full < settings.full_share else part)
+
+
+@torch.no_grad()
+def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradation) -> Tensor:
+    """The low-quality clip of (F, 3, H, W) in [0, 1]: (F, 3, round(H/scale), round(W/scale)) on 8-bit levels.
+
+    The chain was published for x4 (Chan et al., "Investigating Tradeoffs in Real-World Video Super-Resolution", CVPR
+    2022, and its configuration). For other scales:
+    - beyond 4 the clip is first reduced to four times the size wanted;
+    - below 4 what is done to a pixel (blur, noise, compression) is scaled by scale / 4, because less of it is
+      averaged away by the reduction to come; resize factors and cutoffs are raised to the power log4(scale), so that
+      at scale 1 nothing is resized and at 2 half as many octaves as at 4.
+    Other differences: no step works below half the size wanted (the published one can, at a fifth of it: then noise is
+    all that is left), all resizes are antialiased, Poisson noise is drawn from its Gaussian limit (256 photons for
+    white), and frames keep one size throughout the clip.
+
+    Raises:
+        SettingsError: scale is below 1.
+    """
+    if scale < 1:
+        raise SettingsError(f"scale is {scale}: give 1 or more")
+    height, width = clip.shape[-2:]
+    size = (max(1, round(height / scale)), max(1, round(width / scale)))
+    clean, bilinear = torch.rand(2, generator=generator).tolist()
+    if clean < settings.clean_share or settings.strength == 0:
+        return on_8_bits(_resize(clip, size, "bilinear" if bilinear < settings.bilinear_share else "bicubic"))
+    if scale > PUBLISHED_SCALE:
+        clip = resize_bicubic(clip, (4 * size[0], 4 * size[1]))
+    return _Chain(Draw(generator, len(clip), settings.drift), min(scale, PUBLISHED_SCALE), settings).run(clip, size)
+
+
+class _Chain:
+    """The two passes for one clip; `strength` is of what is done to pixels, `power` of what changes their number."""
+
+    def __init__(self, draw: Draw, scale: float, settings: Degradation) -> None:
+        self.draw, self.settings = draw, settings
+        self.strength = settings.strength * scale / PUBLISHED_SCALE
+        self.power = settings.strength * math.log(scale, PUBLISHED_SCALE)
+
+    def run(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+        # 1. first pass
+        clip = self._noise(self._resize(self._blur(clip, _FIRST), size, _FIRST), _FIRST)
+        clip = _to_clip(self._video(self._jpeg(_to_frames(clip))))
+
+        # 2. second pass; its codec works before or after the reduction to the final size
+        clip = self._noise(self._resize(self._blur(clip, _SECOND), size, _SECOND), _SECOND)
+        frames = self._jpeg(_to_frames(clip))
+        if self.draw.chance(0.5):
+            return on_8_bits(self._finish(_to_clip(self._video(frames)), size))
+        return _to_clip(self._video(_to_frames(self._finish(_to_clip(frames), size))))
+
+    def _blur(self, clip: Tensor, which: _Pass) -> Tensor:
+        if not self.draw.chance(which.blur_chance):
+            return clip
+        highest = which.blur_share * self.settings.blur_sigma
+        sigma = (self.strength * _LOWEST_SIGMA, self.strength * highest)
+        size = self.strength / self.settings.strength  # kernels grow with the scale, not with the dial
+        return blur(clip, random_kernels(self.draw, sigma, size=size, power=self.power))
+
+    def _resize(self, clip: Tensor, wanted: tuple[int, int], which: _Pass) -> Tensor:
+        low, high = which.resize_factors
+        mode = self.draw.choice(which.resize_chances)
+        published = {"up": self.draw.uniform(1, high), "down": self.draw.uniform(low, 1), "keep": 1.0}[mode]
+        factor = max(published**self.power, wanted[0] / clip.shape[-2] / 2)
+        height, width = (max(1, round(side * factor)) for side in clip.shape[-2:])
+        return self._any_resize(clip, (height, width))
+
+    def _any_resize(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+        return _resize(clip, size, self.draw.choice({"bilinear": 1.0, "area": 1.0, "bicubic": 1.0}))
+
+    def _noise(self, clip: Tensor, which: _Pass) -> Tensor:
+        """Gaussian noise, or shot noise that grows with the square root of brightness; of colours or of grey."""
+        draw, highest = self.draw, which.noise_share * self.settings.noise_sigma
+        channels = 1 if draw.chance(0.4) else 3
+        if draw.chance(0.5):
+            amount = draw.walk(_LOWEST_NOISE, highest).view(-1, 1, 1, 1) / 255
+        else:
+            light = clip.mean(dim=1, keepdim=True) if channels == 1 else clip
+            amount = draw.walk(0.05, highest / 10).view(-1, 1, 1, 1) * (light.clamp(min=0) / 256).sqrt()
+        noise = draw.normal(len(clip), channels, *clip.shape[-2:])
+        return noise.mul_(self.strength * amount) + clip
+
+    def _jpeg(self, frames: np.ndarray) -> np.ndarray:
+        loss = self.strength * (100 - self.draw.walk(self.settings.jpeg_quality, 95))
+        return jpeg_pass(frames, (100 - loss).round().int().clamp(min=1).tolist())
+
+    def _video(self, frames: np.ndarray) -> np.ndarray:
+        codecs = parse_codecs(self.settings.codecs)
+        codec = codecs[int(self.draw.uniform(0, len(codecs)))]
+        bits_per_pixel = self.settings.bits_per_pixel * 10 ** self.draw.uniform() / self.strength
+        return codec_pass(frames, codec, min(bits_per_pixel, _MOST_BITS_PER_PIXEL))
+
+    def _finish(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+        clip = self._any_resize(clip, size)
+        if not self.draw.chance(0.8):
+            return clip
+        return blur(clip, random_sinc_kernels(self.draw, power=self.settings.strength))
+
+
+def _resize(clip: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if clip.shape[-2:] == size:
+        return clip
+    if mode == "area" and size[0] < clip.shape[-2]:
+        return F.interpolate(clip, size=size, mode="area")
+    return F.interpolate(clip, size=size, mode="bicubic" if mode == "bicubic" else "bilinear", antialias=True)
+
+
+def on_8_bits(clip: Tensor) -> Tensor:
+    return clip.clamp(0, 1).mul_(255).round_().div_(255)
+
+
+def _to_frames(clip: Tensor) -> np.ndarray:  # (F, 3, H, W) in [0, 1] -> (F, H, W, 3) uint8
+    return clip.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _to_clip(frames: np.ndarray) -> Tensor:
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().float().div_(255)

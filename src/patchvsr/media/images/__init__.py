@@ -1,0 +1,1 @@
+"""Image sequences and single images: PNG and OpenEXR."""

@@ -1,0 +1,1 @@
+"""The streams beside the video: audio, subtitles, attachments, cover art, chapters and tags."""

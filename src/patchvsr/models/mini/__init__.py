@@ -1,0 +1,1 @@
+"""The bundled model, small enough for two CPU cores."""

@@ -1,0 +1,169 @@
+"""The bundled autoencoder: small latents for the transformer, and a decoder that starts from the input.
+
+The decoder takes the bicubic low-quality canvas as a *reference* beside the latents and adds what it computes
+to it. Its last convolution starts at zero, so an untrained decoder returns exactly the canvas, and latents of
+zero ("dropped" at random in training) are a valid input: the feed-forward preview of `num_inference_steps=0`.
+
+Geometry of Wan2.2-TI2V-5B: a latent cell covers 16x16 pixels and 4 frames, the first frame has a cell of its own.
+Causal in time, and with a finite receptive field in space (`encoder_halo_px`, `decoder_halo_px`), so that
+working in tiles cut with that halo equals working on the whole.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from patchvsr.models.mini.blocks import FOLD, ResidualBlock
+from patchvsr.models.mini.decoder import TEMPORAL_FACTOR, Decoder
+from patchvsr.models.mini.estimator import RestorationEstimator
+
+SPATIAL_FACTOR = 16
+
+
+class Encoder(nn.Module):
+    def __init__(self, latent_channels: int, channels: tuple[int, int, int]):
+        super().__init__()
+        quarter, eighth, sixteenth = channels
+        self.stem = nn.Conv2d(3 * FOLD**2, quarter, 3, padding=1)
+        self.block4 = ResidualBlock(quarter)
+        self.down8 = nn.Conv2d(4 * quarter, eighth, 1)
+        self.block8 = ResidualBlock(eighth)
+        self.down16 = nn.Conv2d(4 * eighth, sixteenth, 1)
+        self.fold_time = nn.Conv2d(TEMPORAL_FACTOR * sixteenth, sixteenth, 1)
+        self.block16 = ResidualBlock(sixteenth)
+        self.head = nn.Conv2d(sixteenth, latent_channels, 1)
+
+    @property
+    def halo_px(self) -> int:
+        return FOLD * (1 + ResidualBlock.radius) + 8 * ResidualBlock.radius + 16 * ResidualBlock.radius
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:  # (N*F, 3, H, W) -> (N*T, C, H/16, W/16)
+        x = self.block4(self.stem(F.pixel_unshuffle(frames, FOLD)))
+        x = self.block8(self.down8(F.pixel_unshuffle(x, 2)))
+        x = self.down16(F.pixel_unshuffle(x, 2))
+        x = _group_frames(x, num_frames).flatten(2, 3).flatten(0, 1)
+        return self.head(self.block16(F.leaky_relu(self.fold_time(x), 0.1)))
+
+
+class MiniAutoencoder(ModelMixin, ConfigMixin):
+    """Encoder to 16x16x4 latents and a decoder with a reference.
+
+    Latents are scaled to a root mean square of 1 over the channels of each cell: bounded without a KL weight to
+    tune, and the noise added in training then has one meaning everywhere.
+    """
+
+    spatial_factor = SPATIAL_FACTOR
+    temporal_factor = TEMPORAL_FACTOR
+    takes_restoration = True
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 48,
+        encoder_channels: tuple[int, int, int] = (48, 96, 192),
+        decoder_channels: int = 64,
+        decoder_latent_hidden: int = 192,
+        num_decoder_blocks: int = 10,
+        context_channels: int = 128,
+        num_context_blocks: int = 4,
+    ):
+        super().__init__()
+        self.encoder = Encoder(latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+        self.decoder = Decoder(
+            latent_channels, decoder_latent_hidden, decoder_channels, num_decoder_blocks,
+            context_channels, num_context_blocks,
+        )  # fmt: skip
+        self.estimator = RestorationEstimator()
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def encoder_halo_px(self) -> int:
+        """Pixels around a tile that its latents depend on, a multiple of a cell."""
+        return _round_up(self.encoder.halo_px)
+
+    @property
+    def decoder_halo_px(self) -> int:
+        """Pixels around a tile that its decoded pixels depend on, a multiple of a cell."""
+        return _round_up(self.decoder.halo_px)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """(N, 3, F, H, W) in [-1, 1], F = 4k+1, H and W multiples of 16 -> latents (N, C, k+1, H/16, W/16)."""
+        _check_geometry(video)
+        num_frames = video.shape[2]
+        latents = self.encoder(_as_frames(video.to(self.encoder.head.weight.dtype)), num_frames)
+        latents = latents / latents.float().pow(2).mean(dim=1, keepdim=True).add(1e-6).sqrt().to(latents.dtype)
+        return _as_video(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1)
+
+    def encode_condition(self, canvas: Tensor) -> Tensor:
+        """What the transformer sees of a low-quality canvas (N, 3, F, H, W): (N, `condition_channels`, T, h, w).
+
+        The latents alone hold a quarter of what a x4 input says. Beside them stands the canvas at a quarter of its
+        size, folded into the channels of each cell.
+        """
+        latents = self.encode(canvas)
+        num_frames = canvas.shape[2]
+        folded = F.pixel_unshuffle(F.avg_pool2d(_as_frames(canvas.to(latents.dtype)), FOLD), SPATIAL_FACTOR // FOLD)
+        groups = _group_frames(folded, num_frames)  # (N, T, 4, 48, h, w)
+        return torch.cat([latents, groups.flatten(2, 3).transpose(1, 2)], dim=1)
+
+    @property
+    def condition_channels(self) -> int:
+        return self.config.latent_channels + 3 * (SPATIAL_FACTOR // FOLD) ** 2 * TEMPORAL_FACTOR
+
+    def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,).
+
+        Their sigmoid is what `decode` takes as `restoration`.
+        """
+        _check_geometry(canvas)
+        if canvas.shape[2] == 1:  # a single picture is one that stands still
+            canvas = canvas.expand(-1, -1, 2, -1, -1)
+        return self.estimator(canvas, scale).float()
+
+    def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Latents and the reference canvas (N, 3, F, H, W) in [-1, 1] -> restored video of the reference's shape.
+
+        restoration: (N,) how degraded the input is, from 0 (only made smaller) to 1 (noise, blur and compression).
+        scale: (N,) canvas size / input size.
+        """
+        _check_geometry(reference)
+        num_frames = reference.shape[2]
+        dtype = self.decoder.head.weight.dtype
+        frames = _as_frames(latents.to(dtype)), _as_frames(reference.to(dtype))
+        detail = self.decoder(*frames, restoration, scale, num_frames)
+        # Added in the reference's own precision: bfloat16 would round the input's flat areas to visible steps.
+        return reference + _as_video(detail, num_frames).to(reference.dtype)
+
+
+def _round_up(px: int) -> int:
+    return -(-px // SPATIAL_FACTOR) * SPATIAL_FACTOR
+
+
+def _check_geometry(video: Tensor) -> None:
+    num_frames, height, width = video.shape[2:]
+    if num_frames % TEMPORAL_FACTOR != 1 or height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
+        raise ValueError(
+            f"got {num_frames} frames of {width}x{height}; needed: 4k+1 frames, sides that are multiples of 16"
+        )
+
+
+def _group_frames(x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w) -> (N, T, 4, C, h, w)
+    # The first frame stands alone in its cell: it is repeated to fill the group.
+    clips = x.unflatten(0, (-1, num_frames))
+    clips = torch.cat([clips[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1), clips], dim=1)
+    return clips.unflatten(1, (-1, TEMPORAL_FACTOR))
+
+
+def _as_frames(video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W)
+    return video.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _as_video(frames: Tensor, num_frames: int) -> Tensor:  # (N*F, C, H, W) -> (N, C, F, H, W)
+    return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)

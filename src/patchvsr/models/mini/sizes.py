@@ -1,0 +1,60 @@
+"""Sizes of the bundled model: a Wan transformer and an autoencoder small enough for two CPU cores."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch import nn
+
+from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
+
+PROMPT_LENGTH, TEXT_DIM = 8, 64
+
+
+def new_autoencoder() -> MiniAutoencoder:
+    """The bundled autoencoder, untrained: 3.0 M parameters."""
+    return MiniAutoencoder()
+
+
+def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
+    """The bundled base, untrained: 8 layers of 6 heads x 64.
+
+    It starts near the velocity of pure noise, which is the noise: tokens pass through almost unchanged.
+    """
+    base = WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=6,
+        attention_head_dim=64,
+        in_channels=autoencoder.latent_channels,
+        out_channels=autoencoder.latent_channels,
+        text_dim=TEXT_DIM,
+        freq_dim=128,
+        ffn_dim=1024,
+        num_layers=8,
+        rope_max_seq_len=64,
+    )
+    with torch.no_grad():
+        nn.init.orthogonal_(base.patch_embedding.weight.flatten(1))
+        base.patch_embedding.bias.zero_()  # type: ignore[union-attr]
+        base.proj_out.bias.zero_()
+        # The norm before `proj_out` scales tokens by sqrt(dim / fan_in); token layout (h, w, c) against (c, h, w).
+        weight = base.patch_embedding.weight.squeeze(2)  # (D, C, 2, 2)
+        scale = (weight[0].numel() / weight.shape[0]) ** 0.5
+        base.proj_out.weight.copy_(scale * weight.permute(2, 3, 1, 0).flatten(0, 2))
+        base.scale_shift_table.zero_()
+    return base
+
+
+def new_prompt() -> nn.Parameter:
+    """The fixed prompt of a base without a text encoder is learned with the base."""
+    return nn.Parameter(torch.randn(1, PROMPT_LENGTH, TEXT_DIM))
+
+
+def add_adapter(
+    base: WanTransformer3DModel, autoencoder: MiniAutoencoder, prompt_embeds: torch.Tensor
+) -> PatchVSRTransformer3DModel:
+    """The bundled transformer: the base with a dual-branch adapter of two branch blocks, gates at zero."""
+    return PatchVSRTransformer3DModel.from_base(
+        base, prompt_embeds=prompt_embeds, condition_channels=autoencoder.condition_channels, num_branch_blocks=2
+    )

@@ -1,0 +1,82 @@
+"""Load a Wan base, the pre-trained text-to-video model that an adapter is trained on.
+
+Any Wan text-to-video model in diffusers' format will do, by name, from the Hub or a folder: its `transformer` and
+`vae` are all that is loaded here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from safetensors import SafetensorError
+from torch import Tensor
+
+from patchvsr.errors import ModelError
+from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.registry import BundledModel, download, find_base
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.models.wan_base.autoencoder import WanAutoencoder
+
+
+def load_base(
+    name_or_folder: str, *, dtype: torch.dtype, autoencoder_folder: Path | None = None
+) -> tuple[WanTransformer3DModel, Autoencoder]:
+    """A base's transformer and autoencoder, in evaluation mode; `autoencoder_folder` takes the place of its `vae`.
+
+    Raises ModelError where there is no such base, it is incomplete, or it is neither cached nor to be downloaded.
+    """
+    parts = ("transformer",) if autoencoder_folder else ("transformer", "vae")
+    folder = base_folder(name_or_folder, parts)
+    transformer = load_part(WanTransformer3DModel, folder / "transformer", dtype=dtype, use_safetensors=True)
+    autoencoder = load_part(WanAutoencoder, autoencoder_folder or folder / "vae", dtype=dtype, use_safetensors=True)
+    if transformer.config.in_channels != autoencoder.latent_channels:
+        raise ModelError(
+            f"{folder}: the transformer takes latents of {transformer.config.in_channels} channels, "
+            f"the autoencoder gives {autoencoder.latent_channels}: a text-to-video base is needed"
+        )
+    return transformer, autoencoder
+
+
+def new_transformer(
+    name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype
+) -> tuple[PatchVSRTransformer3DModel, Autoencoder]:
+    """A base with a new adapter around it, which changes nothing yet, and its autoencoder.
+
+    `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. Raises ModelError as `load_base` does, and
+    for a base that is no text-to-video model.
+    """
+    base, autoencoder = load_base(name_or_folder, dtype=dtype)
+    try:
+        transformer = PatchVSRTransformer3DModel.from_base(
+            base,
+            prompt_embeds=prompt_embeds,
+            condition_channels=autoencoder.condition_channels,
+            num_branch_blocks=find_base(name_or_folder).num_branch_blocks,
+        )
+    except ValueError as error:
+        raise ModelError(f"{name_or_folder}: {error}") from None
+    return transformer, autoencoder
+
+
+def base_folder(name_or_folder: str, parts: tuple[str, ...]) -> Path:
+    """Where the base's parts lie, downloaded if they have to be."""
+    base = find_base(name_or_folder)
+    if isinstance(base, BundledModel):
+        raise ModelError(f"the base of {base.name} is trained (patchvsr train {base.name}_base), not loaded")
+    if base.repository is None:
+        return Path(name_or_folder)
+    return download(base.repository, [f"{part}/*" for part in parts])
+
+
+def load_part(part: Any, folder: Path, **options: Any) -> Any:
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is missing: a base needs its {folder.name} in diffusers' format")
+    try:
+        model = part.from_pretrained(str(folder), **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"cannot load {folder}: {reason}") from error
+    return model.eval() if isinstance(model, torch.nn.Module) else model

@@ -1,0 +1,65 @@
+"""The fixed prompt: encoded once by the base's own text encoder, and kept; no text encoder runs after that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from patchvsr.errors import ModelError
+from patchvsr.models.registry import find_base
+from patchvsr.models.wan_base.base import base_folder, load_part
+
+# The paper names no text. This one says what every restored patch should be and nothing about its content.
+FIXED_PROMPT = (
+    "A sharp, clean, high-quality video with fine natural detail, realistic textures and crisp edges, "
+    "free of blur, noise and compression artifacts."
+)
+PROMPT_LENGTH = 512  # Wan was trained with prompts padded to this many tokens
+
+
+def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) -> Tensor:
+    """The embedding of the prompt, read from `file`, or encoded and written there the first time, by one process.
+
+    Raises ModelError where the file holds another prompt or another base's, or cannot be read.
+    """
+    made_of = {"base": find_base(name_or_folder).name, "prompt": prompt}
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if not file.exists():
+                embeds = encode_prompt(name_or_folder, prompt)
+                partial = file.with_name(f".{file.name}.partial")
+                save_file({"prompt_embeds": embeds}, partial, metadata=made_of)
+                partial.replace(file)
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata, embeds = stored.metadata(), stored.get_tensor("prompt_embeds")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} holds no prompt: {error}: delete it to have it made again") from None
+    if metadata != made_of:
+        raise ModelError(f"{file} was made from {metadata}, needed is {made_of}: delete it or choose another file")
+    return embeds
+
+
+@torch.no_grad()
+def encode_prompt(name_or_folder: str, prompt: str = FIXED_PROMPT) -> Tensor:
+    """The base's own embedding (1, 512, text_dim) of a prompt, in bfloat16 as its text encoder is run.
+
+    Loads tokenizer and text encoder (for Wan 11 GB) and lets them go again. Raises ModelError as `load_base` does.
+    """
+    from diffusers import WanPipeline
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    folder = base_folder(name_or_folder, ("tokenizer", "text_encoder"))
+    tokenizer = load_part(AutoTokenizer, folder / "tokenizer")
+    encoder = load_part(UMT5EncoderModel, folder / "text_encoder", dtype=torch.bfloat16, use_safetensors=True)
+    # Some releases of transformers 5 leave Wan's second name for the same embedding uninitialised, without a word.
+    encoder.set_input_embeddings(encoder.shared)
+    pipeline = WanPipeline(tokenizer=tokenizer, text_encoder=encoder.eval(), vae=None, scheduler=None)
+    embeds, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=PROMPT_LENGTH)
+    return embeds

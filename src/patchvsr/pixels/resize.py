@@ -1,0 +1,12 @@
+"""The one resize: canvases of training and of upscaling, reductions and baselines all use it."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (F, C, h, w) in [0, 1] to `size` (height, width) with an antialiased bicubic kernel, clamped to [0, 1]."""
+    # antialias also picks the kernel: a = -0.5 with it, -0.75 without.
+    return F.interpolate(frames, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
