@@ -26,6 +26,7 @@ from patchvsr.media.lossless import read_frames
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.color_match import match_color_
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 COLUMNS = ("chroma error", "PSNR-Y", "PSNR-C")
 
@@ -66,7 +67,7 @@ def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
 def measure_clip(pipeline: PatchVSRPipeline, lq: Tensor, original: Tensor, steps: int) -> dict[str, list[float]]:
     """Restore a clip (F, 3, h, w) once and measure it four times."""
     frames = pipeline(lq, num_inference_steps=steps, color_match=False).frames
-    canvas = resize_bicubic(lq, (original.shape[-2], original.shape[-1]))
+    canvas = resize_bicubic(lq, Size(original.shape[-1], original.shape[-2]))
     input_size = (lq.shape[-2], lq.shape[-1])
     spoiled = spoil(frames)
     return {

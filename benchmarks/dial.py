@@ -28,6 +28,7 @@ from patchvsr.media.images.files import encode_image
 from patchvsr.media.lossless import read_frames, to_array
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 SETTINGS = {
     "0 steps, restoration estimated": dict(num_inference_steps=0),
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         lq = torch.stack([frame for frame, _ in read_frames(lq_folder / clip.file)])
         pairs = read_frames(args.data / clip.source, max_frames=clip.lq.frames)
         original = torch.stack([cut(frame, clip.lq.hq_size) for frame, _ in pairs])
-        canvas = resize_bicubic(lq, (original.shape[-2], original.shape[-1]))
+        canvas = resize_bicubic(lq, Size(original.shape[-1], original.shape[-2]))
         scores.setdefault("bicubic", []).append(measure(canvas, canvas, original))
         for name, settings in SETTINGS.items():
             frames = pipeline(lq, **settings).frames

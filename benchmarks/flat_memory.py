@@ -30,11 +30,12 @@ def work(source: str, target: str, model: str, steps: int) -> None:
     sys.path.insert(0, str(TESTS))
     import toy
 
-    from patchvsr.config import UpscaleConfig
-    from patchvsr.upscale import load_pipeline, upscale
+    from patchvsr.loading import load_pipeline
+    from patchvsr.settings import UpscaleSettings
+    from patchvsr.upscale import upscale
 
-    config = UpscaleConfig(scale=2, model=model, num_inference_steps=steps)
-    pipeline = toy.pipeline() if model == "toy" else load_pipeline(config)
+    config = UpscaleSettings.of(scale=2, model=model, num_inference_steps=steps)
+    pipeline = toy.pipeline() if model == "toy" else load_pipeline(config.restore)
     for _ in upscale(source, target, config, pipeline=pipeline):
         pass
     status = Path("/proc/self/status").read_text()

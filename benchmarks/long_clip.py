@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo
 from patchvsr.events import Planned
 from patchvsr.jobs.verify import verify
 from patchvsr.media.lossless import to_array
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 RATE = Fraction(24000, 1001)
@@ -128,7 +128,7 @@ def main() -> None:
     if not source.exists():
         make_clip(source, args.minutes)
     started_at = time.monotonic()
-    for event in upscale(source, target, UpscaleConfig(num_inference_steps=args.steps)):
+    for event in upscale(source, target, UpscaleSettings.of(num_inference_steps=args.steps)):
         if isinstance(event, Planned):
             print(event, flush=True)
     seconds = time.monotonic() - started_at

@@ -6,14 +6,14 @@ from typing import Any
 
 
 def upscale_file(source: Path, target: Path, *, steps: int, **settings: Any) -> None:
-    """Upscale `source` by 4 into the FFV1 file `target`; `settings` are further fields of `UpscaleConfig`."""
+    """Upscale `source` by 4 into the FFV1 file `target`; `settings` are further fields of `UpscaleSettings`."""
     # Imported here so that a caller which only measures the memory of this as a process stays small.
-    from patchvsr.config import UpscaleConfig
     from patchvsr.jobs.folder import JobFolder
+    from patchvsr.settings import UpscaleSettings
     from patchvsr.upscale import upscale
 
     JobFolder(target).clear()  # the same job again would know that it is done
-    config = UpscaleConfig(scale=4, num_inference_steps=steps, codec="ffv1", overwrite=True, **settings)
+    config = UpscaleSettings.of(scale=4, num_inference_steps=steps, codec="ffv1", overwrite=True, **settings)
     for _ in upscale(source, target, config):  # progress events
         pass
 

@@ -13,9 +13,9 @@ import numpy as np
 from clips import picture
 from footage import one_shot
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.events import Event
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 SIDE = 40
@@ -56,7 +56,7 @@ def make_shots(
 def events(source: Path, target: Path, pipeline: PatchVSRPipeline, **options: Any) -> Iterator[Event]:
     """`upscale` with the settings `SMALL` and others; `stop` is handed on."""
     stop = options.pop("stop", None)
-    return upscale(source, target, UpscaleConfig(**(SMALL | options)), pipeline=pipeline, stop=stop)
+    return upscale(source, target, UpscaleSettings.of(**(SMALL | options)), pipeline=pipeline, stop=stop)
 
 
 def run(source: Path, target: Path, pipeline: PatchVSRPipeline, **options: Any) -> list[Event]:

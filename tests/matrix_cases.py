@@ -9,7 +9,7 @@ import av
 from av.stream import Disposition
 from matrix import RATES, Clip, Sound
 
-from patchvsr.config import UpscaleConfig
+from patchvsr.settings import UpscaleSettings
 
 FAST = {
     "hevc": {"preset": "ultrafast"},
@@ -48,8 +48,8 @@ class Case:
             return self.target
         return self.codec or ("av1" if self.target == ".webm" else "h264")
 
-    def config(self) -> UpscaleConfig:
-        return UpscaleConfig(
+    def config(self) -> UpscaleSettings:
+        return UpscaleSettings.of(
             scale=self.scale,
             num_inference_steps=0,
             chunk_frames=5,

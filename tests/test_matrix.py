@@ -17,7 +17,6 @@ import toy
 from matrix import Clip, Inventory, Track, distinct, look, make_clip
 from matrix_cases import B_FRAMES, CASES, DEPTHS, OPUS, Case
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import OutputError
 from patchvsr.events import Finished, Planned, Started
 from patchvsr.jobs.clip import restore_clip
@@ -25,10 +24,11 @@ from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import job_identity
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import cut_chunks
-from patchvsr.jobs.prepare import open_input, prepare
+from patchvsr.jobs.prepare import prepare
 from patchvsr.jobs.scan import scan_all
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import open_reader
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 SAME_LANGUAGE = [{"deu", "ger"}, {"fra", "fre"}]
@@ -49,10 +49,10 @@ def run(case: Case, folder: Path, pipeline, source: Path | None = None) -> tuple
     return source, target.parent if "%" in target.name else target, events
 
 
-def begin(source: Path, target: Path, config: UpscaleConfig, pipeline, *, unit_frames: int = 8) -> None:
+def begin(source: Path, target: Path, config: UpscaleSettings, pipeline, *, unit_frames: int = 8) -> None:
     """Makes a job as an interrupted run leaves it, before its first unit is done; `upscale` goes on there."""
     _, size, output, _ = prepare(source, target, config)
-    with open_input(source, config) as reader:
+    with open_reader(source, config.read) as reader:
         scanned = scan_all(reader)
     folder = JobFolder(target)
     identity = job_identity(source, config, size, output.profile, pipeline)

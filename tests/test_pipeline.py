@@ -19,6 +19,7 @@ from patchvsr.patches.windows import MODES
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.formats import as_frames
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 from patchvsr.sampling.noise import noise_frames
 
 ONE_LEVEL = 1 / 255
@@ -176,7 +177,7 @@ def test_tile_size_does_not_matter(pipeline: PatchVSRPipeline, tile_px: int) -> 
 def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(5, 16, 24)
     output = pipeline(video, num_inference_steps=0, restoration=0.3, color_match=False)
-    canvas = (resize_bicubic(video, (64, 96)) * 2 - 1).transpose(0, 1).unsqueeze(0)
+    canvas = (resize_bicubic(video, Size(96, 64)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
         decoded = pipeline.vae.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas, **toy.KNOWN_OF_CLIPS)[0]
     torch.testing.assert_close(output.frames, ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1))
@@ -186,7 +187,7 @@ def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
 @torch.no_grad()
 def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_timestep: float) -> Tensor:
     """One patch by hand: Euler steps of a rectified flow, no tiles, no canvas, no scheduler."""
-    canvas = (resize_bicubic(video, (toy.PATCH_PX, toy.PATCH_PX)) * 2 - 1).transpose(0, 1).unsqueeze(0)
+    canvas = (resize_bicubic(video, Size(toy.PATCH_PX, toy.PATCH_PX)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     condition = pipeline.vae.encode_condition(canvas)
     sigma = noise_timestep / 1000
     augmentation = noise_frames((1 << 32) + 5, 0, 2, (toy.CONDITION_CHANNELS, 4, 4)).unsqueeze(0)
@@ -254,8 +255,8 @@ def test_strength_and_augmentation_are_passed_on(pipeline: PatchVSRPipeline) -> 
 def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(5, 60, 80)
     estimated = pipeline(video)
-    canvas = (resize_bicubic(video, (240, 320)) * 2 - 1).transpose(0, 1)
-    assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, (240, 320), 4.0)
+    canvas = (resize_bicubic(video, Size(320, 240)) * 2 - 1).transpose(0, 1)
+    assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, Size(320, 240), 4.0)
     for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
         torch.testing.assert_close(pipeline(video, **other).frames, estimated.frames, rtol=0, atol=1e-5)
     part = pipeline(video, area=(16, 64, 32, 96))

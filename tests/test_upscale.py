@@ -10,10 +10,10 @@ import torch
 import toy
 from clips import irregular_pts, make_video, packets, picture
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import InputError, OutputError
 from patchvsr.events import Finished, Progress, Started
 from patchvsr.media import open_reader
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 CHUNKS = dict(chunk_frames=9, overlap_frames=5)
@@ -25,7 +25,7 @@ def pipeline():
 
 
 def run(source, target, pipeline, **settings):
-    config = UpscaleConfig(**(dict(scale=2, **CHUNKS) | settings))
+    config = UpscaleSettings.of(**(dict(scale=2, **CHUNKS) | settings))
     return list(upscale(source, target, config, pipeline=pipeline))
 
 
@@ -82,7 +82,7 @@ def test_chunks_hand_their_latents_on(tmp_path, pipeline):
     original = pipeline._denoise
 
     def spy(*args):
-        given.append(args[7])
+        given.append(args[3])
         return original(*args)
 
     pipeline._denoise = spy
@@ -119,7 +119,7 @@ def test_png_sequence_in_and_out(tmp_path, pipeline):
 @pytest.mark.parametrize("failure", [FloatingPointError("nan"), KeyboardInterrupt()])
 def test_a_failure_leaves_nothing_that_looks_finished(tmp_path, pipeline, failure):
     source = make_video(tmp_path / "in.mkv", count=13)
-    events = upscale(source, tmp_path / "out" / "out.mkv", UpscaleConfig(scale=2, **CHUNKS), pipeline=pipeline)
+    events = upscale(source, tmp_path / "out" / "out.mkv", UpscaleSettings.of(scale=2, **CHUNKS), pipeline=pipeline)
     next(events)
     next(events)
     with pytest.raises(type(failure)):

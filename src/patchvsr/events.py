@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from patchvsr.pixels.size import Size
+
 
 @dataclass(frozen=True)
 class Started:
@@ -14,8 +16,8 @@ class Started:
 
     input: str
     output: str
-    input_size: tuple[int, int]
-    output_size: tuple[int, int]
+    input_size: Size
+    output_size: Size
     num_frames: int | None
     notices: tuple[str, ...]
 

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
+from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.restoration import estimate_restoration
@@ -26,16 +27,19 @@ from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, update
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.pixels.color_match import match_color_, reach_px
-from patchvsr.pixels.formats import as_frames, as_output, pad_frames, target_size
+from patchvsr.pixels.formats import as_frames, as_output, pad_frames
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import DEFAULT_SCALE, Size, check_scale_or_size
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
 from patchvsr.sampling.schedule import set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
+from patchvsr.settings import ResolvedSettings, RestoreSettings
 
 # Noise for augmentation and noise to denoise must not be the same numbers.
 AUGMENTATION_SEED_OFFSET = 1 << 32
+Callback = Callable[..., dict[str, Any] | None]
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
 
@@ -47,7 +51,7 @@ class PatchVSROutput(BaseOutput):
     `latents`: (C, T, h, w), None for 0 steps. `restoration`: as given or estimated, None where nothing was decoded.
     """
 
-    frames: Tensor | np.ndarray | list[Any]
+    frames: Tensor | np.ndarray | list[Any] | None
     latents: Tensor | None = None
     restoration: float | None = None
 
@@ -156,29 +160,29 @@ class PatchVSRPipeline(DiffusionPipeline):
         color_match: bool = True,
         area: Area | None = None,
         output_type: str = "pt",
-        callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
+        callback_on_step_end: Callback | None = None,
         return_dict: bool = True,
     ) -> PatchVSROutput | tuple[Any, ...]:
-        """Upscales one clip.
+        """Upscale one clip.
 
         Args:
             video: (F, 3, h, w) tensor or (F, h, w, 3) array in [0, 1] (uint8 arrays: 0 to 255), or PIL images.
             scale: canvas size / input size; 4 if neither this nor `size` is given.
             size: (width, height) of the output in pixels, instead of `scale`.
-            num_inference_steps: denoising steps; 0 decodes without latents, a feed-forward preview.
+            num_inference_steps: denoising steps; 0 decodes without latents.
             joint_mode: auxiliary (the paper's), overlap, shifted or independent.
             generator, seed: source of the noise; seed 0 if neither is given.
-            restoration: how degraded the input is taken to be by the decoder, from 0 (only made smaller: every detail
-                is kept and sharpened) to 1 (noise, blur and compression are taken away); estimated if not given.
+            restoration: how degraded the decoder takes the input to be, from 0 (only made smaller: every detail is
+                kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
             branch_scale: strength of the patch branch.
             batch_size: patches per model call; on a CPU the result does not depend on it, elsewhere by rounding only.
             tile_px: largest side of an autoencoder tile, halo aside; bounds memory.
             first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
             known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
-            color_match: take tints and drifts of colour against the input back, see `match_color_`.
-            area: (y0, y1, x0, x1) in pixels of the output: only this is returned, as it is in the whole. What it does
-                not depend on is not computed, so latents are good for nothing but this area.
+            color_match: match the low frequencies of the output to the input, see `match_color_`.
+            area: (y0, y1, x0, x1) in pixels of the output: only this is returned, with the pixels it has in the whole.
+                What it does not depend on is not computed, so the latents are valid for this area only.
             output_type: "pt" (F, 3, H, W), "np" (F, H, W, 3), "pil"; or "latent" to skip decoding.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": ...}) after each step.
 
@@ -188,159 +192,184 @@ class PatchVSRPipeline(DiffusionPipeline):
         Raises:
             SettingsError: a setting out of its range. FloatingPointError: NaN, with the stage named.
         """
-        # 1. Input: (F, 3, h, w) in [0, 1], padded by its last frame to 4k+1 frames.
         lq = as_frames(video)
-        num_frames = lq.shape[0]
-        width, height = target_size(lq, scale, size)
-        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        noise_timestep = self.config.noise_timestep if noise_timestep is None else noise_timestep
-        seed = _seed(generator, seed)
-        if steps < 0:
-            raise SettingsError(f"num_inference_steps is {steps}: give 0 (preview) or more")
-        if not 0 <= noise_timestep <= 1000:
-            raise SettingsError(f"noise_timestep is {noise_timestep}: it must lie between 0 and 1000")
-        self.check_restoration(restoration)
-        if batch_size < 1:
-            raise SettingsError(f"batch_size is {batch_size}: it must be at least 1")
-        if first_frame % self.vae.temporal_factor:
-            raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {self.vae.temporal_factor}")
+        settings = RestoreSettings(
+            scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
+            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+            batch_size=batch_size, tile_px=tile_px, color_match=color_match,
+        )  # fmt: skip
+        target = self.check_inputs(lq, settings, size, output_type)
+        restored = self.restore(
+            lq, target, self.resolve(settings), first_frame=first_frame, known_latents=known_latents, area=area,
+            decode=output_type != "latent", callback_on_step_end=callback_on_step_end,
+        )  # fmt: skip
+        if isinstance(restored.frames, Tensor):
+            restored.frames = as_output(restored.frames, output_type)
+        else:
+            restored.frames = restored.latents
+        return restored if return_dict else (restored.frames, restored.latents, restored.restoration)
+
+    def check_inputs(
+        self, lq: Tensor, settings: RestoreSettings, size: tuple[int, int] | None, output_type: str
+    ) -> Size:
+        """Return the output's size; raises SettingsError where the arguments of a call do not go together."""
+        check_scale_or_size(settings.scale, size)
+        if size is not None and min(size) < 1:
+            raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
         if output_type not in OUTPUT_TYPES:
             raise SettingsError(f"unknown output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
-        lq = pad_frames(lq, self.vae.temporal_factor)
+        return (
+            Size.of(lq).scaled(DEFAULT_SCALE if settings.scale is None else settings.scale)
+            if size is None
+            else Size(*size)
+        )
+
+    def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
+        """Return the settings with this model's defaults filled in: what every stage takes, and a job records.
+
+        Raises SettingsError for a restoration that the decoder cannot use.
+        """
+        if settings.restoration is not None and not self.vae.takes_restoration:
+            raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
+        return settings.resolved(self.config)
+
+    @torch.no_grad()
+    def restore(
+        self,
+        lq: Tensor,
+        size: Size,
+        settings: ResolvedSettings,
+        *,
+        first_frame: int = 0,
+        known_latents: Tensor | None = None,
+        area: Area | None = None,
+        decode: bool = True,
+        callback_on_step_end: Callback | None = None,
+    ) -> PatchVSROutput:
+        """Restore a clip (F, 3, h, w) in [0, 1] at `size`; arguments and errors as for calling the pipeline.
+
+        Frames of the result are (F, 3, H, W) in [0, 1], None unless `decode`.
+        """
+        if first_frame % TEMPORAL_FACTOR:
+            raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {TEMPORAL_FACTOR}")
+        # 1. Input, padded by its last frame to 4k+1 frames.
+        num_frames, source = lq.shape[0], Size.of(lq)
+        lq = pad_frames(lq, clip_length(num_frames))
 
         # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
-        canvas = self._canvas(lq, height, width)
-        enlarged_by = height / lq.shape[-2]
-
+        canvas = self._canvas(lq, size)
+        scale = size.height / source.height
+        decoded_area = None
         if area is not None:
-            _check_area(area, height, width)
-            margin = reach_px((height, width), (lq.shape[-2], lq.shape[-1])) if color_match else 0
-            decoded_area = grown(area, margin, self.vae.spatial_factor, (canvas.shape[-2], canvas.shape[-1]))
-        else:
-            decoded_area = None
+            _check_area(area, size)
+            margin = reach_px(size, source) if settings.color_match else 0
+            decoded_area = grown(area, margin, self.vae.geometry.spatial_factor, Size.of(canvas))
 
         # 3. Latents: jointly denoised, or none at all.
         latents = None
-        if steps > 0:
-            conditions = self._conditions(canvas, noise_timestep, enlarged_by, seed, first_frame)
-            joint_mode = joint_mode or self.config.joint_mode
+        if settings.num_inference_steps > 0:
+            conditions = self._conditions(canvas, settings, scale, first_frame)
             latents = self._denoise(
-                conditions, steps, joint_mode, seed, first_frame, branch_scale, batch_size, known_latents,
-                callback_on_step_end, decoded_area,
-            )  # fmt: skip
+                conditions, settings, first_frame, known_latents, decoded_area, callback_on_step_end
+            )
+        if not decode:
+            return PatchVSROutput(None, latents, settings.restoration)
 
         # 4. Pixels, cropped back to the target size and the true number of frames, in the colours of the input.
-        frames: Any = latents
-        if output_type != "latent":
-            cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-            if restoration is None and self.vae.takes_restoration:
-                restoration = estimate_restoration(self.vae, canvas, (height, width), enlarged_by)
-            decoded = decode_tiled(
-                self.vae, cells, canvas, tile_px,
-                restoration=restoration or 0.0, scale=enlarged_by, area=decoded_area,
-            )  # fmt: skip
-            if not torch.isfinite(decoded).all():
-                raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
-            shown = np.s_[:, :num_frames, :height, :width]
-            frames = decoded[shown].clamp_(-1, 1)
-            if color_match:
-                frames = match_color_(frames, canvas[shown], (lq.shape[-2], lq.shape[-1]))
-            if area is not None:
-                frames = frames[..., area[0] : area[1], area[2] : area[3]]
-            frames = as_output(frames.transpose(0, 1).add_(1).div_(2), output_type)
+        restoration = settings.restoration
+        if restoration is None and self.vae.takes_restoration:
+            restoration = estimate_restoration(self.vae, canvas, size, scale)
+        cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
+        decoded = decode_tiled(
+            self.vae, cells, canvas, settings.tile_px, restoration=restoration or 0.0, scale=scale, area=decoded_area
+        )
+        if not torch.isfinite(decoded).all():
+            raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
+        shown = np.s_[:, :num_frames, : size.height, : size.width]
+        frames = decoded[shown].clamp_(-1, 1)
+        if settings.color_match:
+            frames = match_color_(frames, canvas[shown], source)
+        if area is not None:
+            frames = frames[..., area[0] : area[1], area[2] : area[3]]
         self.maybe_free_model_hooks()
-        return PatchVSROutput(frames, latents, restoration) if return_dict else (frames, latents, restoration)
+        return PatchVSROutput(frames.transpose(0, 1).add_(1).div_(2), latents, restoration)
 
-    def check_restoration(self, restoration: float | None) -> None:
-        """Raises SettingsError for a value out of range, or any value where the decoder makes no use of it."""
-        if restoration is not None and not self.vae.takes_restoration:
-            raise SettingsError(f"restoration is {restoration}: the decoder of this model knows no such setting")
-        if restoration is not None and not 0 <= restoration <= 1:
-            raise SettingsError(f"restoration is {restoration}: it must lie between 0 and 1")
+    def padded_size(self, size: Size) -> Size:
+        """Return the size of the canvas for an output: padded to whole tokens and at least one patch."""
+        token = self.transformer.config.patch_size[1] * self.vae.geometry.spatial_factor
+        return Size(*(padded_length(side, self.config.patch_px, token) for side in size))
 
-    def count_patches(self, num_frames: int, size: tuple[int, int], joint_mode: str | None = None) -> int:
-        """Patches of one denoising step for a clip of 4k+1 frames at `size` (width, height)."""
-        cell, token = self.vae.spatial_factor, self.transformer.config.patch_size
-        cells = self.config.patch_px // cell
-        sides = [padded_length(-(-side // cell), cells, token[1]) for side in (size[1], size[0])]
-        latent_frames = (num_frames - 1) // self.vae.temporal_factor + 1
-        frames = min(latent_frames, (self.config.patch_frames - 1) // self.vae.temporal_factor + 1)
-        mode = joint_mode or self.config.joint_mode
-        return len(tiling((latent_frames, *sides), (frames, cells, cells), mode, multiple=token))
+    def count_patches(self, num_frames: int, size: Size, joint_mode: str) -> int:
+        """Return the number of patches of one denoising step for a clip of 4k+1 frames at `size`."""
+        canvas = self.padded_size(size)
+        shape = self.vae.geometry.latent_shape(num_frames, canvas.height, canvas.width)
+        return len(self._tiling(shape, joint_mode))
 
-    # --- steps of __call__ --------------------------------------------------------------------------------
+    # --- steps of `restore` -------------------------------------------------------------------------------
 
-    def _canvas(self, lq: Tensor, height: int, width: int) -> Tensor:
-        cell = self.vae.spatial_factor
-        token = self.transformer.config.patch_size[1] * cell
-        padded = [padded_length(side, self.config.patch_px, token) for side in (height, width)]
-        margins = (0, padded[1] - width, 0, padded[0] - height)
-        canvas = torch.empty(3, lq.shape[0], *padded)
+    def _canvas(self, lq: Tensor, size: Size) -> Tensor:
+        padded = self.padded_size(size)
+        margins = (0, padded.width - size.width, 0, padded.height - size.height)
+        canvas = torch.empty(3, lq.shape[0], padded.height, padded.width)
         for index in range(lq.shape[0]):  # frame by frame: a canvas of 4K should not be held twice
-            frame = resize_bicubic(lq[index : index + 1], (height, width)).mul_(2).sub_(1)
+            frame = resize_bicubic(lq[index : index + 1], size).mul_(2).sub_(1)
             canvas[:, index] = torch.nn.functional.pad(frame, margins, mode="replicate")[0]
         return canvas
 
     def _latent_shape(self, canvas: Tensor) -> tuple[int, int, int, int]:
-        _, num_frames, height, width = canvas.shape
-        factor = self.vae.spatial_factor
-        latent_frames = (num_frames - 1) // self.vae.temporal_factor + 1
-        return self.vae.latent_channels, latent_frames, height // factor, width // factor
+        return self.vae.geometry.latent_channels, *self.vae.geometry.latent_shape(*canvas.shape[1:])
 
-    def _conditions(
-        self, canvas: Tensor, noise_timestep: float, scale: float, seed: int, first_frame: int
-    ) -> ClipConditions:
+    def _tiling(self, shape: Sequence[int], joint_mode: str, step: int = 0) -> tuple[WeightedBox, ...]:
+        """Boxes of all patches on latents of `shape` (T, h, w) at one step."""
+        side = self.config.patch_px // self.vae.geometry.spatial_factor
+        patch = (min(shape[0], latent_frames(self.config.patch_frames)), side, side)
+        return tiling(shape, patch, joint_mode, multiple=self.transformer.config.patch_size, step=step)
+
+    def _conditions(self, canvas: Tensor, settings: ResolvedSettings, scale: float, first_frame: int) -> ClipConditions:
         patch_px = self.config.patch_px
         view = torch.cat([_shrink(canvas[:, i : i + 1], patch_px) for i in range(canvas.shape[1])], dim=1)
         canvas_latents = encode_condition_tiled(self.vae, canvas, patch_px)
-        channels, _, height, width = canvas_latents.shape
-        first_latent = first_frame // self.vae.temporal_factor
-        if noise_timestep > 0:
-            seed = seed + AUGMENTATION_SEED_OFFSET
-            noise = noise_frames(seed, first_latent, canvas_latents.shape[1], (channels, height, width))
+        channels, length, height, width = canvas_latents.shape
+        if settings.noise_timestep > 0:
+            seed = settings.seed + AUGMENTATION_SEED_OFFSET
+            noise = noise_frames(seed, first_frame // TEMPORAL_FACTOR, length, (channels, height, width))
         else:
             noise = torch.zeros(()).expand(canvas_latents.shape)
         return ClipConditions(
             canvas_latents=canvas_latents,
             global_latents=encode_condition_tiled(self.vae, view, patch_px),
             noise=noise,
-            noise_timestep=noise_timestep,
+            noise_timestep=settings.noise_timestep,
             scale=scale,
         )
 
     def _denoise(
         self,
         conditions: ClipConditions,
-        steps: int,
-        joint_mode: str,
-        seed: int,
+        settings: ResolvedSettings,
         first_frame: int,
-        branch_scale: float,
-        batch_size: int,
         known_latents: Tensor | None,
-        callback: Callable[..., dict[str, Any] | None] | None,
         area: Area | None,
+        callback: Callback | None,
     ) -> Tensor:
-        factor, token = self.vae.temporal_factor, self.transformer.config.patch_size
-        channels = self.vae.latent_channels
-        _, latent_frames, height, width = conditions.canvas_latents.shape
-        patch_cells = self.config.patch_px // self.vae.spatial_factor
-        patch = (min(latent_frames, (self.config.patch_frames - 1) // factor + 1), patch_cells, patch_cells)
+        steps, joint_mode = settings.num_inference_steps, settings.joint_mode
+        shape = conditions.canvas_latents.shape[1:]
         velocity: Velocity = PatchVelocity(
             self.transformer,
             conditions,
             device=self._execution_device,
-            branch_scale=branch_scale,
+            branch_scale=settings.branch_scale,
             reuse_features=steps > 1 and joint_mode != "shifted",  # otherwise no box comes twice
         )
 
         def tilings(step: int) -> tuple[WeightedBox, ...]:
-            return tiling((latent_frames, height, width), patch, joint_mode, multiple=token, step=step)
+            return self._tiling(shape, joint_mode, step)
 
         scheduler = set_steps(self.scheduler, steps)
         if area is not None:
-            cell = self.vae.spatial_factor
-            seen = grown(area, self.vae.decoder_halo_px, cell, (height * cell, width * cell))
+            cell = self.vae.geometry.spatial_factor
+            canvas = Size(shape[2] * cell, shape[1] * cell)
+            seen = grown(area, self.vae.decoder_halo_px, cell, canvas)
             needed = needed_boxes([tilings(step) for step in range(steps)], _in_cells(seen, cell))
             velocity = NeededVelocity(velocity, dict(zip(scheduler.timesteps.tolist(), needed, strict=True)))
 
@@ -350,14 +379,18 @@ class PatchVSRPipeline(DiffusionPipeline):
             answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
             return (answer or {}).get("latents")
 
-        noise = noise_frames(seed, first_frame // factor, latent_frames, (channels, height, width))
-        return denoise(velocity, noise, tilings, scheduler, batch_size=batch_size, known=known_latents, on_step=on_step)
+        channels = self.vae.geometry.latent_channels
+        noise = noise_frames(settings.seed, first_frame // TEMPORAL_FACTOR, shape[0], (channels, *shape[1:]))
+        return denoise(
+            velocity, noise, tilings, scheduler,
+            batch_size=settings.batch_size, known=known_latents, on_step=on_step,
+        )  # fmt: skip
 
 
-def _check_area(area: Area, height: int, width: int) -> None:
+def _check_area(area: Area, size: Size) -> None:
     y0, y1, x0, x1 = area
-    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-        raise SettingsError(f"area is {area}: rows y0 to y1 and columns x0 to x1 must lie in {width}x{height} pixels")
+    if not (0 <= y0 < y1 <= size.height and 0 <= x0 < x1 <= size.width):
+        raise SettingsError(f"area is {area}: rows y0 to y1 and columns x0 to x1 must lie in {size} pixels")
 
 
 def _in_cells(area: Area, cell: int) -> Area:
@@ -367,7 +400,7 @@ def _in_cells(area: Area, cell: int) -> Area:
 
 def _shrink(frame: Tensor, side: int) -> Tensor:
     """One frame (3, 1, H, W) in [-1, 1] of the canvas at the size of the global view."""
-    return resize_bicubic(frame.transpose(0, 1).add(1).div_(2), (side, side)).mul_(2).sub_(1).transpose(0, 1)
+    return resize_bicubic(frame.transpose(0, 1).add(1).div_(2), Size(side, side)).mul_(2).sub_(1).transpose(0, 1)
 
 
 def _seed(generator: Generator | None, seed: int | None) -> int:

@@ -24,13 +24,14 @@ from clips import make_video
 from patchvsr.cli import main as cli
 from patchvsr.cli.display import Display
 from patchvsr.cli.upscale import Run
-from patchvsr.config import UpscaleConfig
 from patchvsr.events import Planned, Progress, Stopped
 from patchvsr.jobs.batch import find_jobs
 from patchvsr.jobs.clock import Until
-from patchvsr.upscale import load_pipeline, upscale
+from patchvsr.loading import load_pipeline
+from patchvsr.settings import UpscaleSettings
+from patchvsr.upscale import upscale
 
-FAST = UpscaleConfig(scale=2, num_inference_steps=0)
+FAST = UpscaleSettings.of(scale=2, num_inference_steps=0)
 
 
 class Said(NamedTuple):
@@ -138,9 +139,9 @@ def test_wrong_usage_of_a_batch_is_refused_once(patchvsr):
 def test_a_batch_goes_on_with_an_unfinished_job_and_past_one_in_use(patchvsr, model):
     for name in "ab":
         clip(f"in/{name}.mkv", count=60)
-    config = UpscaleConfig(scale=2, num_inference_steps=0, model=str(model))
+    config = UpscaleSettings.of(scale=2, num_inference_steps=0, model=str(model))
     Path("out").mkdir()
-    with closing(upscale("in/a.mkv", "out/a.mkv", config, pipeline=load_pipeline(config))) as other:
+    with closing(upscale("in/a.mkv", "out/a.mkv", config, pipeline=load_pipeline(config.restore))) as other:
         next(event for event in other if isinstance(event, Progress) and event.frames == 60)
         in_use = patchvsr("upscale", "in", "-o", "out")
     assert in_use.code == 1
@@ -187,7 +188,7 @@ def test_after_the_deadline_nothing_starts_and_the_same_call_goes_on(tmp_path, m
     monkeypatch.chdir(tmp_path)
     clip("in/a.mkv")
     clip("in/b.mkv")
-    config = UpscaleConfig(scale=2, num_inference_steps=0, model=str(model))
+    config = UpscaleSettings.of(scale=2, num_inference_steps=0, model=str(model))
     jobs = find_jobs(["in"], "out")
     late = Run(config, jobs, Display(False), Until(datetime.now() - timedelta(seconds=1)), report=False)
     late.all(lambda: False)

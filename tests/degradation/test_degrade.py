@@ -20,6 +20,7 @@ from patchvsr.degradation.degrade import (
 )
 from patchvsr.errors import SettingsError
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 
 def scene(num_frames: int = 3, height: int = 96, width: int = 128, *, step: float = 1.0) -> Tensor:
@@ -83,7 +84,7 @@ def test_single_frames_and_tiny_sizes(shape: tuple[int, int, int]) -> None:
 
 def test_clean_clips_are_reduced_and_nothing_else() -> None:
     clip = scene()
-    bicubic = (resize_bicubic(clip, (24, 32)) * 255).round() / 255
+    bicubic = (resize_bicubic(clip, Size(32, 24)) * 255).round() / 255
     bilinear = torch.nn.functional.interpolate(clip, size=(24, 32), mode="bilinear", antialias=True)
     for settings in (BICUBIC, replace(REALBASICVSR, strength=0.0)):
         assert torch.equal(degrade(clip, 4, toy.seeded(), settings), bicubic)

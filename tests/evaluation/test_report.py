@@ -14,6 +14,7 @@ from patchvsr.measures.flicker import flicker_score
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer
 from patchvsr.media.lossless import LosslessWriter
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 SCALE = 4
 PATCHES = dict(patch_px=64, cell_px=16)  # mode auxiliary: lines at every 32 px of the 256x256 output
@@ -22,7 +23,7 @@ PATCHES = dict(patch_px=64, cell_px=16)  # mode auxiliary: lines at every 32 px 
 def texture(seed: int) -> Tensor:
     """A soft picture (3, 64, 64) between 0.2 and 0.8."""
     generator = torch.Generator().manual_seed(seed)
-    return resize_bicubic(torch.rand((1, 3, 4, 4), generator=generator), (64, 64))[0] * 0.6 + 0.2
+    return resize_bicubic(torch.rand((1, 3, 4, 4), generator=generator), Size(64, 64))[0] * 0.6 + 0.2
 
 
 def moving(count: int, seed: int = 0) -> Tensor:
@@ -31,7 +32,7 @@ def moving(count: int, seed: int = 0) -> Tensor:
 
 
 def canvas(frames: Tensor) -> Tensor:
-    return resize_bicubic((frames * 255).round() / 255, (64 * SCALE, 64 * SCALE))
+    return resize_bicubic((frames * 255).round() / 255, Size(64 * SCALE, 64 * SCALE))
 
 
 def write(path: Path, frames: Tensor) -> Path:
@@ -160,7 +161,7 @@ def test_a_single_small_image_of_16_bits(tmp_path):
         info = reader.info
     settings = EncodeSettings()
     deep = (canvas(moving(1))[0].permute(1, 2, 0)[:128, :128] * 65535).round().numpy().astype("uint16")
-    with open_writer(tmp_path / "frames", source=info, width=128, height=128, settings=settings) as writer:
+    with open_writer(tmp_path / "frames", source=info, size=Size(128, 128), settings=settings) as writer:
         writer.write(Frame(deep, 0, 1, info.time_base))
     result = measure_output(tmp_path / "frames", tmp_path / "frames")
     assert result["flicker"] is None

@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,16 +18,16 @@ import pytest
 import toy
 from clips import irregular_pts, make_video
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import InputError, PatchVSRError
 from patchvsr.events import Assembling
 from patchvsr.jobs.verify import verify
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 sys.path.append(str(Path(__file__).parent / "media"))
 from test_damaged import SEED, damage
 
-CONFIG = UpscaleConfig(scale=2, num_inference_steps=0)
+CONFIG = UpscaleSettings.of(scale=2, num_inference_steps=0)
 
 SMALL = {"size": (48, 48), "audio": True, "options": {"g": "5"}}
 KINDS: dict[str, dict] = {
@@ -102,7 +101,7 @@ def test_damaged_sound_is_told_before_the_work_starts(tmp_path, pipeline):
     ):
         seen.extend(upscale(source, tmp_path / "out.mkv", CONFIG, pipeline=pipeline))
     assert sorted(tmp_path.iterdir()) == before
-    without = replace(CONFIG, skip_streams=(1,))
+    without = CONFIG.replaced(skip_streams=(1,))
     assert list(upscale(source, tmp_path / "out.mkv", without, pipeline=pipeline))[-1].frames == 10
 
 

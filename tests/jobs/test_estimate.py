@@ -5,16 +5,17 @@ import pytest
 import toy
 from clips import make_video
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import OutputError
 from patchvsr.events import Planned
 from patchvsr.jobs.calibrate import Calibration, decoded_pixels
 from patchvsr.jobs.estimate import Sum, estimate
-from patchvsr.jobs.memory import chunk_memory, fitting_chunk_frames
+from patchvsr.jobs.memory import choose_chunk_frames, chunk_memory
 from patchvsr.jobs.plan import Chunk
+from patchvsr.pixels.size import Size
+from patchvsr.settings import RestoreSettings, UpscaleSettings
 from patchvsr.upscale import upscale
 
-CONFIG = UpscaleConfig(scale=2, chunk_frames=9, overlap_frames=5)
+CONFIG = UpscaleSettings.of(scale=2, chunk_frames=9, overlap_frames=5)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_a_plan_counts_what_the_job_will_do_and_writes_nothing(tmp_path, pipelin
     assert [file.name for file in tmp_path.iterdir()] == ["in.mkv"]
     planned = next(event for event in upscale(source, target, CONFIG, pipeline=pipeline) if isinstance(event, Planned))
     assert (plan.frames, plan.shots, plan.units) == (planned.frames, planned.shots, planned.units)
-    assert plan.patches == pipeline.count_patches(9, (128, 128))
+    assert plan.patches == pipeline.count_patches(9, Size(128, 128), "auxiliary")
     assert plan.seconds > 0 and plan.output_gib > 0
     assert any("1 steps" in line for line in plan.lines())
 
@@ -43,7 +44,7 @@ def test_a_plan_refuses_what_the_job_would(tmp_path, pipeline):
 def test_a_sum_takes_the_most_memory_and_all_of_the_time(tmp_path, pipeline):
     source = make_video(tmp_path / "in.mkv", count=3)
     small = estimate(source, tmp_path / "a.mkv", CONFIG, lambda: pipeline)
-    large = estimate(source, tmp_path / "b.mkv", UpscaleConfig(scale=4, chunk_frames=9), lambda: pipeline)
+    large = estimate(source, tmp_path / "b.mkv", UpscaleSettings.of(scale=4, chunk_frames=9), lambda: pipeline)
     total = Sum.of([small, large])
     assert total.memory_gib == large.memory_gib > small.memory_gib
     assert total.seconds == pytest.approx(small.seconds + large.seconds)
@@ -53,15 +54,16 @@ def test_a_sum_takes_the_most_memory_and_all_of_the_time(tmp_path, pipeline):
 def test_time_grows_with_pixels_patches_and_steps(pipeline):
     speed = Calibration(pixel_s=1e-6, patch_s=0.5, frames=5)
     chunks = [Chunk(0, 5, 0, 0), Chunk(4, 6, 1, 4)]  # the second is padded to 5 frames
-    config = UpscaleConfig(num_inference_steps=3)
-    expected = 2 * (5 * decoded_pixels(pipeline, (128, 96), 1280) * 1e-6)
-    expected += 2 * 3 * 0.5 * pipeline.count_patches(5, (128, 96))
-    assert speed.seconds(pipeline, config, (128, 96), chunks) == pytest.approx(expected)
+    settings = pipeline.resolve(RestoreSettings(num_inference_steps=3))
+    expected = 2 * (5 * decoded_pixels(pipeline, Size(128, 96), 1280) * 1e-6)
+    expected += 2 * 3 * 0.5 * pipeline.count_patches(5, Size(128, 96), settings.joint_mode)
+    assert speed.seconds(pipeline, settings, Size(128, 96), chunks) == pytest.approx(expected)
 
 
 def test_memory_grows_with_frames_and_size_and_smaller_tiles_take_less(pipeline):
     def gib(size, frames, **settings):
-        return chunk_memory(pipeline, size, UpscaleConfig(num_inference_steps=0, **settings), frames).host_gib
+        chosen = pipeline.resolve(RestoreSettings(num_inference_steps=0, **settings))
+        return chunk_memory(pipeline, Size(*size), chosen, frames).host_gib
 
     base = gib((1920, 1080), 9)
     assert gib((1920, 1080), 17) > base
@@ -72,5 +74,5 @@ def test_memory_grows_with_frames_and_size_and_smaller_tiles_take_less(pipeline)
 
 def test_chunks_are_longer_than_what_they_share_however_little_memory_there_is(pipeline):
     for overlap_frames in (1, 5, 9):
-        config = UpscaleConfig(overlap_frames=overlap_frames)
-        assert fitting_chunk_frames(pipeline, (200_000, 100_000), config) == overlap_frames + 4
+        settings = pipeline.resolve(RestoreSettings(overlap_frames=overlap_frames))
+        assert choose_chunk_frames(pipeline, Size(200_000, 100_000), settings) == overlap_frames + 4

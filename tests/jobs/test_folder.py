@@ -131,7 +131,7 @@ def test_a_damaged_record_is_refused(folder, name, content):
         (folder.read_manifest if name == "manifest.json" else folder.read_result)()
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"scan": {"other": 1}}, {"unknown": 1}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"scan": {"other": 1}}, {"unknown": 1}])
 def test_a_manifest_of_another_version_is_refused(folder, change):
     fill(folder)
     file = folder.path / "manifest.json"

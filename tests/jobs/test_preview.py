@@ -6,10 +6,11 @@ import torch
 import toy
 from clips import make_video
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import OutputError, SettingsError
 from patchvsr.jobs.preview import LINE_PX, parse_crop, preview
 from patchvsr.media import open_reader
+from patchvsr.pixels.size import Size
+from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 SETTINGS = dict(scale=2, chunk_frames=9, overlap_frames=5, num_inference_steps=1)
@@ -21,7 +22,7 @@ def pipeline():
 
 
 def look(source, target, pipeline, *, at_s=None, seconds=0.0, crop=None, **settings):
-    config = UpscaleConfig(**(SETTINGS | settings))
+    config = UpscaleSettings.of(**(SETTINGS | settings))
     return preview(source, target, config, lambda _: pipeline, at_s=at_s, seconds=seconds, crop=crop)
 
 
@@ -53,12 +54,12 @@ def test_what_an_area_does_not_depend_on_is_not_computed(pipeline):
     settings = dict(size=(330, 247), num_inference_steps=1, color_match=False)
     pipeline(toy.video(5, 30, 40), area=(0, 8, 0, 8), **settings)
     hook.remove()
-    assert 0 < len(boxes) < pipeline.count_patches(5, (330, 247))
+    assert 0 < len(boxes) < pipeline.count_patches(5, Size(330, 247), "auxiliary")
 
 
 def test_a_picture_shows_the_frame_of_the_job_beside_bicubic(tmp_path, pipeline):
     source = make_video(tmp_path / "in.mkv", count=5, codec="ffv1", pix_fmt="bgr0")
-    list(upscale(source, tmp_path / "job.mkv", UpscaleConfig(**SETTINGS, codec="ffv1"), pipeline=pipeline))
+    list(upscale(source, tmp_path / "job.mkv", UpscaleSettings.of(**SETTINGS, codec="ffv1"), pipeline=pipeline))
     made = look(source, tmp_path / "look.png", pipeline, at_s=0.12, crop=(8, 16, 40, 30))
     shown = pixels(tmp_path / "look.png")[0]
     assert shown.shape == (60, 2 * 80 + LINE_PX, 3)

@@ -11,12 +11,13 @@ from jobfiles import SHOTS, make_shots
 from patchvsr.jobs.frames import FrameSource
 from patchvsr.jobs.scan import Scan, frame_crc, scan
 from patchvsr.media import Frame, open_reader
+from patchvsr.media.settings import ReadSettings
 
 
 def look(path, **settings):
     """What was found, and the numbers told on the way."""
     found = Scan()
-    with open_reader(path, **settings) as reader:
+    with open_reader(path, ReadSettings(**settings)) as reader:
         return found, list(scan(reader, found))
 
 
@@ -62,17 +63,22 @@ def test_frames_come_from_anywhere_as_they_were_scanned(tmp_path, name, options)
     found, _ = look(path)
     whole = [frame.rgb for frame in open_reader(path)]
     for start in range(0, 60, 7):
-        source = FrameSource(lambda pts, seek: open_reader(path, resume_pts=pts, seek=seek), found)
+        source = FrameSource(path, ReadSettings(), found)
         for stop in (start + 3, 60):
             taken = source.take(start, stop)
             assert np.array_equal([frame.rgb for frame in taken], whole[start:stop])
         source.close()
 
 
-def test_a_seek_that_leads_astray_is_replaced_by_a_whole_read(tmp_path):
+def test_a_seek_that_leads_astray_is_replaced_by_a_whole_read(tmp_path, monkeypatch):
     """As if the decoder gave other pixels after a seek: those of the first read count."""
     path, other = make_shots(tmp_path / "in.mkv"), make_shots(tmp_path / "other.mkv", (12, 22), audio=False)
     found, _ = look(path)
-    source = FrameSource(lambda pts, seek: open_reader(other if seek else path, resume_pts=pts, seek=seek), found)
+
+    def astray(_, settings, *, resume_pts, seek):
+        return open_reader(other if seek else path, settings, resume_pts=resume_pts, seek=seek)
+
+    monkeypatch.setattr("patchvsr.jobs.frames.open_reader", astray)
+    source = FrameSource(path, ReadSettings(), found)
     assert [frame_crc(frame) for frame in source.take(20, 25)] == found.crcs[20:25]
     source.close()

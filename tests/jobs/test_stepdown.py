@@ -28,11 +28,11 @@ class Limited:
     def __getattr__(self, name):
         return getattr(self._pipeline, name)
 
-    def __call__(self, *args, batch_size, tile_px, **settings):
-        self.asked.append((batch_size, tile_px))
-        if batch_size > self._most[0] or tile_px > self._most[1]:
+    def restore(self, lq, size, settings, **state):
+        self.asked.append((settings.batch_size, settings.tile_px))
+        if settings.batch_size > self._most[0] or settings.tile_px > self._most[1]:
             raise self._error
-        return self._pipeline(*args, batch_size=batch_size, tile_px=tile_px, **settings)
+        return self._pipeline.restore(lq, size, settings, **state)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["python", "cuda", "cpu"])

@@ -8,6 +8,7 @@ import toy
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.measures.temporal import TemporalMeter
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 
 def measured(pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
@@ -38,7 +39,7 @@ def test_noise_of_its_own_in_every_frame_is_a_warping_error() -> None:
 
 def test_blur_is_steadier_than_the_original() -> None:
     clip = moving_photo()
-    blurred = resize_bicubic(resize_bicubic(clip, (40, 60)), (160, 240))
+    blurred = resize_bicubic(resize_bicubic(clip, Size(60, 40)), Size(240, 160))
     assert measured(blurred, clip)["warping_error"] < measured(clip, clip)["warping_error"]
 
 

@@ -14,6 +14,7 @@ from patchvsr.errors import InputError
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer, probe
 from patchvsr.media.color import ColorConverter, ColorTags, opaque
 from patchvsr.media.encoders import alpha_notice, choose_encoder
+from patchvsr.pixels.size import Size
 
 
 def codes(bits: int) -> np.ndarray:
@@ -36,7 +37,7 @@ def images(tmp_path):
         folder = tmp_path / f"rgba{bits}"
         source = probe(make_video(tmp_path / "s.mkv", count=2, pix_fmt="yuv420p10le" if bits == 16 else "yuv420p"))
         rgb, alpha = pixels(bits)
-        with open_writer(folder, source=source, width=256, height=256) as writer:
+        with open_writer(folder, source=source, size=Size(256, 256)) as writer:
             writer.write(Frame(rgb, 0, 1, source.time_base, alpha))
             writer.write(Frame(rgb, 1, 1, source.time_base, alpha[::-1]))
         return folder
@@ -47,7 +48,7 @@ def images(tmp_path):
 def convert(source, target, **settings):
     with (
         open_reader(source) as reader,
-        open_writer(target, source=reader.info, width=256, height=256, settings=EncodeSettings(**settings)) as writer,
+        open_writer(target, source=reader.info, size=Size(256, 256), settings=EncodeSettings(**settings)) as writer,
     ):
         for frame in reader:
             writer.write(frame)
@@ -181,7 +182,7 @@ def test_lost_alpha_is_told(images):
     source = probe(images(8))
 
     def notice(**settings):
-        encoder = choose_encoder(EncodeSettings(**settings), source, 256, 256)
+        encoder = choose_encoder(EncodeSettings(**settings), source, Size(256, 256))
         return alpha_notice(source, encoder.name, encoder.pix_fmt, encoder.options)
 
     assert notice() == (
@@ -189,8 +190,8 @@ def test_lost_alpha_is_told(images):
     )
     assert notice(codec="ffv1", pix_fmt="bgr0") == "alpha is not kept: bgr0 has none; use pix_fmt bgra or gbrap16le"
     assert notice(codec="ffv1") is None
-    assert notice(codec="prores_ks", options={"profile": "4444"}) is None
-    assert notice(codec="prores_ks", options={"profile": "hq"}) == (
+    assert notice(codec="prores_ks", encoder_options={"profile": "4444"}) is None
+    assert notice(codec="prores_ks", encoder_options={"profile": "hq"}) == (
         "alpha is not kept: ProRes profile hq has none; use profile=4444"
     )
     assert alpha_notice(source, "png", "rgba") is None

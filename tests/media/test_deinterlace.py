@@ -14,6 +14,7 @@ from clips import make_video
 
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import open_reader, probe
+from patchvsr.media.settings import ReadSettings
 
 COUNT = 12
 
@@ -37,8 +38,8 @@ def test_interlaced_video_is_refused_with_advice(tmp_path, name, codec, options,
 @pytest.mark.parametrize(("name", "codec", "options", "top_first"), KINDS)
 def test_one_frame_for_each_frame_at_its_time(tmp_path, name, codec, options, top_first):
     path = make_interlaced(tmp_path / name, codec, options, top_first)
-    stored = list(open_reader(path, deinterlace="off"))
-    frames = list(reader := open_reader(path, deinterlace="frame"))
+    stored = list(open_reader(path, ReadSettings(deinterlace="off")))
+    frames = list(reader := open_reader(path, ReadSettings(deinterlace="frame")))
     assert not reader.info.interlaced and len(frames) == COUNT
     assert [(f.pts, f.duration, f.time_base) for f in frames] == [(f.pts, f.duration, f.time_base) for f in stored]
     assert not np.array_equal(frames[5].rgb, stored[5].rgb)
@@ -48,7 +49,7 @@ def test_one_frame_for_each_frame_at_its_time(tmp_path, name, codec, options, to
 def test_one_frame_for_each_field_in_the_order_of_time(tmp_path, name, codec, options, top_first):
     path = make_interlaced(tmp_path / name, codec, options, top_first)
     info = probe(path)
-    with open_reader(path, deinterlace="field") as reader:
+    with open_reader(path, ReadSettings(deinterlace="field")) as reader:
         frames = list(reader)
         assert reader.info.time_base == info.time_base / 2
         assert reader.info.start_pts * reader.info.time_base == info.start_pts * info.time_base
@@ -64,7 +65,7 @@ def test_one_frame_for_each_field_in_the_order_of_time(tmp_path, name, codec, op
 def test_variable_frame_rate_keeps_the_middle_between_frames(tmp_path):
     pts = [0, 33, 83, 100, 200, 234]
     path = make_interlaced(tmp_path / "a.mkv", "libx264", {}, True, pts=pts)
-    times = [f.time_s for f in open_reader(path, deinterlace="field")]
+    times = [f.time_s for f in open_reader(path, ReadSettings(deinterlace="field"))]
     seconds = [Fraction(p, 1000) for p in pts]
     assert times[::2] == seconds
     assert times[1:-1:2] == [(a + b) / 2 for a, b in pairwise(seconds)]
@@ -79,9 +80,9 @@ def test_interlaced_frames_that_come_late_are_refused_with_their_number(tmp_path
 
 def test_progressive_frames_of_a_mixed_video_pass_unchanged(tmp_path):
     path = make_mixed(tmp_path, progressive=10)
-    stored = list(open_reader(path, deinterlace="off"))
-    whole = list(open_reader(path, deinterlace="frame"))
-    fields = list(open_reader(path, deinterlace="field"))
+    stored = list(open_reader(path, ReadSettings(deinterlace="off")))
+    whole = list(open_reader(path, ReadSettings(deinterlace="frame")))
+    fields = list(open_reader(path, ReadSettings(deinterlace="field")))
     assert [f.time_s for f in whole] == [f.time_s for f in stored]
     assert len(fields) == 10 + 2 * (len(stored) - 10)
     for deinterlaced in (whole, fields):
@@ -91,7 +92,7 @@ def test_progressive_frames_of_a_mixed_video_pass_unchanged(tmp_path):
 
 @pytest.mark.parametrize("mode", ["frame", "field"])
 def test_progressive_video_stays_as_it_is(clip, mode):
-    stored, got = list(open_reader(clip)), list(open_reader(clip, deinterlace=mode))
+    stored, got = list(open_reader(clip)), list(open_reader(clip, ReadSettings(deinterlace=mode)))
     assert [f.time_s for f in got] == [f.time_s for f in stored]
     assert [f.duration * f.time_base for f in got] == [f.duration * f.time_base for f in stored]
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(got, stored, strict=True))
@@ -101,7 +102,7 @@ def test_progressive_video_stays_as_it_is(clip, mode):
 @pytest.mark.parametrize("count", [1, 2])
 def test_very_short_videos(tmp_path, mode, count):
     path = make_interlaced(tmp_path / "a.mkv", "libx264", {}, True, pts=[40 * i for i in range(count)])
-    frames = list(open_reader(path, deinterlace=mode))
+    frames = list(open_reader(path, ReadSettings(deinterlace=mode)))
     assert len(frames) == count * (2 if mode == "field" else 1)
     assert all(a.pts < b.pts for a, b in pairwise(frames))
 
@@ -109,20 +110,20 @@ def test_very_short_videos(tmp_path, mode, count):
 @pytest.mark.parametrize("mode", ["frame", "field"])
 def test_ranges_and_resuming_give_the_frames_of_a_whole_read(tmp_path, mode):
     path = make_interlaced(tmp_path / "a.mkv", "libx264", {"g": "8"}, True, pts=[40 * i for i in range(40)])
-    whole = list(open_reader(path, deinterlace=mode))
+    whole = list(open_reader(path, ReadSettings(deinterlace=mode)))
     for index in (0, 1, 2, 9, 17, 33, len(whole) - 1):
-        got = list(open_reader(path, deinterlace=mode, resume_pts=whole[index].pts))
+        got = list(open_reader(path, ReadSettings(deinterlace=mode), resume_pts=whole[index].pts))
         assert same_frames(got, whole[index:])
-    middle = list(open_reader(path, deinterlace=mode, start_s=0.6, end_s=0.9))
+    middle = list(open_reader(path, ReadSettings(deinterlace=mode, start_s=0.6, end_s=0.9)))
     assert same_frames(middle, [f for f in whole if Fraction("0.6") <= f.time_s < Fraction("0.9")])
 
 
 def test_unknown_ways_are_refused(clip, tmp_path):
     with pytest.raises(SettingsError, match="'bob' is unknown; choose from frame, field, off"):
-        open_reader(clip, deinterlace="bob")
+        open_reader(clip, ReadSettings(deinterlace="bob"))
     (tmp_path / "images").mkdir()
     with pytest.raises(SettingsError, match="images have no fields"):
-        open_reader(tmp_path / "images", deinterlace="frame")
+        open_reader(tmp_path / "images", ReadSettings(deinterlace="frame"))
 
 
 def same_frames(a, b) -> bool:

@@ -13,7 +13,6 @@ from clips import make_video, picture
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.encoders import (
-    EncodeSettings,
     choose_encoder,
     default_codec,
     encoder_notices,
@@ -21,6 +20,8 @@ from patchvsr.media.encoders import (
     tag_frame,
 )
 from patchvsr.media.probe import probe
+from patchvsr.media.settings import EncodeSettings
+from patchvsr.pixels.size import Size
 
 NAMES = ["h264", "hevc", "h265", "av1", "vp9", "prores", "dnxhr", "ffv1"]
 SIDE = 256
@@ -33,11 +34,11 @@ def source(tmp_path):
 
 def encode(settings: EncodeSettings, source) -> tuple[bytes, list[bytes]]:
     """The header and the packets of twelve frames, from an encoder of its own."""
-    encoder = choose_encoder(settings, source, SIDE, SIDE)
+    encoder = choose_encoder(settings, source, Size(SIDE, SIDE))
     converter = ColorConverter(source.color)
     with av.open(os.devnull, "w", format="mov" if encoder.name == "dnxhd" else "matroska") as out:
         stream = out.add_stream(encoder.name, rate=25)
-        open_encoder(stream, encoder, source, SIDE, SIDE)
+        open_encoder(stream, encoder, source, Size(SIDE, SIDE))
         packets = []
         for index in range(12):
             frame = converter.from_rgb(picture(index, SIDE, SIDE), encoder.pix_fmt)
@@ -67,8 +68,8 @@ def test_an_encoder_writes_the_same_twice_on_any_number_of_cores(source, name):
 def test_the_output_decides_where_nothing_is_chosen(source, output, codec):
     assert default_codec(output) == codec
     expected = {"av1": "libsvtav1"}.get(codec, codec)
-    assert choose_encoder(EncodeSettings(), source, 64, 64, output=output).name == expected
-    assert choose_encoder(EncodeSettings("ffv1"), source, 64, 64, output=output).name == "ffv1"
+    assert choose_encoder(EncodeSettings(), source, Size(64, 64), output=output).name == expected
+    assert choose_encoder(EncodeSettings("ffv1"), source, Size(64, 64), output=output).name == "ffv1"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_depth_follows_the_source_and_losses_are_told(source, name, formats):
     depths = [8, 10, 12, 16]
     for depth, expected in zip(depths, formats, strict=True):
         deep = replace(source, bit_depth=depth)
-        encoder = choose_encoder(EncodeSettings(name), deep, SIDE, SIDE)
+        encoder = choose_encoder(EncodeSettings(name), deep, Size(SIDE, SIDE))
         assert encoder.pix_fmt == expected
         kept = {"yuv420p": 8, "yuv422p": 8, "bgr0": 8, "yuv420p12le": 12, "gbrp16le": 16}.get(expected, 10)
         told = [f"reduced: {depth} bits a component are encoded as {kept} ({encoder.name})"] if kept < depth else []
@@ -99,7 +100,10 @@ def test_prores_takes_its_profile_from_the_pixels(source, tmp_path):
         with av.open(str(tmp_path / "out.mov"), "w") as out:
             stream = out.add_stream("prores_ks", rate=25)
             open_encoder(
-                stream, choose_encoder(EncodeSettings("prores", pix_fmt=pix_fmt), source, 64, 64), source, 64, 64
+                stream,
+                choose_encoder(EncodeSettings("prores", pix_fmt=pix_fmt), source, Size(64, 64)),
+                source,
+                Size(64, 64),
             )
             frame = av.VideoFrame(64, 64, pix_fmt)
             out.mux([*stream.encode(frame), *stream.encode(None)])
@@ -111,4 +115,4 @@ def test_prores_takes_its_profile_from_the_pixels(source, tmp_path):
 @pytest.mark.parametrize(("name", "words"), [("prores", "has no crf"), ("dnxhr", "has no crf"), ("ffv1", "lossless")])
 def test_a_quality_that_an_encoder_lacks_is_refused(source, name, words):
     with pytest.raises(SettingsError, match=words):
-        choose_encoder(EncodeSettings(name, crf=20), source, SIDE, SIDE)
+        choose_encoder(EncodeSettings(name, crf=20), source, Size(SIDE, SIDE))

@@ -10,10 +10,12 @@ import pytest
 from clips import make_video, picture
 
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.encoders import EncodeSettings, choose_encoder, encoder_notices, open_encoder, tag_frame
+from patchvsr.media.encoders import choose_encoder, encoder_notices, open_encoder, tag_frame
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.probe import probe
+from patchvsr.media.settings import EncodeSettings
 from patchvsr.media.streams.containers import add_video_copy
+from patchvsr.pixels.size import Size
 
 PQ, HLG, BT2020 = 16, 18, 9
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
@@ -46,11 +48,11 @@ def make_hdr(path, transfer: int = PQ, metadata: str = f":master-display={DISPLA
 
 def encode(path, source, codec: str, **options: str):
     """Three frames as the encoder for `source` writes them."""
-    encoder = choose_encoder(EncodeSettings(codec, options=options), source, 64, 64)
+    encoder = choose_encoder(EncodeSettings(codec, encoder_options=options), source, Size(64, 64))
     converter = ColorConverter(source.color)
     with av.open(str(path), "w") as out:
         stream = out.add_stream(encoder.name, rate=25)
-        open_encoder(stream, encoder, source, 64, 64)
+        open_encoder(stream, encoder, source, Size(64, 64))
         for index in range(3):
             frame = converter.from_rgb(picture(index), encoder.pix_fmt)
             tag_frame(frame, encoder, source)
@@ -94,7 +96,7 @@ def test_metadata_and_curve_survive(tmp_path, codec, preset, suffix, transfer):
     tags = after.stored_color
     assert (tags.primaries, tags.transfer, tags.matrix, tags.range) == (BT2020, transfer, BT2020, 1)
     assert after.bit_depth == 10
-    assert encoder_notices(choose_encoder(EncodeSettings(codec), source, 64, 64), source) == []
+    assert encoder_notices(choose_encoder(EncodeSettings(codec), source, Size(64, 64)), source) == []
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("ffv1", ".mkv"), ("prores", ".mov")])
@@ -102,7 +104,7 @@ def test_the_curve_survives_where_metadata_has_no_place(tmp_path, codec, suffix)
     source = probe(make_hdr(tmp_path / "in.mkv"))
     tags = probe(encode(tmp_path / f"out{suffix}", source, codec)).stored_color
     assert (tags.primaries, tags.transfer) == (BT2020, PQ)
-    encoder = choose_encoder(EncodeSettings(codec), source, 64, 64)
+    encoder = choose_encoder(EncodeSettings(codec), source, Size(64, 64))
     assert encoder_notices(encoder, source) == [
         f"not carried: HDR10 mastering display and light levels: {encoder.name} has no place for them; use codec hevc"
     ]
@@ -119,7 +121,7 @@ def test_user_parameters_come_after_the_metadata(tmp_path):
 
 def test_dynamic_metadata_is_told(tmp_path):
     source = replace(probe(make_hdr(tmp_path / "in.mkv")), lost_side_data=("HDR10+ metadata",))
-    encoder = choose_encoder(EncodeSettings("hevc"), source, 64, 64)
+    encoder = choose_encoder(EncodeSettings("hevc"), source, Size(64, 64))
     assert encoder_notices(encoder, source) == ["not carried: HDR10+ metadata"]
 
 

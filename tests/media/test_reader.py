@@ -13,6 +13,7 @@ from clips import irregular_pts, make_video
 
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media import open_reader, probe
+from patchvsr.media.settings import ReadSettings
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -64,7 +65,7 @@ def test_range_selects_exactly(tmp_path, suffix, start, end):
     zero = everything[0].time_s
     low, high = Fraction(str(start or 0)), Fraction(str(end or 1000))
     expected = [f for f in everything if low <= f.time_s - zero < high]
-    with open_reader(path, start_s=start, end_s=end) as reader:
+    with open_reader(path, ReadSettings(start_s=start, end_s=end)) as reader:
         got = list(reader)
     assert [f.pts for f in got] == [f.pts for f in expected] and got
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(got, expected, strict=True))
@@ -74,7 +75,7 @@ def test_late_range_seeks_to_the_right_frames(tmp_path):
     path = make_video(tmp_path / "a.mkv", pts=irregular_pts(300), options={"g": "30"})
     with open_reader(path) as reader:
         expected = [(f.pts, f.rgb.sum()) for f in reader if f.time_s >= Fraction("9.5")]
-    with open_reader(path, start_s=9.5) as reader:
+    with open_reader(path, ReadSettings(start_s=9.5)) as reader:
         assert [(f.pts, f.rgb.sum()) for f in reader] == expected
 
 
@@ -108,11 +109,11 @@ def test_resuming_gives_the_frames_of_a_whole_read(tmp_path, name, making, can_s
 
 def test_resuming_inside_a_range(tmp_path):
     path = make_video(tmp_path / "a.mkv", count=75, options={"g": "10"})
-    with open_reader(path, start_s=0.4, end_s=2, resume_pts=1600) as reader:
+    with open_reader(path, ReadSettings(start_s=0.4, end_s=2), resume_pts=1600) as reader:
         assert [f.pts for f in reader] == list(range(1600, 2000, 40))
     for missing in (1601, 360):  # between two frames; before the range
         with pytest.raises(InputError, match=f"no frame at tick {missing} to resume from"):
-            list(open_reader(path, start_s=0.4, resume_pts=missing))
+            list(open_reader(path, ReadSettings(start_s=0.4), resume_pts=missing))
 
 
 def facts(reader) -> list[tuple]:
@@ -213,9 +214,9 @@ def test_lost_packets_of_a_transport_stream_are_noticed(tmp_path):
 def test_impossible_ranges(clip):
     for start, end in [(-1, None), (2, 1), (1, 1), (None, 0)]:
         with pytest.raises(SettingsError):
-            open_reader(clip, start_s=start, end_s=end)
+            open_reader(clip, ReadSettings(start_s=start, end_s=end))
     with pytest.raises(InputError, match=r"last frame is at 0\.960 s"):
-        list(open_reader(clip, start_s=30))
+        list(open_reader(clip, ReadSettings(start_s=30)))
 
 
 def test_frames_without_times_are_counted_up(tmp_path):

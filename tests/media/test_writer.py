@@ -18,20 +18,20 @@ from clips import irregular_pts, make_video, packets, picture, video_times
 
 from patchvsr.errors import OutputError, SettingsError
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer, probe
+from patchvsr.media.settings import ReadSettings
+from patchvsr.pixels.size import Size
 
 FAST = {"h264": {"preset": "ultrafast"}, "hevc": {"preset": "ultrafast"}, "av1": {"preset": "11"}, "ffv1": {}}
 
 
 def copy(source: Path, target: Path, *, codec: str = "h264", **settings) -> Path:
     """Decode and encode a whole file at its own size."""
-    keywords = {k: settings.pop(k) for k in ("start_s", "end_s", "overwrite", "skip_streams") if k in settings}
-    chosen = EncodeSettings(codec, options={**FAST.get(codec, {}), **settings.pop("options", {})}, **settings)
-    selection = {k: v for k, v in keywords.items() if k in ("start_s", "end_s")}
-    with open_reader(source, **selection) as reader:
+    read = ReadSettings(**{name: settings.pop(name) for name in ("start_s", "end_s") if name in settings})
+    chosen = EncodeSettings(codec, encoder_options={**FAST.get(codec, {}), **settings.pop("options", {})}, **settings)
+    with open_reader(source, read) as reader:
         info = reader.info
-        with open_writer(
-            target, source=info, width=info.width, height=info.height, settings=chosen, **keywords
-        ) as writer:
+        size = Size(info.width, info.height)
+        with open_writer(target, source=info, size=size, settings=chosen, read=read) as writer:
             for frame in reader:
                 writer.write(frame)
     return target
@@ -66,10 +66,10 @@ def test_mp4_times_are_exact_on_any_clock(tmp_path):
 def test_mp4_lasts_as_long_as_its_frames(tmp_path, preset):
     source = make_video(tmp_path / "in.mkv", pts=[0, 40, 90, 107, 300, 333, 350, 400])
     info, out = probe(source), tmp_path / "out.mp4"
-    settings = EncodeSettings(options={"preset": preset})
+    settings = EncodeSettings(encoder_options={"preset": preset})
     with (
         open_reader(source) as reader,
-        open_writer(out, source=info, width=64, height=64, settings=settings) as writer,
+        open_writer(out, source=info, size=Size(64, 64), settings=settings) as writer,
     ):
         for frame in reader:
             writer.write(Frame(frame.rgb, frame.pts, 77 if frame.pts == 400 else frame.duration, frame.time_base))
@@ -81,8 +81,8 @@ def write_gaps(path: Path, durations: list[int], base: Fraction = Fraction(1, 10
     """Frames that follow each other after the given ticks, with the default encoder, that is with B-frames."""
     source = make_video(path.with_name("source.mkv"), count=2)
     info = replace(probe(source), time_base=base)
-    settings = EncodeSettings(options=options)
-    with open_writer(path, source=info, width=64, height=64, settings=settings) as writer:
+    settings = EncodeSettings(encoder_options=options)
+    with open_writer(path, source=info, size=Size(64, 64), settings=settings) as writer:
         for index, duration in enumerate(durations):
             writer.write(Frame(picture(index), sum(durations[:index]), duration, base))
     return path
@@ -185,9 +185,9 @@ def test_range_moves_everything_to_zero(tmp_path):
 def test_stream_that_does_not_fit_is_named_before_the_first_frame(clip, tmp_path):
     info = probe(clip)
     with pytest.raises(OutputError, match=r"stream 1 \(audio.*deu\).*webm.*use \.mkv"):
-        open_writer(tmp_path / "out.webm", source=info, width=64, height=64, settings=EncodeSettings("av1"))
+        open_writer(tmp_path / "out.webm", source=info, size=Size(64, 64), settings=EncodeSettings("av1"))
     with pytest.raises(OutputError, match=r"webm cannot hold ffv1 video; use \.mkv"):
-        open_writer(tmp_path / "out.webm", source=info, width=64, height=64, settings=EncodeSettings("ffv1"))
+        open_writer(tmp_path / "out.webm", source=info, size=Size(64, 64), settings=EncodeSettings("ffv1"))
     assert not list(tmp_path.glob("*out*")) and not leftovers(tmp_path)
     out = copy(clip, tmp_path / "out.mp4", skip_streams=[2])
     assert [(t, digest) for t, _, digest in packets(out, "audio")] == [
@@ -213,7 +213,7 @@ def test_a_matrix_that_was_assumed_is_written_down(tmp_path):
     source = make_video(tmp_path / "in.mp4", count=3)
     info = probe(source)
     out = tmp_path / "out.mp4"
-    with open_writer(out, source=info, width=1280, height=720) as writer:
+    with open_writer(out, source=info, size=Size(1280, 720)) as writer:
         writer.write(Frame(picture(0, 1280, 720), 0, None, info.time_base))
     assert (info.stored_color.matrix, probe(out).stored_color.matrix) == (2, 6)
 
@@ -241,7 +241,7 @@ def test_ffv1_is_lossless(tmp_path, dtype, codec):
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le" if deep else "yuv420p", count=2)
     info = probe(source)
     noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (4, 33, 47, 3)).astype(dtype)
-    with open_writer(tmp_path / "out.mkv", source=info, width=47, height=33, settings=EncodeSettings(codec)) as writer:
+    with open_writer(tmp_path / "out.mkv", source=info, size=Size(47, 33), settings=EncodeSettings(codec)) as writer:
         for i, rgb in enumerate(noise):
             writer.write(Frame(rgb, i * 40, 40, info.time_base))
     got = [f.rgb for f in open_reader(tmp_path / "out.mkv")]
@@ -252,8 +252,8 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le", count=2)
     info = probe(source)
     ramp = np.broadcast_to(np.linspace(0, 65535, 1024).astype(np.uint16)[None, :, None], (64, 1024, 3))
-    settings = EncodeSettings("hevc", crf=0, options=FAST["hevc"])
-    with open_writer(tmp_path / "out.mkv", source=info, width=1024, height=64, settings=settings) as writer:
+    settings = EncodeSettings("hevc", crf=0, encoder_options=FAST["hevc"])
+    with open_writer(tmp_path / "out.mkv", source=info, size=Size(1024, 64), settings=settings) as writer:
         writer.write(Frame(ramp, 0, 40, info.time_base))
     got = next(iter(open_reader(tmp_path / "out.mkv"))).rgb
     assert probe(tmp_path / "out.mkv").bit_depth == 10
@@ -279,9 +279,9 @@ def test_existing_output_is_refused_and_the_input_never_overwritten(clip, tmp_pa
     before = out.read_bytes()
     info = probe(clip)
     with pytest.raises(OutputError, match="already exists"):
-        open_writer(out, source=info, width=64, height=64)
+        open_writer(out, source=info, size=Size(64, 64))
     with pytest.raises(OutputError, match="is the input"):
-        open_writer(clip, source=info, width=64, height=64, overwrite=True)
+        open_writer(clip, source=info, size=Size(64, 64), settings=EncodeSettings(overwrite=True))
     assert out.read_bytes() == before
     assert copy(clip, out, overwrite=True).read_bytes() == before
 
@@ -291,17 +291,17 @@ def test_unfinished_work_leaves_nothing(clip, tmp_path):
     folder = tmp_path / "new" / "deep"
     with (
         pytest.raises(RuntimeError),
-        open_writer(folder / "out.mkv", source=info, width=64, height=64) as writer,
+        open_writer(folder / "out.mkv", source=info, size=Size(64, 64)) as writer,
     ):
         writer.write(Frame(picture(0), 0, 40, info.time_base))
         assert not (folder / "out.mkv").exists()
         raise RuntimeError("stop")
     assert not list(folder.iterdir())
-    writer = open_writer(folder / "out.mkv", source=info, width=64, height=64)
+    writer = open_writer(folder / "out.mkv", source=info, size=Size(64, 64))
     writer.abort()
     with (
         pytest.raises(OutputError, match="no frame"),
-        open_writer(folder / "out.mkv", source=info, width=64, height=64),
+        open_writer(folder / "out.mkv", source=info, size=Size(64, 64)),
     ):
         pass
     assert not list(folder.iterdir())
@@ -312,7 +312,7 @@ def test_overwriting_keeps_the_old_file_until_the_new_one_is_complete(clip, tmp_
     before = out.read_bytes()
     with (
         pytest.raises(RuntimeError),
-        open_writer(out, source=probe(clip), width=64, height=64, overwrite=True) as writer,
+        open_writer(out, source=probe(clip), size=Size(64, 64), settings=EncodeSettings(overwrite=True)) as writer,
     ):
         writer.write(Frame(picture(0), 0, 40, Fraction(1, 1000)))
         raise RuntimeError("stop")
@@ -323,12 +323,13 @@ FULL_DISK = """
 import resource, sys, numpy as np
 from patchvsr.errors import OutputError
 from patchvsr.media import EncodeSettings, Frame, open_writer, probe
+from patchvsr.pixels.size import Size
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 info = probe(sys.argv[1])
 rng = np.random.default_rng(0)
 try:
     settings = EncodeSettings("ffv1")
-    with open_writer(sys.argv[2], source=info, width=256, height=256, settings=settings) as writer:
+    with open_writer(sys.argv[2], source=info, size=Size(256, 256), settings=settings) as writer:
         for i in range(30):
             writer.write(Frame(rng.integers(0, 256, (256, 256, 3), np.uint8), i * 40, 40, info.time_base))
 except OutputError as error:
@@ -360,8 +361,8 @@ def test_full_disk_is_one_line_and_leaves_nothing(clip, tmp_path, name):
         (EncodeSettings("nonsense"), "h264, hevc, av1, ffv1"),
         (EncodeSettings(pix_fmt="bgr0"), "use yuv420p"),
         (EncodeSettings(pix_fmt="nonsense"), "use yuv420p"),
-        (EncodeSettings(options={"presett": "slow"}), "preset"),
-        (EncodeSettings(options={"preset": "nonsense"}), "preset=nonsense"),
+        (EncodeSettings(encoder_options={"presett": "slow"}), "preset"),
+        (EncodeSettings(encoder_options={"preset": "nonsense"}), "preset=nonsense"),
         (EncodeSettings("ffv1", crf=3), "lossless"),
         (EncodeSettings(pix_fmt="yuv420p"), "yuv444p"),
         (EncodeSettings("av1"), "even sizes"),
@@ -370,13 +371,13 @@ def test_full_disk_is_one_line_and_leaves_nothing(clip, tmp_path, name):
 def test_wrong_settings_say_what_works(clip, tmp_path, settings, words):
     size = 65 if words in ("yuv444p", "even sizes") else 64
     with pytest.raises(SettingsError, match=words) as caught:
-        open_writer(tmp_path / "out.mkv", source=probe(clip), width=size, height=size, settings=settings)
+        open_writer(tmp_path / "out.mkv", source=probe(clip), size=Size(size, size), settings=settings)
     assert "\n" not in str(caught.value) and not leftovers(tmp_path)
 
 
 def test_odd_sizes_fall_back_to_full_chroma(clip, tmp_path):
     info = probe(clip)
-    with open_writer(tmp_path / "out.mkv", source=info, width=65, height=63) as writer:
+    with open_writer(tmp_path / "out.mkv", source=info, size=Size(65, 63)) as writer:
         writer.write(Frame(picture(0, 65, 63), 0, 40, info.time_base))
     after = probe(tmp_path / "out.mkv")
     assert (after.width, after.height, after.pix_fmt) == (65, 63, "yuv444p")
@@ -384,22 +385,22 @@ def test_odd_sizes_fall_back_to_full_chroma(clip, tmp_path):
 
 def test_unknown_container_and_impossible_size(clip, tmp_path):
     with pytest.raises(OutputError, match=r"use \.mkv"):
-        open_writer(tmp_path / "out.xyz", source=probe(clip), width=64, height=64)
+        open_writer(tmp_path / "out.xyz", source=probe(clip), size=Size(64, 64))
     with pytest.raises(SettingsError, match="too small"):
-        open_writer(tmp_path / "o.mkv", source=probe(clip), width=48, height=48, settings=EncodeSettings("hevc"))
+        open_writer(tmp_path / "o.mkv", source=probe(clip), size=Size(48, 48), settings=EncodeSettings("hevc"))
 
 
 def test_frames_out_of_order_or_of_another_size_are_bugs(clip, tmp_path):
     info = probe(clip)
     with (
         pytest.raises(ValueError, match="not after"),
-        open_writer(tmp_path / "out.mkv", source=info, width=64, height=64) as writer,
+        open_writer(tmp_path / "out.mkv", source=info, size=Size(64, 64)) as writer,
     ):
         writer.write(Frame(picture(0), 40, 40, info.time_base))
         writer.write(Frame(picture(0), 40, 40, info.time_base))
     with (
         pytest.raises(ValueError, match="opened for"),
-        open_writer(tmp_path / "out.mkv", source=info, width=64, height=64) as writer,
+        open_writer(tmp_path / "out.mkv", source=info, size=Size(64, 64)) as writer,
     ):
         writer.write(Frame(picture(0, 32, 32), 0, 40, info.time_base))
     assert not (tmp_path / "out.mkv").exists()

@@ -95,7 +95,7 @@ def test_refuses_incomplete_bases_and_other_models(base: str, tmp_path: Path) ->
 def test_a_new_adapter_changes_nothing(base: str) -> None:
     prompt = toy.randn(1, 5, toy.TEXT_DIM)
     transformer, autoencoder = new_transformer(base, prompt, dtype=torch.float32)
-    assert transformer.config.condition_channels == autoencoder.condition_channels
+    assert transformer.config.condition_channels == autoencoder.geometry.condition_channels
     assert len(transformer.branch_blocks) == find_base(base).num_branch_blocks
     plain = WanTransformer3DModel.from_pretrained(base, subfolder="transformer").eval()
     latents, timesteps = toy.noisy_latents(), toy.timesteps()

@@ -9,14 +9,16 @@ import torch
 import toy
 from torch import Tensor
 
+from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.estimator import _cosine_transform
 from patchvsr.models.restoration import INDEPENDENT_VOTES, estimate_restoration
+from patchvsr.pixels.size import Size
 
 
 class Brightness(torch.nn.Module):
     """A autoencoder whose estimate of a block is its mean, ten times; remembers what it was asked."""
 
-    spatial_factor, device = 16, torch.device("cpu")
+    geometry, device = Geometry(16, latent_channels=4, condition_channels=4), torch.device("cpu")
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +32,7 @@ class Brightness(torch.nn.Module):
 
 def estimate(canvas: Tensor, size: tuple[int, int]) -> tuple[float, list[tuple[int, ...]]]:
     autoencoder = Brightness()
-    return estimate_restoration(autoencoder, canvas, size, 3.0), autoencoder.asked  # type: ignore[arg-type]
+    return estimate_restoration(autoencoder, canvas, Size(*size[::-1]), 3.0), autoencoder.asked  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from patchvsr.pixels.color_match import match_color_
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 LEVEL = 2 / 255  # of 8 bits, in [-1, 1]
-HEIGHT, WIDTH, INPUT_SIZE = 256, 384, (64, 96)
+HEIGHT, WIDTH, INPUT_SIZE = 256, 384, Size(96, 64)
 
 
 def picture(num_frames: int = 1, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
@@ -54,7 +55,7 @@ def mean_error(frames: Tensor, canvas: Tensor) -> float:
 @pytest.mark.parametrize("size", [(256, 384), (67, 119), (1, 100), (1, 1)])
 def test_video_equal_to_its_canvas_stays_as_it_is(size: tuple[int, int]) -> None:
     canvas = picture(2, *size)
-    assert torch.equal(match_color_(canvas.clone(), canvas, (17, 29)), canvas)
+    assert torch.equal(match_color_(canvas.clone(), canvas, Size(29, 17)), canvas)
 
 
 def test_tint_goes_and_luma_texture_stays() -> None:
@@ -116,7 +117,7 @@ def test_works_in_place_on_a_part_of_a_larger_video() -> None:
     shown = (slice(None), slice(0, 2), slice(0, 67), slice(0, 91))
     padded += tint()
     before = padded.clone()
-    match_color_(padded[shown], canvas[shown], (17, 23))
+    match_color_(padded[shown], canvas[shown], Size(23, 17))
     assert levels(padded[shown] - canvas[shown]).max() < 0.01
     padded[shown] = before[shown]
     assert torch.equal(padded, before)
@@ -133,8 +134,8 @@ def test_works_in_place_on_a_part_of_a_larger_video() -> None:
 def test_pipeline_matches_by_default_and_leaves_it_when_told(num_frames: int, size: tuple[int, int]) -> None:
     pipeline, video = toy.pipeline(), toy.video(num_frames, 16, 24)
     unmatched = pipeline(video, size=size, color_match=False).frames
-    canvas = resize_bicubic(video, (size[1], size[0]))
-    expected = match_color_((unmatched * 2 - 1).transpose(0, 1), (canvas * 2 - 1).transpose(0, 1), (16, 24))
+    canvas = resize_bicubic(video, Size(size[0], size[1]))
+    expected = match_color_((unmatched * 2 - 1).transpose(0, 1), (canvas * 2 - 1).transpose(0, 1), Size(24, 16))
     frames = pipeline(video, size=size).frames
     torch.testing.assert_close(frames, (expected.transpose(0, 1) + 1) / 2, rtol=0, atol=1e-5)
     assert mean_error(frames, canvas) < 0.003
@@ -144,4 +145,4 @@ def test_pipeline_matches_by_default_and_leaves_it_when_told(num_frames: int, si
 def test_model_in_bfloat16() -> None:
     frames = toy.pipeline().to(torch.bfloat16)(toy.video(1, 16, 24)).frames
     assert frames.dtype == torch.float32
-    assert mean_error(frames, resize_bicubic(toy.video(1, 16, 24), (64, 96))) < 0.003
+    assert mean_error(frames, resize_bicubic(toy.video(1, 16, 24), Size(96, 64))) < 0.003

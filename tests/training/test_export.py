@@ -26,6 +26,7 @@ from patchvsr.models.registry import REGISTRY, bundled_models
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.settings import RestoreSettings
 from patchvsr.training.export import write_model
 from patchvsr.training.model_card import model_card
 
@@ -45,7 +46,9 @@ LORA = "pytorch_lora_weights.safetensors"
 def on_base(base: Path, flavour: str = "wan2.1") -> tuple[PatchVSRTransformer3DModel, Any]:
     transformer, _ = load_base(str(base), dtype=torch.bfloat16)
     autoencoder = toy_wan.autoencoder(flavour).requires_grad_(False)
-    return toy.trained(toy.transformer(transformer, condition_channels=autoencoder.condition_channels)), autoencoder
+    return toy.trained(
+        toy.transformer(transformer, condition_channels=autoencoder.geometry.condition_channels)
+    ), autoencoder
 
 
 def restore(pipeline: PatchVSRPipeline) -> Tensor:
@@ -95,7 +98,7 @@ def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> 
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
     with pytest.raises(SettingsError, match=r"restoration is 0\.5: the decoder of this model knows no such setting"):
-        loaded.check_restoration(0.5)
+        loaded.resolve(RestoreSettings(restoration=0.5))
     assert torch.equal(
         restore(loaded), restore(PatchVSRPipeline(transformer, autoencoder.bfloat16(), **loaded_settings(loaded)))
     )

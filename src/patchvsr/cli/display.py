@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from patchvsr import events as happened
-from patchvsr.cli.training import console
+from patchvsr.cli.console import console
 
 if TYPE_CHECKING:
     from patchvsr.jobs.batch import Job
@@ -84,8 +84,7 @@ class _Bar:
     def _show(self, event: happened.Event, bar: Progress, task: TaskID) -> None:
         match event:
             case happened.Started():
-                sizes = "x".join(map(str, event.input_size)), "x".join(map(str, event.output_size))
-                console.print(f"{event.input} ({sizes[0]}) -> {event.output} ({sizes[1]})")
+                console.print(f"{event.input} ({event.input_size}) -> {event.output} ({event.output_size})")
                 for notice in event.notices:
                     console.print(notice)
                 bar.update(task, total=event.num_frames)

@@ -14,7 +14,7 @@ from rich.table import Table
 from patchvsr.cli import preview as cli_preview
 from patchvsr.cli import training as cli_training
 from patchvsr.cli import upscale as cli_upscale
-from patchvsr.cli.training import console
+from patchvsr.cli.console import USER_ERROR, console
 from patchvsr.errors import PatchVSRError
 
 app = typer.Typer(
@@ -23,8 +23,6 @@ app = typer.Typer(
 app.add_typer(cli_upscale.app)
 app.add_typer(cli_preview.app)
 app.add_typer(cli_training.app)
-
-USER_ERROR = 2
 
 
 def main() -> None:
@@ -67,10 +65,10 @@ def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -
 
 
 def _media_rows(path: str) -> list[tuple[str, Any]]:
-    from patchvsr.media import open_reader
+    from patchvsr.media import ReadSettings, open_reader
     from patchvsr.media.facts import facts
 
-    with open_reader(path, deinterlace="off") as reader:
+    with open_reader(path, ReadSettings(deinterlace="off")) as reader:
         return list(facts(reader.info))
 
 

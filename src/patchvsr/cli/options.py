@@ -1,44 +1,94 @@
-"""Options that several commands take, each with its help. Their defaults are those of `UpscaleConfig`."""
+"""Give a command one option for every setting, made from the fields of the settings classes."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-Scale = Annotated[float | None, typer.Option("-s", "--scale", help="Factor; 4 if no size is given.")]
-Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.")]
-AllowSmaller = Annotated[bool, typer.Option("--allow-smaller", help="Allow an output smaller than the input.")]
-Steps = Annotated[int | None, typer.Option(help="Denoising steps; 0 is a fast preview.", show_default="the model's")]
-Joint = Annotated[
-    str | None, typer.Option(help="auxiliary, overlap, shifted or independent.", show_default="the model's")
+from patchvsr.cli.console import pairs
+from patchvsr.presets import load_preset, save_preset
+from patchvsr.settings import UpscaleSettings, setting_groups
+
+_PRESET = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file; options given here win.")
 ]
-Seed = Annotated[int, typer.Option(help="Same input, settings and seed: same bytes.")]
-Model = Annotated[str, typer.Option(help="Bundled name, model folder, or Hub name.")]
-Restoration = Annotated[
-    float | None,
-    typer.Option(
-        help="What the input needs: 0 sharpening only, 1 noise, blur and compression removed.",
-        show_default="estimated for each shot",
-    ),
+_SAVE_PRESET = Annotated[
+    Path | None,
+    typer.Option("--save-preset", metavar="FILE.toml", help="Also write the settings of this command to a new file."),
 ]
-Noise = Annotated[
-    float | None, typer.Option("--noise", help="Noise augmentation, 0 to 1000.", show_default="the model's")
-]
-BranchScale = Annotated[float, typer.Option(help="Strength of the patch branch.")]
-ColorMatch = Annotated[bool, typer.Option("--color-match/--no-color-match", help="Keep the input's colours.")]
-ChunkFrames = Annotated[
-    int | None, typer.Option(help="Frames restored together, 4k+1.", show_default="17, or what memory allows")
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the best one")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="bfloat16")]
-BatchSize = Annotated[int, typer.Option(help="Patches per model call; the result is the same.")]
-Deinterlace = Annotated[
-    str | None,
-    typer.Option(
-        help="frame (same rate), field (double rate), or off (not really interlaced).",
-        show_default="refuse interlaced",
-    ),
-]
-Rate = Annotated[str | None, typer.Option(help="Frames a second of an image sequence.", show_default="24")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+
+
+def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `settings: UpscaleSettings` by options, and build it from them.
+
+    Options that are not given keep the preset's value, else the default. `without` names settings without an option.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = [parameter for parameter in _settings_parameters() if parameter.name not in without]
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+
+        @functools.wraps(command)
+        def run(context: typer.Context, preset: Path | None, save_preset_to: Path | None, **words: Any) -> None:
+            given = {
+                option.name: _value(option.name, words[option.name])
+                for option in options
+                if _is_given(context, option.name)
+            }
+            start = UpscaleSettings() if preset is None else load_preset(preset)
+            settings = start.replaced(**given)
+            if save_preset_to is not None:
+                save_preset(settings, save_preset_to, overwrite=settings.encode.overwrite)
+            command(**{p.name: words[p.name] for p in own}, settings=settings)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        presets = [
+            inspect.Parameter("preset", keyword, default=None, annotation=_PRESET),
+            inspect.Parameter("save_preset_to", keyword, default=None, annotation=_SAVE_PRESET),
+        ]
+        context = inspect.Parameter("context", keyword, annotation=typer.Context)
+        parameters = [context, *(p.replace(kind=keyword) for p in own), *options, *presets]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _settings_parameters() -> list[inspect.Parameter]:
+    """One parameter for every setting that is declared with `setting`, in the order of the classes."""
+    return [
+        _parameter(field, get_type_hints(group)[field.name])
+        for group in setting_groups().values()
+        for field in fields(group)
+        if "help" in field.metadata
+    ]
+
+
+def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:
+    default = None if field.default is MISSING or field.default == () else field.default
+    hint = {dict[str, str]: list[str] | None, tuple[int, ...]: list[int] | None}.get(hint, hint)
+    told = field.metadata
+    option = typer.Option(
+        *told["flags"], help=told["help"], metavar=told["metavar"], show_default=told["default_text"] or True
+    )
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, keyword, default=default, annotation=Annotated[hint, option])
+
+
+def _value(name: str, word: Any) -> Any:
+    """What a setting holds, from what the command line gives."""
+    if name == "encoder_options":
+        return pairs(word, "-e")
+    return tuple(word) if isinstance(word, list) else word

@@ -8,15 +8,23 @@ from typing import Annotated
 
 import typer
 
-from patchvsr.cli import options
-from patchvsr.cli.training import console
+from patchvsr.cli.console import console
+from patchvsr.cli.options import takes_settings
+from patchvsr.settings import UpscaleSettings
 
 app = typer.Typer()
 
 
+# What a preview chooses itself: its range is --at and --seconds, its encoding fixed.
+_NOT_OFFERED = ("start_s", "end_s", "codec", "crf", "pix_fmt", "encoder_options", "skip_streams")
+
+
 @app.command("preview")
+@takes_settings(without=_NOT_OFFERED)
 def preview_command(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video or an image sequence.")],
+    *,
+    settings: UpscaleSettings,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="A .png; .mp4 or .mkv with --seconds.", show_default="./IN_preview.png"),
@@ -26,38 +34,13 @@ def preview_command(
     crop: Annotated[
         str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Pixels of the input.", show_default="whole frame")
     ] = None,
-    scale: options.Scale = None,
-    size: options.Size = None,
-    allow_smaller: options.AllowSmaller = False,
-    steps: options.Steps = None,
-    joint: options.Joint = None,
-    seed: options.Seed = 0,
-    model: options.Model = "mini",
-    restoration: options.Restoration = None,
-    noise_timestep: options.Noise = None,
-    branch_scale: options.BranchScale = 1.0,
-    color_match: options.ColorMatch = True,
-    chunk_frames: options.ChunkFrames = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch_size: options.BatchSize = 1,
-    deinterlace: options.Deinterlace = None,
-    rate: options.Rate = None,
-    overwrite: options.Overwrite = False,
 ) -> None:
-    """Restore one moment, or a few seconds, and show it beside bicubic; tell how long the whole video will take."""
-    from patchvsr.config import UpscaleConfig
+    """Restore one moment, or a few seconds, show it beside bicubic, and estimate the time for the whole video."""
     from patchvsr.jobs.preview import parse_crop, preview
-    from patchvsr.upscale import load_pipeline
+    from patchvsr.loading import load_pipeline
 
-    config = UpscaleConfig(
-        scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
-        seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
-        color_match=color_match, chunk_frames=chunk_frames, device=device, dtype=dtype, batch_size=batch_size,
-        deinterlace=deinterlace, rate=rate, overwrite=overwrite,
-    )  # fmt: skip
     area = None if crop is None else parse_crop(crop)
-    made = preview(source, output, config, load_pipeline, at_s=at, seconds=seconds, crop=area)
+    made = preview(source, output, settings, load_pipeline, at_s=at, seconds=seconds, crop=area)
     width, height = made.size
     what = f"{made.frames} frames from" if seconds else "the frame at"
     console.print(f"{made.output}: bicubic | restored, {width}x{height} pixels each, {what} {made.start_s:.2f} seconds")

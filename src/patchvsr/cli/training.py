@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from patchvsr.cli.console import INTERRUPTED, console, pairs
 from patchvsr.errors import SettingsError
 
 app = typer.Typer()
 FEW_STEPS, MANY_STEPS = 1, 20
-INTERRUPTED = 130
-console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting of the recipe. Repeatable.")
@@ -153,14 +152,3 @@ def export_command(
     steps = steps if steps is not None else FEW_STEPS if chosen.stage == "distill" else MANY_STEPS
     export(chosen, output, num_inference_steps=steps, validation=validation)
     console.print(f"wrote {output}")
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Repeated KEY=VALUE of an option. Raises SettingsError for a text that is none."""
-    found = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise SettingsError(f"{option} {text!r} is not KEY=VALUE")
-        found[key] = value
-    return found

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patchvsr.cli import options
+from patchvsr.cli.console import INTERRUPTED, NOT_ALL_DONE, console
 from patchvsr.cli.display import Display
 from patchvsr.cli.interrupts import two_step_interrupts
-from patchvsr.cli.training import INTERRUPTED, console, pairs
+from patchvsr.cli.options import takes_settings
 from patchvsr.errors import PatchVSRError
+from patchvsr.settings import RestoreSettings, UpscaleSettings
 
 if TYPE_CHECKING:
-    from patchvsr.config import UpscaleConfig
     from patchvsr.events import Event
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-NOT_ALL_DONE = 1
-
 
 @app.command("upscale")
+@takes_settings()
 def upscale_command(
     inputs: Annotated[
         list[str],
@@ -38,9 +37,8 @@ def upscale_command(
         Path,
         typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png."),
     ],
-    scale: options.Scale = None,
-    size: options.Size = None,
-    allow_smaller: options.AllowSmaller = False,
+    *,
+    settings: UpscaleSettings,
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders with all below; the tree is kept.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show the work, memory, disk and time, and do nothing.")] = False,
     until: Annotated[
@@ -49,54 +47,18 @@ def upscale_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also write OUT.report.json: settings, hashes, scores, times.")
     ] = False,
-    steps: options.Steps = None,
-    joint: options.Joint = None,
-    seed: options.Seed = 0,
-    model: options.Model = "mini",
-    restoration: options.Restoration = None,
-    noise_timestep: options.Noise = None,
-    branch_scale: options.BranchScale = 1.0,
-    color_match: options.ColorMatch = True,
-    chunk_frames: options.ChunkFrames = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch_size: options.BatchSize = 1,
-    start: Annotated[float | None, typer.Option(help="Seconds from the first frame.")] = None,
-    end: Annotated[float | None, typer.Option(help="Seconds from the first frame, exclusive.")] = None,
-    deinterlace: options.Deinterlace = None,
-    rate: options.Rate = None,
-    codec: Annotated[
-        str | None, typer.Option(help="h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.")
-    ] = None,
-    crf: Annotated[float | None, typer.Option(help="Quality, smaller is better.", show_default="by codec")] = None,
-    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.", show_default="by codec and source")] = None,
-    encoder_option: Annotated[
-        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Repeatable.")
-    ] = None,
-    skip_stream: Annotated[
-        list[int] | None, typer.Option(metavar="INDEX", help="Stream to leave out, see `info`. Repeatable.")
-    ] = None,
-    overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")] = False,
 ) -> None:
-    """Upscale videos: every frame, timestamp and stream is kept. Stopped in any way, the same command goes on."""
-    from patchvsr.config import UpscaleConfig
+    """Upscale videos: every frame, timestamp and stream is kept. However it was stopped, the same command resumes."""
     from patchvsr.jobs.batch import find_jobs
     from patchvsr.jobs.clock import Until, parse_until
 
-    config = UpscaleConfig(
-        scale=scale, size=size, allow_smaller=allow_smaller, model=model, num_inference_steps=steps, joint_mode=joint,
-        seed=seed, restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
-        color_match=color_match, device=device, dtype=dtype, batch_size=batch_size, chunk_frames=chunk_frames,
-        start_s=start, end_s=end, deinterlace=deinterlace, rate=rate, codec=codec, crf=crf, pix_fmt=pix_fmt,
-        encoder_options=pairs(encoder_option, "-e"), skip_streams=tuple(skip_stream or ()), overwrite=overwrite,
-    )  # fmt: skip
     jobs = find_jobs(inputs, output, recursive=recursive)
     deadline = None if until is None else Until(parse_until(until, datetime.now()))
     if plan:
-        _show_plans(jobs, config, Display(as_json))
+        _show_plans(jobs, settings, Display(as_json))
         return
-    run = Run(config, jobs, Display(as_json), deadline, report=report)
+    run = Run(settings, jobs, Display(as_json), deadline, report=report)
     try:
         with two_step_interrupts(console.print) as interrupts:
             run.all(lambda: interrupts.requested)
@@ -128,9 +90,9 @@ class Run:
     """All jobs of one command, one after the other, with one loaded model. What fails does not stop the rest."""
 
     def __init__(
-        self, config: UpscaleConfig, jobs: list[Job], display: Display, deadline: Until | None, *, report: bool
+        self, settings: UpscaleSettings, jobs: list[Job], display: Display, deadline: Until | None, *, report: bool
     ) -> None:
-        self._config, self._jobs, self._display = config, jobs, display
+        self._settings, self._jobs, self._display = settings, jobs, display
         self._deadline, self._report = deadline, report
         self._finished: list[Job] = []
         self._failed: dict[Job, str] = {}
@@ -142,10 +104,9 @@ class Run:
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Raises the error of a job that is alone; several are summed up instead."""
         from patchvsr.events import Stopped
-        from patchvsr.upscale import load_pipeline
 
-        _check_model(self._config)
-        get_pipeline = functools.cache(lambda: load_pipeline(self._config))
+        _check_model(self._settings.restore)
+        get_pipeline = functools.cache(lambda: _load(self._settings.restore))
 
         def stop(expected_s: float | None) -> bool:
             late = self._deadline is not None and not self._deadline.should_start(expected_s, datetime.now())
@@ -174,13 +135,13 @@ class Run:
         from patchvsr.upscale import upscale
 
         self._display.notices(job.notices)
-        events = upscale(job.input, job.output, self._config, get_pipeline=lambda _: get_pipeline(), stop=stop)
+        events = upscale(job.input, job.output, self._settings, get_pipeline=lambda _: get_pipeline(), stop=stop)
         last = self._display.follow(_stopped_while_looking(events, job, stop))
         if isinstance(last, Finished):
             if self._report:
                 from patchvsr.evaluation.job_report import write_job_report
 
-                self._display.notices([f"report: {write_job_report(job.input, job.output, self._config)}"])
+                self._display.notices([f"report: {write_job_report(job.input, job.output, self._settings.read)}"])
             self._finished.append(job)
         return last
 
@@ -196,27 +157,34 @@ def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[f
             yield Stopped(str(job.output), units=0, units_done=0)
 
 
-def _check_model(config: UpscaleConfig) -> None:
-    """A mistake in these two should be told before anything else."""
+def _load(settings: RestoreSettings) -> PatchVSRPipeline:
+    from patchvsr.loading import load_pipeline
+
+    return load_pipeline(settings)
+
+
+def _check_model(settings: RestoreSettings) -> None:
+    """Report a mistake in model or device before anything else; without one, nothing heavy is imported."""
     from patchvsr.models.registry import resolve_model
-    from patchvsr.upscale import choose_device
 
-    resolve_model(config.model)
-    choose_device(config)
+    resolve_model(settings.model)
+    if settings.device is not None:
+        from patchvsr.loading import choose_device
+
+        choose_device(settings.device)
 
 
-def _show_plans(jobs: list[Job], config: UpscaleConfig, display: Display) -> None:
+def _show_plans(jobs: list[Job], settings: UpscaleSettings, display: Display) -> None:
     """Raises the error of a job that is alone; among several, one that fails is told and the rest goes on."""
     from patchvsr.jobs.estimate import estimate
-    from patchvsr.upscale import load_pipeline
 
-    _check_model(config)
-    get_pipeline = functools.cache(lambda: load_pipeline(config))
+    _check_model(settings.restore)
+    get_pipeline = functools.cache(lambda: _load(settings.restore))
     plans = []
     for job in jobs:
         display.notices(job.notices)
         try:
-            plans.append(estimate(job.input, job.output, config, get_pipeline))
+            plans.append(estimate(job.input, job.output, settings, get_pipeline))
         except (PatchVSRError, FloatingPointError) as error:
             if len(jobs) == 1:
                 raise

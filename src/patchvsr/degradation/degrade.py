@@ -19,6 +19,7 @@ from patchvsr.degradation.codec_pass import codec_pass, jpeg_pass, parse_codecs
 from patchvsr.degradation.draws import Draw
 from patchvsr.errors import SettingsError
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 PUBLISHED_SCALE = 4.0
 
@@ -142,7 +143,7 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
     if clean < settings.clean_share or settings.strength == 0:
         return on_8_bits(_resize(clip, size, "bilinear" if bilinear < settings.bilinear_share else "bicubic"))
     if scale > PUBLISHED_SCALE:
-        clip = resize_bicubic(clip, (4 * size[0], 4 * size[1]))
+        clip = resize_bicubic(clip, Size(4 * size[1], 4 * size[0]))
     return _Chain(Draw(generator, len(clip), settings.drift), min(scale, PUBLISHED_SCALE), settings).run(clip, size)
 
 

@@ -13,6 +13,7 @@ from patchvsr.degradation.degrade import BICUBIC, Degradation, degrade
 from patchvsr.errors import InputError, OutputError
 from patchvsr.media.lossless import LosslessWriter, read_frames, to_array
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def bicubic_reduce(frames: Tensor, scale: int) -> Tensor:
     height, width = frames.shape[-2:]
     if height % scale or width % scale:
         raise InputError(f"{width}x{height} cannot be reduced by {scale}; cut it to a multiple first")
-    return _resize(frames, (height // scale, width // scale))
+    return _resize(frames, Size(width // scale, height // scale))
 
 
 def bicubic_enlarge(frames: Tensor, scale: int) -> Tensor:
@@ -60,10 +61,10 @@ def bicubic_enlarge(frames: Tensor, scale: int) -> Tensor:
         frames: (F, 3, h, w) in [0, 1].
     """
     height, width = frames.shape[-2:]
-    return _resize(frames, (height * scale, width * scale))
+    return _resize(frames, Size(width * scale, height * scale))
 
 
-def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(frames: Tensor, size: Size) -> Tensor:
     return resize_bicubic(frames, size).mul(255).round() / 255
 
 

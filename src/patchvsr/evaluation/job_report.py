@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import JobError
 from patchvsr.evaluation.report import measure_output, report_path, write_report
 from patchvsr.jobs.folder import JobFolder
+from patchvsr.media import ReadSettings
 from patchvsr.media.images.names import DEFAULT_PATTERN, means_sequence, split_pattern
 
 
-def write_job_report(input_path: str | Path, output_path: str | Path, config: UpscaleConfig) -> Path:
+def write_job_report(input_path: str | Path, output_path: str | Path, read: ReadSettings) -> Path:
     """Writes `OUT.report.json` and returns its path; both files are read once.
 
     Raises JobError when the job is not finished, InputError or OutputError when a file cannot be read or written.
@@ -38,7 +38,7 @@ def write_job_report(input_path: str | Path, output_path: str | Path, config: Up
         cell_px=manifest.identity["model"]["cell_px"],
         joint_mode=settings["joint_mode"],
         steps=max(1, settings["num_inference_steps"]),
-        **config.reading(),
+        read=read,
     )
     path = report_path(Path(output_path))
     write_report(path, {"job": job, "measures": measures})

@@ -19,11 +19,12 @@ from patchvsr import files
 from patchvsr.errors import InputError
 from patchvsr.measures.flicker import change_levels, flicker_score
 from patchvsr.measures.seams import SeamMeter
-from patchvsr.media import open_reader
+from patchvsr.media import ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
 from patchvsr.patches.grid import patch_lines
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 
 Lines = tuple[list[int], list[int]]  # rows, columns
 
@@ -62,7 +63,7 @@ def measure_output(
     cell_px: int = 16,
     joint_mode: str = "auxiliary",
     steps: int = 1,
-    **reading: Any,
+    read: ReadSettings | None = None,
 ) -> dict[str, Any]:
     """Measures an output at evenly spaced frames, each with the one before unless a shot begins there.
 
@@ -75,22 +76,22 @@ def measure_output(
     Args:
         max_pairs: most frames to measure; of a long video at least a third of it.
         patch_px, cell_px, joint_mode, steps: as it was restored; they say where patches end.
-        reading: what else `open_reader` got for the input when this output was made, such as start_s and end_s.
+        read: how the input was read when this output was made.
 
     Raises:
         InputError: a file cannot be read, or they do not hold the same number of frames.
     """
     with (
-        open_reader(input_path, **reading) as source,
+        open_reader(input_path, read) as source,
         open_reader(output_path) as output,
     ):
         samples, frames = _evenly(_moments(source, output), lambda pair: _measure(*pair), max_pairs)
-        input_size, size = ((reader.info.height, reader.info.width) for reader in (source, output))
+        input_size, size = (Size(reader.info.width, reader.info.height) for reader in (source, output))
     lines = _all_patch_lines(size, patch_px, cell_px, joint_mode, steps)
     control = _control_lines(size, cell_px, lines)
     return {
-        "input_size": f"{input_size[1]}x{input_size[0]}",
-        "output_size": f"{size[1]}x{size[0]}",
+        "input_size": str(input_size),
+        "output_size": str(size),
         "frames": frames,
         "frames_measured": len(samples),
         "seams": {
@@ -171,23 +172,23 @@ def _to_tensor(rgb: np.ndarray) -> Tensor:
 def _canvas(moment: _Moment) -> Tensor:
     """The bicubic canvas (3, H, W), rounded as the output is."""
     levels = float(np.iinfo(moment.output.dtype).max)
-    canvas = resize_bicubic(_to_tensor(moment.lq)[None], moment.output.shape[:2])[0]
+    canvas = resize_bicubic(_to_tensor(moment.lq)[None], Size(*moment.output.shape[1::-1]))[0]
     return canvas.mul_(levels).round_().div_(levels)
 
 
-def _all_patch_lines(size: tuple[int, int], patch_px: int, cell_px: int, mode: str, steps: int) -> Lines:
+def _all_patch_lines(size: Size, patch_px: int, cell_px: int, mode: str, steps: int) -> Lines:
     """Where a patch of any step starts or ends; only mode `shifted` has other lines at every step."""
     per_step = [patch_lines(size, patch_px, cell_px, mode, step=step) for step in range(max(steps, 1))]
     rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
     return rows, columns
 
 
-def _control_lines(size: tuple[int, int], cell_px: int, taken: Lines) -> Lines:
+def _control_lines(size: Size, cell_px: int, taken: Lines) -> Lines:
     """Every other border of latent cells, where no patch starts or ends."""
     first = -(-_MARGIN_PX // cell_px) * cell_px
     rows, columns = (
         [at for at in range(first, side - _MARGIN_PX, cell_px) if at not in lines]
-        for side, lines in zip(size, taken, strict=True)
+        for side, lines in zip((size.height, size.width), taken, strict=True)
     )
     return rows, columns
 

@@ -11,17 +11,18 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
-from patchvsr.config import UpscaleConfig
-from patchvsr.jobs.calibrate import calibrate, num_steps
+from patchvsr.jobs.calibrate import calibrate
 from patchvsr.jobs.clip import enlarged
 from patchvsr.jobs.folder import JobFolder
-from patchvsr.jobs.memory import chunk_memory, fitting_chunk_frames, free_memory_gib
+from patchvsr.jobs.memory import choose_chunk_frames, chunk_memory, free_memory_gib
 from patchvsr.jobs.plan import cut_chunks, cut_units
-from patchvsr.jobs.prepare import open_input, prepare
+from patchvsr.jobs.prepare import prepare
 from patchvsr.jobs.scan import Scan, scan_all
-from patchvsr.media import Frame, Output, refuse_existing
+from patchvsr.media import Frame, Output, ReadSettings, open_reader, refuse_existing
 from patchvsr.media.segment import EncodedFrame
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import UpscaleSettings
 
 ENCODED_FRAMES = 9
 GIB = 2**30
@@ -35,8 +36,8 @@ class Estimate:
 
     input: str
     output: str
-    input_size: tuple[int, int]
-    output_size: tuple[int, int]
+    input_size: Size
+    output_size: Size
     frames: int
     shots: int
     units: int
@@ -55,8 +56,7 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        sizes = "x".join(map(str, self.input_size)), "x".join(map(str, self.output_size))
-        yield f"{self.input} ({sizes[0]}) -> {self.output} ({sizes[1]})"
+        yield f"{self.input} ({self.input_size}) -> {self.output} ({self.output_size})"
         yield from self.notices
         steps = f"{self.steps} steps of {self.patches} patches each" if self.steps else "0 steps"
         yield (
@@ -108,42 +108,42 @@ class Sum:
 def estimate(
     input_path: str | Path,
     output_path: str | Path,
-    config: UpscaleConfig,
+    settings: UpscaleSettings,
     get_pipeline: Callable[[], PatchVSRPipeline],
 ) -> Estimate:
     """Reads the whole input and restores a patch of it; raises `PatchVSRError` as `upscale` does."""
-    prepared = prepare(input_path, output_path, config)
+    prepared = prepare(input_path, output_path, settings)
     size, output = prepared.size, prepared.output
     if JobFolder(output.path).read_manifest() is None:
-        refuse_existing(output.path, prepared.info, overwrite=config.overwrite)
+        refuse_existing(output.path, prepared.info, overwrite=settings.encode.overwrite)
     started_at = time.monotonic()
-    with open_input(input_path, config) as reader:
+    with open_reader(input_path, settings.read) as reader:
         scanned = scan_all(reader)
     output.rehearse(len(scanned.pts))
     reading_s = time.monotonic() - started_at
     pipeline = get_pipeline()
-    steps = num_steps(pipeline, config)
-    chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
-    chunks = cut_chunks(scanned.shots(), chunk_frames, config.overlap_frames)
-    units = cut_units(chunks, config.unit_frames)
+    restore = pipeline.resolve(settings.restore)
+    chunk_frames = choose_chunk_frames(pipeline, size, restore)
+    chunks = cut_chunks(scanned.shots(), chunk_frames, restore.overlap_frames)
+    units = cut_units(chunks, restore.unit_frames)
 
-    frames = _some_frames(input_path, config, scanned)
-    speed = calibrate(pipeline, config, size, frames[0], chunk_frames)
+    frames = _some_frames(input_path, settings.read, scanned)
+    speed = calibrate(pipeline, restore, size, frames[0], chunk_frames)
     encoding_s, key_bytes, other_bytes = _encode(output, frames, size)
     output_gib = (len(units) * key_bytes + (len(scanned.pts) - len(units)) * other_bytes) / GIB
-    memory = chunk_memory(pipeline, size, config, chunk_frames)
+    memory = chunk_memory(pipeline, size, restore, chunk_frames)
     return Estimate(
         input=str(input_path),
         output=str(output_path),
-        input_size=(prepared.info.width, prepared.info.height),
+        input_size=Size(prepared.info.width, prepared.info.height),
         output_size=size,
         frames=len(scanned.pts),
         shots=len(scanned.cuts),
         units=len(units),
         chunks=len(chunks),
         chunk_frames=chunk_frames,
-        steps=steps,
-        patches=pipeline.count_patches(chunk_frames, size, config.joint_mode) if steps else 0,
+        steps=restore.num_inference_steps,
+        patches=pipeline.count_patches(chunk_frames, size, restore.joint_mode) if restore.num_inference_steps else 0,
         memory_gib=memory.host_gib,
         free_memory_gib=free_memory_gib(),
         device_memory_gib=memory.device_gib,
@@ -151,19 +151,19 @@ def estimate(
         disk_gib=2 * output_gib,
         free_disk_gib=shutil.disk_usage(_existing(output.path)).free / GIB,
         # Read to be scanned, read to be restored.
-        seconds=2 * reading_s + speed.seconds(pipeline, config, size, chunks) + encoding_s * len(scanned.pts),
+        seconds=2 * reading_s + speed.seconds(pipeline, restore, size, chunks) + encoding_s * len(scanned.pts),
         notices=prepared.notices,
     )
 
 
-def _some_frames(input_path: str | Path, config: UpscaleConfig, scanned: Scan) -> list[Frame]:
+def _some_frames(input_path: str | Path, read: ReadSettings, scanned: Scan) -> list[Frame]:
     """From the middle: films begin in the dark."""
     first = max(0, len(scanned.pts) - ENCODED_FRAMES) // 2
-    with open_input(input_path, config, scanned.pts[first]) as reader:
+    with open_reader(input_path, read, resume_pts=scanned.pts[first]) as reader:
         return list(islice(reader, ENCODED_FRAMES))
 
 
-def _encode(output: Output, frames: list[Frame], size: tuple[int, int]) -> tuple[float, float, float]:
+def _encode(output: Output, frames: list[Frame], size: Size) -> tuple[float, float, float]:
     """Encodes frames, enlarged only. Returns seconds a frame, and bytes of the first of a unit and of every other."""
     larger = [enlarged(frame, size) for frame in frames]
     started_at = time.monotonic()

@@ -21,14 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from patchvsr import files
 from patchvsr.errors import JobError
-from patchvsr.jobs.clip import Handover
+from patchvsr.jobs.handover import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.search import JOB_SUFFIX, MANIFEST
 from patchvsr.media.contents import Contents
@@ -112,6 +110,9 @@ class JobFolder:
     def write_unit(self, number: int, record: UnitRecord, handover: Handover | None) -> None:
         """Marks a unit done whose segment is complete; `handover` is what the next unit needs."""
         if handover is not None:
+            import torch
+            from safetensors.torch import save
+
             tensors = {}
             if handover.restoration is not None:
                 tensors["restoration"] = torch.tensor(handover.restoration, dtype=torch.float64)
@@ -123,6 +124,8 @@ class JobFolder:
 
     def read_handover(self, number: int) -> Handover:
         """What a unit hands on. Raises JobError when it is not there or damaged."""
+        from safetensors.torch import load
+
         file = self._handover_path(number)
         try:
             tensors = load(file.read_bytes())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from pathlib import Path
 
 from patchvsr.errors import InputError
 from patchvsr.jobs.scan import Scan, frame_crc
-from patchvsr.media import Frame
+from patchvsr.media import Frame, ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
-
-# (pts to begin with or None for the first frame, whether to seek) -> an open reader
-OpenReader = Callable[[int | None, bool], FrameReader]
 
 
 class FrameSource:
@@ -21,8 +18,8 @@ class FrameSource:
     be decoded, as after some open groups of pictures, the input is read from its beginning instead.
     """
 
-    def __init__(self, open_reader: OpenReader, scan: Scan) -> None:
-        self._open, self._scan = open_reader, scan
+    def __init__(self, path: str | Path, settings: ReadSettings, scan: Scan) -> None:
+        self._path, self._settings, self._scan = path, settings, scan
         self._reader: FrameReader | None = None
         self._seeked = False
         self._held: deque[tuple[int, Frame]] = deque()
@@ -49,7 +46,8 @@ class FrameSource:
 
     def _begin(self, number: int, *, seek: bool) -> None:
         self._seeked = seek and number > 0
-        self._reader = self._open(self._scan.pts[number] if self._seeked else None, self._seeked)
+        pts = self._scan.pts[number] if self._seeked else None
+        self._reader = open_reader(self._path, self._settings, resume_pts=pts, seek=self._seeked)
         if not self._seeked:
             for _ in range(number):
                 next(self._reader, None)

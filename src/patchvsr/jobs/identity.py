@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import zlib
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,28 @@ import av
 import torch
 
 from patchvsr import __version__
-from patchvsr.config import UpscaleConfig
 from patchvsr.media.images.names import is_sequence, list_images
+from patchvsr.media.settings import ReadSettings
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import ResolvedSettings, shaping
 
 _BLOCK = 1 << 22
 
-# Fields of the configuration that change no byte of the output, or that are recorded in another form.
-_NOT_SHAPING = {"model", "scale", "size", "allow_smaller", "device", "batch_size", "tile_px", "overwrite"}
-_NOT_SHAPING |= {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams"}
 _LIBRARIES = ("torch", "diffusers", "av", "numpy", "scenedetect-headless")
 
 
 def job_identity(
     input_path: Path,
-    config: UpscaleConfig,
-    size: tuple[int, int],
+    read: ReadSettings,
+    restore: ResolvedSettings,
+    size: Size,
     profile: dict[str, object],
     pipeline: PatchVSRPipeline,
 ) -> dict[str, Any]:
-    """Everything that shapes the output, as plain values. Reads the whole input and the whole model."""
-    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_SHAPING}
-    for name in ("num_inference_steps", "joint_mode", "noise_timestep"):
-        if settings[name] is None:
-            settings[name] = pipeline.config[name]
-    settings |= {"output_size": f"{size[0]}x{size[1]}", "output": profile, "dtype": str(pipeline.dtype)}
+    """Return everything that shapes the output, as plain values. Reads the whole input and the whole model."""
+    settings = shaping(read) | shaping(restore)
+    settings |= {"output_size": str(size), "output": profile, "dtype": str(pipeline.dtype)}
     identity = {
         "input": input_identity(input_path),
         "settings": settings,
@@ -70,10 +66,9 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name in sorted(pipeline.components):
         part = pipeline.components[name]
+        digest.update(json.dumps(_plain(dict(part.config)), sort_keys=True, default=str).encode())
         if not isinstance(part, torch.nn.Module):
             continue
-        config: Any = part.config
-        digest.update(json.dumps(_plain(dict(config)), sort_keys=True).encode())
         for key, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name}.{key} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -82,7 +77,7 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     return {
         "sha256": digest.hexdigest(),
         "patch_px": pipeline.config.patch_px,
-        "cell_px": pipeline.vae.spatial_factor,
+        "cell_px": pipeline.vae.geometry.spatial_factor,
     }
 
 

@@ -10,7 +10,7 @@ from patchvsr.errors import JobError
 from patchvsr.jobs.plan import Unit, cut_chunks, cut_units
 from patchvsr.jobs.scan import Scan
 
-FORMAT = 1
+FORMAT = 2  # 1: version 0.1
 
 
 @dataclass(frozen=True)

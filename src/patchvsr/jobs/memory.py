@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import psutil
 
-from patchvsr.config import CHUNK_FRAMES, UpscaleConfig
-from patchvsr.jobs.calibrate import canvas_size, num_steps
 from patchvsr.models.tiles import tiles
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import CHUNK_FRAMES, ResolvedSettings
 
 GIB = 2**30
 
@@ -33,13 +33,13 @@ class Memory(NamedTuple):
     device_gib: float
 
 
-def chunk_memory(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig, chunk_frames: int) -> Memory:
-    """Peak for chunks of that many frames at `size` (width, height); fitted to the bundled autoencoder."""
-    width, height = canvas_size(pipeline, size)
-    canvas = 3 * 4 * chunk_frames * width * height / GIB
-    host = PROCESS_GIB + canvas * CANVASES + size[0] * size[1] * ENCODER_BYTES / GIB
-    model = _weights_gib(pipeline) + _tile_gib(pipeline, (width, height), chunk_frames, config.tile_px)
-    if num_steps(pipeline, config):
+def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> Memory:
+    """Peak for chunks of that many frames at `size`; fitted to the bundled autoencoder."""
+    padded = pipeline.padded_size(size)
+    canvas = 3 * 4 * chunk_frames * padded.width * padded.height / GIB
+    host = PROCESS_GIB + canvas * CANVASES + size.width * size.height * ENCODER_BYTES / GIB
+    model = _weights_gib(pipeline) + _tile_gib(pipeline, padded, chunk_frames, settings.tile_px)
+    if settings.num_inference_steps:
         host += canvas * STEP_CANVASES
         model += STEP_GIB
     return Memory(host + model, 0.0) if pipeline.device.type == "cpu" else Memory(host, model)
@@ -50,15 +50,17 @@ def free_memory_gib() -> float:
     return psutil.virtual_memory().available / GIB
 
 
-def fitting_chunk_frames(pipeline: PatchVSRPipeline, size: tuple[int, int], config: UpscaleConfig) -> int:
-    """17, or the largest 4k+1 below that fits into the free memory of the host; at least 5, and more than chunks share.
+def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> int:
+    """Return the length of chunks: as set, or 17, or the largest 4k+1 below that fits into the host's free memory.
 
-    The number shapes the output: a job keeps it in its manifest.
+    It is at least 5, and more than chunks share. It shapes the output, so a job keeps it in its manifest.
     """
+    if settings.chunk_frames is not None:
+        return settings.chunk_frames
     free = free_memory_gib() + _held_gib()
-    least = max(LEAST_CHUNK_FRAMES, config.overlap_frames + 4)
+    least = max(LEAST_CHUNK_FRAMES, settings.overlap_frames + 4)
     for frames in range(CHUNK_FRAMES, least, -4):
-        if chunk_memory(pipeline, size, config, frames).host_gib <= free:
+        if chunk_memory(pipeline, size, settings, frames).host_gib <= free:
             return frames
     return least
 
@@ -73,8 +75,8 @@ def _weights_gib(pipeline: PatchVSRPipeline) -> float:
     return sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / GIB
 
 
-def _tile_gib(pipeline: PatchVSRPipeline, canvas: tuple[int, int], chunk_frames: int, tile_px: int) -> float:
+def _tile_gib(pipeline: PatchVSRPipeline, canvas: Size, chunk_frames: int, tile_px: int) -> float:
     autoencoder = pipeline.vae
-    cut = tiles(canvas[1], canvas[0], tile_px, autoencoder.decoder_halo_px, autoencoder.spatial_factor)
+    cut = tiles(canvas.height, canvas.width, tile_px, autoencoder.decoder_halo_px, autoencoder.geometry.spatial_factor)
     pixels = max((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
     return chunk_frames * pixels * (FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES) / GIB

@@ -20,24 +20,24 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.errors import SettingsError
-from patchvsr.jobs.calibrate import calibrate, num_steps
+from patchvsr.jobs.calibrate import calibrate
 from patchvsr.jobs.clip import enlarged, restore_clip
 from patchvsr.jobs.frames import FrameSource
-from patchvsr.jobs.memory import fitting_chunk_frames
+from patchvsr.jobs.memory import choose_chunk_frames
 from patchvsr.jobs.plan import Chunk, cut_chunks
-from patchvsr.jobs.prepare import open_input
 from patchvsr.jobs.scan import Scan, scan_all
 from patchvsr.jobs.search import place_of
 from patchvsr.jobs.stepdown import Pieces
-from patchvsr.media import EncodeSettings, Frame, VideoInfo, open_writer
+from patchvsr.media import EncodeSettings, Frame, ReadSettings, VideoInfo, open_reader, open_writer
 from patchvsr.media.images.names import means_sequence
 from patchvsr.media.reader import range_pts
 from patchvsr.media.shots import NEIGHBOURS
 from patchvsr.media.writer import FileWriter
 from patchvsr.patches.grid import Area
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import ResolvedSettings, RestoreSettings, UpscaleSettings
 
 MOMENT_FRAMES = 5  # restored for one that is shown: detail comes from neighbours
 LINE_PX = 2
@@ -51,15 +51,15 @@ class Preview:
     output: str
     start_s: float
     frames: int
-    size: tuple[int, int]
+    size: Size
     job_frames: int
     job_s: float
 
 
 class _Part(NamedTuple):
-    """What is restored, read with `config`, and the numbers of the frames of it that are shown."""
+    """What is restored, how it is read, and the numbers of the frames of it that are shown."""
 
-    config: UpscaleConfig
+    read: ReadSettings
     scan: Scan
     chunks: list[Chunk]
     shown: range
@@ -68,8 +68,8 @@ class _Part(NamedTuple):
 def preview(
     input_path: str | Path,
     output_path: str | Path | None,
-    config: UpscaleConfig,
-    get_pipeline: Callable[[UpscaleConfig], PatchVSRPipeline],
+    settings: UpscaleSettings,
+    get_pipeline: Callable[[RestoreSettings], PatchVSRPipeline],
     *,
     at_s: float | None = None,
     seconds: float = 0.0,
@@ -80,31 +80,35 @@ def preview(
     output_path: default NAME_preview.png or .mp4 in the current folder. crop: (x, y, width, height) in pixels of the
     input. Alpha is not shown. Raises `PatchVSRError` as `upscale` does, before anything is loaded.
     """
-    with open_input(input_path, config) as reader:
+    with open_reader(input_path, settings.read) as reader:
         info = reader.info
-    size = config.output_size(info.width, info.height)
+    size = settings.restore.output_size(Size(info.width, info.height))
     area = _area(crop or (0, 0, info.width, info.height), info, size)
     output = _output_path(input_path, output_path, seconds)
     at_s = (info.duration_s or 0.0) / 2 if at_s is None else at_s
-    start_s, end_s = (at_s, at_s + seconds) if seconds else (None, None)
+    read = replace(settings.read, start_s=at_s, end_s=at_s + seconds) if seconds else settings.read
     turns = 0 if seconds else info.rotation // 90  # a PNG cannot say how it is to be turned
-    side = _turned((area[3] - area[2], area[1] - area[0]), turns)
-    with _writer(output, info, side, config, start_s, end_s) as writer:
-        pipeline = get_pipeline(config)
-        chunk_frames = config.chunk_frames or fitting_chunk_frames(pipeline, size, config)
-        where = (input_path, config, at_s)
-        part = _clip(*where, seconds, chunk_frames) if seconds else _moment(*where)
-        for lq, hq in _restored(pipeline, part, input_path, size, area):
+    side = _turned(Size(area[3] - area[2], area[1] - area[0]), turns)
+    with _writer(output, info, side, read, overwrite=settings.encode.overwrite) as writer:
+        pipeline = get_pipeline(settings.restore)
+        restore = pipeline.resolve(settings.restore)
+        chunk_frames = choose_chunk_frames(pipeline, size, restore)
+        part = (
+            _clip(input_path, read, chunk_frames, restore.overlap_frames)
+            if seconds
+            else _moment(input_path, read, at_s)
+        )
+        for lq, hq in _restored(pipeline, restore, part, input_path, size, area):
             writer.write(_side_by_side(lq, hq, size, area, turns))
-    job_chunks = cut_chunks([range(count_frames(info, config))], chunk_frames, config.overlap_frames)
-    speed = calibrate(pipeline, config, size, lq, chunk_frames)
+    job_chunks = cut_chunks([range(count_frames(info, settings.read))], chunk_frames, restore.overlap_frames)
+    speed = calibrate(pipeline, restore, size, lq, chunk_frames)
     return Preview(
         output=str(output),
         start_s=float((part.scan.pts[part.shown.start] - info.start_pts) * info.time_base),
         frames=len(part.shown),
         size=side,
         job_frames=job_chunks[-1].stop,
-        job_s=speed.seconds(pipeline, config, size, job_chunks),
+        job_s=speed.seconds(pipeline, restore, size, job_chunks),
     )
 
 
@@ -117,23 +121,23 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def count_frames(info: VideoInfo, config: UpscaleConfig) -> int:
+def count_frames(info: VideoInfo, read: ReadSettings) -> int:
     """Frames of the whole input: what the container says, else its packets, which takes no decoding."""
     if info.declared_frames is not None:
         return info.declared_frames
     with av.open(str(info.path.absolute())) as container:
         packets = sum(packet.size > 0 for packet in container.demux(container.streams[info.video_index]))
-    return max(1, packets) * (2 if config.deinterlace == "field" else 1)
+    return max(1, packets) * (2 if read.deinterlace == "field" else 1)
 
 
-def _area(crop: tuple[int, int, int, int], info: VideoInfo, size: tuple[int, int]) -> Area:
+def _area(crop: tuple[int, int, int, int], info: VideoInfo, size: Size) -> Area:
     """The output's pixels (y0, y1, x0, x1) of a crop of the input."""
     x, y, width, height = crop
     if not (width and height and x + width <= info.width and y + height <= info.height):
         raise SettingsError(
             f"crop {x},{y},{width},{height} does not lie in the {info.width}x{info.height} pixels of {info.path}"
         )
-    x_scale, y_scale = Fraction(size[0], info.width), Fraction(size[1], info.height)
+    x_scale, y_scale = Fraction(size.width, info.width), Fraction(size.height, info.height)
     return floor(y * y_scale), ceil((y + height) * y_scale), floor(x * x_scale), ceil((x + width) * x_scale)
 
 
@@ -155,39 +159,36 @@ def _output_path(input_path: str | Path, output_path: str | Path | None, seconds
 def _writer(
     output: Path,
     info: VideoInfo,
-    side: tuple[int, int],
-    config: UpscaleConfig,
-    start_s: float | None,
-    end_s: float | None,
+    side: Size,
+    read: ReadSettings,
+    *,
+    overwrite: bool,
 ) -> FileWriter:
+    others = tuple(stream.index for stream in info.streams if stream.index != info.video_index)
     return open_writer(
         output,
         source=replace(info, has_alpha=False),
-        width=2 * side[0] + LINE_PX,
-        height=side[1],
-        settings=EncodeSettings("h264"),
-        start_s=start_s,
-        end_s=end_s,
-        skip_streams=[stream.index for stream in info.streams if stream.index != info.video_index],
-        overwrite=config.overwrite,
+        size=Size(2 * side.width + LINE_PX, side.height),
+        settings=EncodeSettings("h264", skip_streams=others, overwrite=overwrite),
+        read=read,
     )
 
 
-def _moment(input_path: str | Path, config: UpscaleConfig, at_s: float) -> _Part:
+def _moment(input_path: str | Path, read: ReadSettings, at_s: float) -> _Part:
     """The first frame at or after `at_s` (the last one where there is none) among its neighbours of the same shot."""
     around = MOMENT_FRAMES - 1 + NEIGHBOURS  # on each side: cuts are found by their neighbours
-    with open_input(input_path, config) as reader:
+    with open_reader(input_path, read) as reader:
         rate, info = reader.info.average_rate, reader.info
     lead_s = float((around + 1) / rate) if rate else 1.0
-    config = replace(config, start_s=max(0.0, at_s - lead_s), end_s=None)
-    at_pts = range_pts(info, at_s, None)[0] or 0
-    with open_input(input_path, config) as reader:
+    at_pts = range_pts(info, replace(read, start_s=at_s, end_s=None))[0] or 0
+    read = replace(read, start_s=max(0.0, at_s - lead_s), end_s=None)
+    with open_reader(input_path, read) as reader:
         scanned = scan_all(_until_after(reader, at_pts, around))
     number = next((n for n, pts in enumerate(scanned.pts) if pts >= at_pts), len(scanned.pts) - 1)
     shot = next(shot for shot in scanned.shots() if number in shot)
     start = max(shot.start, min(number - MOMENT_FRAMES // 2, shot.stop - MOMENT_FRAMES))
     chunk = Chunk(start, min(start + MOMENT_FRAMES, shot.stop), shared=0, place=0)
-    return _Part(config, scanned, [chunk], range(number, number + 1))
+    return _Part(read, scanned, [chunk], range(number, number + 1))
 
 
 def _until_after(frames: Iterable[Frame], pts: int, count: int) -> Iterator[Frame]:
@@ -199,25 +200,29 @@ def _until_after(frames: Iterable[Frame], pts: int, count: int) -> Iterator[Fram
             return
 
 
-def _clip(input_path: str | Path, config: UpscaleConfig, at_s: float, seconds: float, chunk_frames: int) -> _Part:
-    config = replace(config, start_s=at_s, end_s=at_s + seconds)
-    with open_input(input_path, config) as reader:
+def _clip(input_path: str | Path, read: ReadSettings, chunk_frames: int, overlap_frames: int) -> _Part:
+    with open_reader(input_path, read) as reader:
         scanned = scan_all(reader)
-    chunks = cut_chunks(scanned.shots(), chunk_frames, config.overlap_frames)
-    return _Part(config, scanned, chunks, range(len(scanned.pts)))
+    chunks = cut_chunks(scanned.shots(), chunk_frames, overlap_frames)
+    return _Part(read, scanned, chunks, range(len(scanned.pts)))
 
 
 def _restored(
-    pipeline: PatchVSRPipeline, part: _Part, input_path: str | Path, size: tuple[int, int], area: Area
+    pipeline: PatchVSRPipeline,
+    restore: ResolvedSettings,
+    part: _Part,
+    input_path: str | Path,
+    size: Size,
+    area: Area,
 ) -> Iterator[tuple[Frame, Frame]]:
     """Pairs of a frame of the input and its restored area."""
-    only = area if len(part.chunks) == 1 or not num_steps(pipeline, part.config) else None
-    pieces, before = Pieces(part.config.batch_size, part.config.tile_px), None
-    with closing(FrameSource(lambda *at: open_input(input_path, part.config, *at), part.scan)) as source:
+    only = area if len(part.chunks) == 1 or not restore.num_inference_steps else None
+    pieces, before = Pieces(restore.batch_size, restore.tile_px), None
+    with closing(FrameSource(input_path, part.read, part.scan)) as source:
         for chunk in part.chunks:
             frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
             restored, before = restore_clip(
-                pipeline, part.config, size, frames, pieces=pieces, shared=chunk.shared, place=chunk.place,
+                pipeline, restore, size, frames, pieces=pieces, shared=chunk.shared, place=chunk.place,
                 before=before if chunk.shared else None, area=only,
             )  # fmt: skip
             numbers = range(chunk.start + chunk.shared, chunk.stop)
@@ -226,11 +231,11 @@ def _restored(
                     yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
 
 
-def _turned(size: tuple[int, int], turns: int) -> tuple[int, int]:
-    return (size[1], size[0]) if turns % 2 else size
+def _turned(size: Size, turns: int) -> Size:
+    return Size(size.height, size.width) if turns % 2 else size
 
 
-def _side_by_side(lq: Frame, hq: Frame, size: tuple[int, int], area: Area, turns: int) -> Frame:
+def _side_by_side(lq: Frame, hq: Frame, size: Size, area: Area, turns: int) -> Frame:
     """Bicubic, a white line, restored; both turned counterclockwise by quarters."""
     bicubic, restored = (np.rot90(side, turns) for side in (_cut(enlarged(lq, size).rgb, area), hq.rgb))
     line = np.full((bicubic.shape[0], LINE_PX, 3), np.iinfo(lq.rgb.dtype).max, lq.rgb.dtype)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from patchvsr.config import UpscaleConfig
 from patchvsr.events import Notice, Progress
-from patchvsr.jobs.clip import Handover, restore_clip
+from patchvsr.jobs.clip import restore_clip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
-from patchvsr.jobs.frames import FrameSource, OpenReader
+from patchvsr.jobs.frames import FrameSource
+from patchvsr.jobs.handover import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import Unit
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media.segment import FrameEncoder, SegmentWriter
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import ResolvedSettings
 
 
 class Restorer:
@@ -23,17 +25,16 @@ class Restorer:
     def __init__(
         self,
         pipeline: PatchVSRPipeline,
-        config: UpscaleConfig,
-        size: tuple[int, int],
+        settings: ResolvedSettings,
+        size: Size,
         folder: JobFolder,
         manifest: Manifest,
-        open_reader: OpenReader,
+        frames: FrameSource,
     ) -> None:
-        """size: (width, height) of the output in pixels."""
-        self._pipeline, self._config, self._size = pipeline, config, size
+        self._pipeline, self._settings, self._size = pipeline, settings, size
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
-        self._frames = FrameSource(open_reader, manifest.scan)
-        self._pieces = Pieces(config.batch_size, config.tile_px)
+        self._frames = frames
+        self._pieces = Pieces(settings.batch_size, settings.tile_px)
         self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
@@ -51,7 +52,7 @@ class Restorer:
                 before = None if chunk.shared == 0 else before
                 frames = self._frames.take(chunk.start, chunk.stop)
                 restored, before = restore_clip(
-                    self._pipeline, self._config, self._size, frames,
+                    self._pipeline, self._settings, self._size, frames,
                     pieces=self._pieces, shared=chunk.shared, place=chunk.place, before=before,
                 )  # fmt: skip
                 restorations.append(before.restoration)

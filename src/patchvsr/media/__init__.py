@@ -5,12 +5,12 @@ either read completely or refused; an output appears under its name only when it
 """
 
 from patchvsr.media.color import ColorTags
-from patchvsr.media.encoders import EncodeSettings
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import StreamInfo, VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.probe import probe
 from patchvsr.media.reader import open_reader
+from patchvsr.media.settings import EncodeSettings, ReadSettings
 from patchvsr.media.writer import open_output, open_writer, refuse_existing
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Frame",
     "FrameTimes",
     "Output",
+    "ReadSettings",
     "StreamInfo",
     "VideoInfo",
     "open_output",

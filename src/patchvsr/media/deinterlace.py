@@ -10,19 +10,13 @@ from fractions import Fraction
 import av
 from av.filter import Graph
 
-from patchvsr.errors import InputError, SettingsError
+from patchvsr.errors import InputError
 from patchvsr.media.decoder import Decoder
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.timing import last_duration
 
-# off: interlaced frames are taken as they are, for whole pictures that are only stored in fields.
-MODES = {"frame": "send_frame", "field": "send_field", "off": None}
-
-
-def check_mode(mode: str | None) -> None:
-    """Raises SettingsError for an unknown mode."""
-    if mode is not None and mode not in MODES:
-        raise SettingsError(f"deinterlace {mode!r} is unknown; choose from {', '.join(MODES)}")
+# Of the filter, for the modes of `ReadSettings.deinterlace` that need it.
+_FILTER_MODES = {"frame": "send_frame", "field": "send_field"}
 
 
 def deinterlaced_info(info: VideoInfo, mode: str | None) -> VideoInfo:
@@ -119,7 +113,7 @@ class Deinterlacer:
         source = graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=self._info.time_base
         )
-        bwdif = graph.add("bwdif", f"mode={MODES[self._mode]}:parity=auto:deint=interlaced")
+        bwdif = graph.add("bwdif", f"mode={_FILTER_MODES[self._mode]}:parity=auto:deint=interlaced")
         graph.link_nodes(source, bwdif, graph.add("buffersink"))
         graph.configure()
         return graph

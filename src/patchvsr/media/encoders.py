@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,8 @@ from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alp
 from patchvsr.media.encoder_profiles import ALPHA_PIX_FMTS, PROFILES, PRORES_ALPHA_PROFILES, Profile
 from patchvsr.media.hdr import hdr_notices, hdr_options
 from patchvsr.media.info import VideoInfo
+from patchvsr.media.settings import EncodeSettings
+from patchvsr.pixels.size import Size
 
 FRIENDLY_NAMES = {
     "h264": ("libx264",),
@@ -31,26 +33,6 @@ FRIENDLY_NAMES = {
 
 # A container that cannot hold H.264.
 _DEFAULT_CODECS = {".webm": "av1"}
-
-
-@dataclass
-class EncodeSettings:
-    """How the video is encoded.
-
-    codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or the name of any video encoder of FFmpeg; None leaves
-        it to the output, see `default_codec`.
-    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1, 24 for VP9. FFV1 has
-        none: it is lossless. ProRes and DNxHR have none either, but options such as {"profile": "lt"}.
-    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond, and for libx265 yuv420p12le beyond 10;
-        yuv444p and so on when the width or the height is odd. ProRes has yuv422p10le, or with odd widths
-        yuv444p10le. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
-    options: passed to the encoder, for example {"preset": "slow"}.
-    """
-
-    codec: str | None = None
-    crf: float | None = None
-    pix_fmt: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,20 +51,18 @@ def default_codec(output: str | Path = "") -> str:
     return _DEFAULT_CODECS.get(Path(output).suffix.lower(), "libx264")
 
 
-def choose_encoder(
-    settings: EncodeSettings, source: VideoInfo, width: int, height: int, *, output: str | Path = ""
-) -> Encoder:
+def choose_encoder(settings: EncodeSettings, source: VideoInfo, size: Size, *, output: str | Path = "") -> Encoder:
     """Resolve names and defaults; raises SettingsError listing what works."""
     codec = _find_codec(settings.codec or default_codec(output))
     profile = PROFILES.get(codec.name, Profile())
-    if min(width, height) < profile.min_side_px:
+    if min(size) < profile.min_side_px:
         raise SettingsError(
-            f"{width}x{height} is too small for {codec.name}; it needs {profile.min_side_px} pixels a side, "
+            f"{size} is too small for {codec.name}; it needs {profile.min_side_px} pixels a side, "
             f"use codec h264 or ffv1"
         )
-    pix_fmt = _choose_pix_fmt(codec, profile, settings.pix_fmt, source, width, height)
+    pix_fmt = _choose_pix_fmt(codec, profile, settings.pix_fmt, source, size)
     options = dict(profile.fixed)
-    for more in (profile.by_pix_fmt.get(pix_fmt, {}), hdr_options(codec.name, source.hdr), settings.options):
+    for more in (profile.by_pix_fmt.get(pix_fmt, {}), hdr_options(codec.name, source.hdr), settings.encoder_options):
         _add_options(options, more)
     crf = profile.crf if settings.crf is None else settings.crf
     if crf is not None:
@@ -112,10 +92,10 @@ def _add_options(options: dict[str, str], more: Mapping[str, object]) -> None:
         options[key] = f"{options[key]}:{value}" if joined else str(value)
 
 
-def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width: int, height: int) -> None:
+def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size: Size) -> None:
     """Configure and open the encoder of an output stream; raises SettingsError."""
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = width, height, encoder.pix_fmt
+    (context.width, context.height), context.pix_fmt = size, encoder.pix_fmt
     # To the encoder all frames last the same; the true times are the muxer's.
     stream.time_base = source.time_base
     context.time_base = 1 / nominal_rate(source)
@@ -133,8 +113,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, width
         context.open()
     except (av.FFmpegError, ValueError) as err:
         raise SettingsError(
-            f"{encoder.name} refuses {width}x{height} {encoder.pix_fmt} with "
-            f"{given or 'no options'}; check size and options"
+            f"{encoder.name} refuses {size} {encoder.pix_fmt} with {given or 'no options'}; check size and options"
         ) from err
     if context.options:  # what FFmpeg did not take is left in there
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
@@ -198,41 +177,41 @@ def _find_codec(name: str) -> av.Codec:
     )
 
 
-def _choose_pix_fmt(
-    codec: av.Codec, profile: Profile, wanted: str | None, source: VideoInfo, width: int, height: int
-) -> str:
+def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, source: VideoInfo, size: Size) -> str:
     # "yuvj" is an old name for full range, which here comes from the tags of the source.
     supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
     deep = (source.bit_depth > 8) + (source.bit_depth > 10)
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
             raise SettingsError(f"pix_fmt {wanted!r} does not work with {codec.name}; use {', '.join(supported)}")
-        _check_even(wanted, width, height, codec.name, profile)
+        _check_even(wanted, size, codec.name, profile)
         return wanted
     choices = profile.pix_fmts
     if source.has_alpha:
         choices = ALPHA_PIX_FMTS.get(codec.name, choices)
-    if _cuts(choices[deep], width, height):
+    if _cuts(choices[deep], size):
         choices = profile.odd_pix_fmts or choices
     pix_fmt = choices[deep]
     if supported and pix_fmt not in supported:
         pix_fmt = supported[0]
-    _check_even(pix_fmt, width, height, codec.name, profile)
+    _check_even(pix_fmt, size, codec.name, profile)
     return pix_fmt
 
 
-def _cuts(pix_fmt: str, width: int, height: int) -> bool:
+def _cuts(pix_fmt: str, size: Size) -> bool:
     """Whether shared chroma would not cover the picture evenly."""
     layout = av.VideoFormat(pix_fmt)
     if is_rgb(layout):
         return False
-    return (layout.chroma_width(2) == 1 and width % 2 == 1) or (layout.chroma_height(2) == 1 and height % 2 == 1)
+    return (layout.chroma_width(2) == 1 and size.width % 2 == 1) or (
+        layout.chroma_height(2) == 1 and size.height % 2 == 1
+    )
 
 
-def _check_even(pix_fmt: str, width: int, height: int, codec: str, profile: Profile) -> None:
-    if _cuts(pix_fmt, width, height):
+def _check_even(pix_fmt: str, size: Size, codec: str, profile: Profile) -> None:
+    if _cuts(pix_fmt, size):
         advice = f"use pix_fmt {profile.odd_pix_fmts[0]}" if profile.odd_pix_fmts else "use codec h264, hevc or ffv1"
-        raise SettingsError(f"{width}x{height} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")
+        raise SettingsError(f"{size} is odd and {pix_fmt} with {codec} needs even sizes; {advice}")
 
 
 def _unknown_option(stream: VideoStream, key: str) -> str:

@@ -14,68 +14,51 @@ import av
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.media.color import ColorConverter
 from patchvsr.media.decoder import Decoder, seconds
-from patchvsr.media.deinterlace import Deinterlacer, check_mode, deinterlaced_info, refuse_interlaced
+from patchvsr.media.deinterlace import Deinterlacer, deinterlaced_info, refuse_interlaced
 from patchvsr.media.frames import Frame, FrameReader
 from patchvsr.media.images import reader as images
 from patchvsr.media.images.names import is_sequence
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import probe
+from patchvsr.media.settings import ReadSettings
 from patchvsr.media.timing import last_duration
 
 
 def open_reader(
     path: str | Path,
+    settings: ReadSettings | None = None,
     *,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    rate: Fraction | None = None,
     resume_pts: int | None = None,
     seek: bool = True,
-    deinterlace: str | None = None,
 ) -> VideoReader | images.ImageReader:
     """Open a video file, a folder of images or a pattern such as `in/%06d.png`.
 
-    The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded as they
-    are asked for. With a range, exactly the frames with start_s <= t < end_s come, t in seconds from the
-    first frame; their `pts` stay those of the source. `rate`: see `probe`.
+    The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded when they are asked
+    for. With a range in `settings`, their `pts` stay those of the source. `.info` is the video after deinterlacing.
 
     resume_pts: begin with the frame that has exactly this pts, in ticks of `.info.time_base`; the range stays in force.
     seek: whether the decoder may start near the first frame wanted. It begins two key frames early, and reads from
     the beginning where the container cannot seek or does not find the frame; False always reads from the beginning.
-    deinterlace: None refuses interlaced video; `frame` makes one whole frame of each, `field` one of each field, with
-    exact times in ticks of half the size; `off` takes frames that are flagged as interlaced as they are. `.info` is
-    the video after deinterlacing.
 
     Raises InputError (see `probe`; interlaced; while iterating: damaged, truncated, interlaced later on, no frame in
-    the range, none at resume_pts) and SettingsError for an impossible range or rate, or an unknown way to deinterlace.
+    the range, none at resume_pts) and SettingsError for a setting that does not fit the kind of input.
     """
-    check_range(start_s, end_s)
-    check_mode(deinterlace)
+    settings = settings or ReadSettings()
     if is_sequence(path):
-        if deinterlace not in (None, "off"):
+        if settings.deinterlace not in (None, "off"):
             raise SettingsError(f"{path}: images have no fields to deinterlace; leave deinterlace out")
-        return images.ImageReader(path, start_s=start_s, end_s=end_s, rate=rate, resume_pts=resume_pts)
-    return VideoReader(
-        path, start_s=start_s, end_s=end_s, rate=rate, resume_pts=resume_pts, seek=seek, deinterlace=deinterlace
-    )
+        return images.ImageReader(path, settings, resume_pts=resume_pts)
+    return VideoReader(path, settings, resume_pts=resume_pts, seek=seek)
 
 
-def check_range(start_s: float | None, end_s: float | None) -> None:
-    """Raises SettingsError unless 0 <= start_s < end_s, where given."""
-    if start_s is not None and start_s < 0:
-        raise SettingsError(f"start {start_s} s is before the video; give 0 or more")
-    if end_s is not None and end_s <= (start_s or 0):
-        raise SettingsError(f"end {end_s} s is not after start {start_s or 0} s; give a later end")
-
-
-def range_pts(info: VideoInfo, start_s: float | None, end_s: float | None) -> tuple[int | None, int | None]:
-    """The range in ticks of the video: frames with first <= pts < last belong to it."""
+def range_pts(info: VideoInfo, settings: ReadSettings) -> tuple[int | None, int | None]:
+    """Return the range in ticks of the video: frames with first <= pts < last belong to it."""
 
     def ticks(seconds: float | None) -> int | None:
         # Through str, so that 0.1 means a tenth and not the nearest binary fraction.
         return None if seconds is None else info.start_pts + ceil(Fraction(str(seconds)) / info.time_base)
 
-    return ticks(start_s), ticks(end_s)
+    return ticks(settings.start_s), ticks(settings.end_s)
 
 
 class VideoReader(FrameReader):
@@ -84,21 +67,18 @@ class VideoReader(FrameReader):
     def __init__(
         self,
         path: str | Path,
+        settings: ReadSettings,
         *,
-        start_s: float | None,
-        end_s: float | None,
-        rate: Fraction | None = None,
         resume_pts: int | None = None,
         seek: bool = True,
-        deinterlace: str | None = None,
     ) -> None:
-        self._source = probe(path, rate=rate)
-        if self._source.interlaced and deinterlace is None:
+        self._source = probe(path, rate=settings.frame_rate)
+        if self._source.interlaced and settings.deinterlace is None:
             raise refuse_interlaced(self._source, "")
-        self.info = deinterlaced_info(self._source, deinterlace)
-        self._start_s, self._end_s = start_s, end_s
-        self._start_pts, self._end_pts = range_pts(self.info, start_s, end_s)
-        self._resume_pts, self._seek, self._deinterlace = resume_pts, seek, deinterlace
+        self.info = deinterlaced_info(self._source, settings.deinterlace)
+        self._settings = settings
+        self._start_pts, self._end_pts = range_pts(self.info, settings)
+        self._resume_pts, self._seek = resume_pts, seek
         self._converter = ColorConverter(self.info.color, chroma_unsited=self.info.chroma_unsited)
         self._decoder = Decoder(self._source)
         self._frames = self._read()
@@ -159,9 +139,11 @@ class VideoReader(FrameReader):
 
     def _whole_frames(self) -> Iterator[tuple[av.VideoFrame, int]]:
         """(frame, pts in ticks of `info`) from where the decoder stands: no interlaced ones, or an error."""
-        if self._deinterlace in ("frame", "field"):
-            return Deinterlacer(self._decoder, self._deinterlace).run()
-        return self._decoder.frames() if self._deinterlace == "off" else self._progressive(self._decoder.frames())
+        if self._settings.deinterlace in ("frame", "field"):
+            return Deinterlacer(self._decoder, self._settings.deinterlace).run()
+        return (
+            self._decoder.frames() if self._settings.deinterlace == "off" else self._progressive(self._decoder.frames())
+        )
 
     def _progressive(self, frames: Iterable[tuple[av.VideoFrame, int]]) -> Iterator[tuple[av.VideoFrame, int]]:
         for frame, pts in frames:
@@ -171,21 +153,21 @@ class VideoReader(FrameReader):
             yield frame, pts
 
     def _last_duration(self, frame: av.VideoFrame, pts: int) -> int | None:
-        if self._deinterlace in ("frame", "field"):
+        if self._settings.deinterlace in ("frame", "field"):
             return frame.duration or None
         return last_duration(self._decoder.stream(), self._source, frame, pts)
 
     def _ticks(self) -> int:
         """Ticks of `info` in one of the file."""
-        return 2 if self._deinterlace == "field" else 1
+        return 2 if self._settings.deinterlace == "field" else 1
 
     def _nothing(self) -> InputError:
-        last = self._decoder.clock.last_pts
+        last, settings = self._decoder.clock.last_pts, self._settings
         if last is None:
             return InputError(f"{self.info.path}: no frame could be decoded; the file is damaged")
         return InputError(
-            f"{self.info.path}: no frame between start {self._start_s or 0} s and "
-            f"end {'of video' if self._end_s is None else f'{self._end_s} s'}; "
+            f"{self.info.path}: no frame between start {settings.start_s or 0} s and "
+            f"end {'of video' if settings.end_s is None else f'{settings.end_s} s'}; "
             f"its last frame is at {seconds(self._source, last)}"
         )
 

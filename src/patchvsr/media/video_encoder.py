@@ -19,6 +19,7 @@ from patchvsr.media.encoders import Encoder, nominal_rate, open_encoder, output_
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
+from patchvsr.pixels.size import Size
 
 # The only place for muxer flags. bitexact: no random identifiers, dates or versions in the file.
 MUXER_OPTIONS = {"fflags": "+bitexact"}
@@ -30,7 +31,7 @@ _NO_ASPECT_IN_MATROSKA = ("ffv1", "libsvtav1", "libaom-av1")
 class VideoEncoder(FrameEncoder):
     """Encodes with the very settings that the output's header was made with."""
 
-    def __init__(self, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> None:
+    def __init__(self, path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> None:
         self._source, self._size, self._encoder = source, size, encoder
         self._converter = ColorConverter(output_color(encoder, source))
         self._count = 0
@@ -99,7 +100,7 @@ def new_container(path: Path, file: Path | Nowhere) -> OutputContainer:
 
 
 @contextmanager
-def encoder_alone(path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder) -> Iterator[VideoStream]:
+def encoder_alone(path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> Iterator[VideoStream]:
     """An open encoder in a container of the output's kind that is never written.
 
     The kind decides for instance whether the encoder puts its headers into the stream.
@@ -112,9 +113,7 @@ def encoder_alone(path: Path, source: VideoInfo, size: tuple[int, int], encoder:
             container.close()
 
 
-def add_encoder(
-    container: OutputContainer, path: Path, source: VideoInfo, size: tuple[int, int], encoder: Encoder
-) -> VideoStream:
+def add_encoder(container: OutputContainer, path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> VideoStream:
     """A stream for frames of `size` (width, height), its encoder open. Raises OutputError and SettingsError."""
     try:
         stream: VideoStream = container.add_stream(encoder.name, rate=nominal_rate(source))  # type: ignore[assignment]
@@ -130,7 +129,7 @@ def add_encoder(
     mark_video(stream, source)
     if encoder.name == "libx265" and container.format.name in ("mp4", "mov"):
         stream.codec_context.codec_tag = "hvc1"  # the only HEVC tag Apple's players accept
-    open_encoder(stream, encoder, source, *size)
+    open_encoder(stream, encoder, source, size)
     return stream
 
 

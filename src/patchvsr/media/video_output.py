@@ -23,6 +23,7 @@ from patchvsr.media.segment import EncodedFrame, FrameEncoder
 from patchvsr.media.streams.containers import MP4_FAMILY, add_video_copy
 from patchvsr.media.streams.copier import StreamCopier
 from patchvsr.media.video_encoder import Nowhere, VideoEncoder, add_encoder, encoder_alone, mark_video, new_container
+from patchvsr.pixels.size import Size
 
 
 class VideoOutput(Output):
@@ -43,7 +44,7 @@ class VideoOutput(Output):
         path: Path,
         *,
         source: VideoInfo,
-        size: tuple[int, int],
+        size: Size,
         encoder: Encoder,
         first_pts: int | None,
         last_pts: int | None,

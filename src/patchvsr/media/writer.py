@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from patchvsr import files
 from patchvsr.errors import OutputError
-from patchvsr.media.encoders import EncodeSettings, choose_encoder
+from patchvsr.media.encoders import choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
 from patchvsr.media.images.files import SEQUENCE
 from patchvsr.media.images.names import list_images, means_sequence, output_images
 from patchvsr.media.images.output import ImageOutput
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
-from patchvsr.media.reader import check_range, range_pts
+from patchvsr.media.reader import range_pts
 from patchvsr.media.segment import SegmentWriter, read_segments
+from patchvsr.media.settings import EncodeSettings, ReadSettings
 from patchvsr.media.video_output import VideoOutput
+from patchvsr.pixels.size import Size
 
 __all__ = ["FileWriter", "open_output", "open_writer", "refuse_existing"]
 
@@ -25,36 +27,32 @@ def open_output(
     path: str | Path,
     *,
     source: VideoInfo,
-    width: int,
-    height: int,
+    size: Size,
     settings: EncodeSettings | None = None,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    skip_streams: Collection[int] = (),
+    read: ReadSettings | None = None,
 ) -> Output:
-    """Checks an output for frames of `width` x `height` pixels made from `source`; writes nothing there.
+    """Check an output for frames of `size` made from `source`; writes nothing there.
 
     The name decides: a folder, a name without a suffix, or a pattern such as `out/%06d.png` gives images (8 or 16
-    bits as the source; `settings` and other streams do not apply), any other name a video. With a range, frames and
-    packets are moved so that the range starts at 0. `skip_streams` are indexes of source streams to leave out.
+    bits as the source; `settings` and other streams do not apply), any other name a video. With a range in `read`,
+    frames and packets are moved so that the range starts at 0.
 
-    Raises OutputError (unknown kind of file, a stream does not fit) and SettingsError (codec, option, pixel format,
-    range).
+    Raises OutputError (unknown kind of file, a stream does not fit) and SettingsError (codec, option, pixel format).
     """
-    check_range(start_s, end_s)
+    settings = settings or EncodeSettings()
     path = Path(path)
     if means_sequence(path):
-        return ImageOutput(path, source=source, size=(width, height))
-    encoder = choose_encoder(settings or EncodeSettings(), source, width, height, output=path)
-    first, last = range_pts(source, start_s, end_s)
+        return ImageOutput(path, source=source, size=size)
+    encoder = choose_encoder(settings, source, size, output=path)
+    first, last = range_pts(source, read or ReadSettings())
     return VideoOutput(
         path,
         source=source,
-        size=(width, height),
+        size=size,
         encoder=encoder,
         first_pts=first,
         last_pts=last,
-        skip_streams=skip_streams,
+        skip_streams=settings.skip_streams,
     )
 
 
@@ -83,14 +81,21 @@ def _share(some: Iterable[Path], others: Iterable[Path]) -> bool:
 
 
 def open_writer(
-    path: str | Path, *, source: VideoInfo, width: int, height: int, overwrite: bool = False, **choices: object
+    path: str | Path,
+    *,
+    source: VideoInfo,
+    size: Size,
+    settings: EncodeSettings | None = None,
+    read: ReadSettings | None = None,
 ) -> FileWriter:
-    """A writer of a whole output in one go; `choices` and errors as for `open_output`, missing folders are created.
+    """Open a writer of a whole output in one go; creates missing folders.
 
-    Everything is checked here, before a frame is written; also raises OutputError for an output that exists.
+    Everything is checked here, before a frame is written. Raises as `open_output` does, and OutputError for an output
+    that exists and may not be replaced.
     """
-    refuse_existing(path, source, overwrite=overwrite)
-    return FileWriter(open_output(path, source=source, width=width, height=height, **choices))  # type: ignore[arg-type]
+    settings = settings or EncodeSettings()
+    refuse_existing(path, source, overwrite=settings.overwrite)
+    return FileWriter(open_output(path, source=source, size=size, settings=settings, read=read))
 
 
 class FileWriter(FrameWriter):

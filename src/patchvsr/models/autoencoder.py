@@ -7,22 +7,18 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from patchvsr.models.geometry import Geometry
+
 
 @runtime_checkable  # diffusers checks a pipeline's parts against their annotations
 class Autoencoder(Protocol):
-    """Pixels in [-1, 1] to latents and back. Frames come as 4k+1, sides as multiples of `spatial_factor`."""
+    """Pixels in [-1, 1] to latents and back. Clips have 4k+1 frames and sides in whole latent cells."""
 
-    temporal_factor: int
     decoder: nn.Module  # what the last stage of training tunes
     takes_restoration: bool  # whether `decode` makes use of it, and there is an estimate
 
     @property
-    def spatial_factor(self) -> int: ...
-
-    @property
-    def latent_channels(self) -> int: ...
-    @property
-    def condition_channels(self) -> int: ...
+    def geometry(self) -> Geometry: ...
     @property
     def encoder_halo_px(self) -> int: ...
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.pixels.size import Size
 
 BLOCK_PX, BLOCKS_A_SIDE, NUM_FRAMES = 192, 4, 5
 FLAT = 1 / 255  # standard deviation, of values from -1 to 1
@@ -14,16 +15,16 @@ FLAT = 1 / 255  # standard deviation, of values from -1 to 1
 INDEPENDENT_VOTES = 4.0
 
 
-def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: tuple[int, int], scale: float) -> float:
+def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: Size, scale: float) -> float:
     """The restoration that a canvas (3, F, H, W) in [-1, 1], F = 4k+1, needs: 0 (only made smaller) to 1.
 
-    size: (height, width) of the picture on it; what lies beyond is padding. scale: canvas size / input size.
+    size: of the picture on it; what lies beyond is padding. scale: canvas size / input size.
     Up to 4x4 blocks spread over the canvas and its first 5 frames vote, by logits, because a block of sky knows
     nothing and should say little; black bars have no vote, and a picture of nothing else needs nothing. Two decimals:
     what a record shows is what was used.
     """
     clip = canvas[:, :NUM_FRAMES]
-    rows, columns = (_blocks(side, autoencoder.spatial_factor) for side in size)
+    rows, columns = (_blocks(side, autoencoder.geometry.spatial_factor) for side in (size.height, size.width))
     enlarged_by = torch.tensor([scale], device=autoencoder.device)
     blocks = [clip[None, ..., row, column] for row in rows for column in columns]
     logits = [

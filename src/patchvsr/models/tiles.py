@@ -46,9 +46,9 @@ def _cuts(start: int, stop: int, tile_px: int, cell_px: int) -> list[tuple[int, 
 
 def encode_condition_tiled(autoencoder: Autoencoder, canvas: Tensor, tile_px: int) -> Tensor:
     """Canvas (3, F, H, W) in [-1, 1] -> conditions (C, T, h, w), equal to encoding the whole."""
-    factor, (_, num_frames, height, width) = autoencoder.spatial_factor, canvas.shape
-    latent_frames = (num_frames - 1) // autoencoder.temporal_factor + 1
-    condition = torch.empty(autoencoder.condition_channels, latent_frames, height // factor, width // factor)
+    geometry, (_, num_frames, height, width) = autoencoder.geometry, canvas.shape
+    factor = geometry.spatial_factor
+    condition = torch.empty(geometry.condition_channels, *geometry.latent_shape(num_frames, height, width))
     for tile in tiles(height, width, tile_px, autoencoder.encoder_halo_px, factor):
         encoded = (
             autoencoder.encode_condition(_cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device))[0].float().cpu()
@@ -72,7 +72,7 @@ def decode_tiled(
     restoration, scale: see `Autoencoder.decode`.
     area: in pixels, whole latent cells; only that is decoded, and the canvas stands around it.
     """
-    factor = autoencoder.spatial_factor
+    factor = autoencoder.geometry.spatial_factor
     video = torch.empty_like(canvas) if area is None else canvas.clone()
     known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
     known = {name: value.to(autoencoder.device) for name, value in known.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from patchvsr.errors import SettingsError
 from patchvsr.patches.windows import WEIGHT_UNIT, Line, windows
+from patchvsr.pixels.size import Size
 
 Triple = tuple[int, int, int]
 Area = tuple[int, int, int, int]  # half-open ranges of height and width: (y0, y1, x0, x1)
@@ -119,11 +120,11 @@ def needed_boxes(tilings: Sequence[Sequence[WeightedBox]], area: Area) -> list[s
     return needed[::-1]
 
 
-def grown(area: Area, by: int, multiple: int, size: tuple[int, int]) -> Area:
-    """An area with a margin, rounded outwards to multiples, inside a frame of `size` (height, width) of multiples."""
+def grown(area: Area, by: int, multiple: int, size: Size) -> Area:
+    """An area with a margin, rounded outwards to multiples, inside a frame of `size`, itself of multiples."""
     y0, y1, x0, x1 = area
     starts = [max(0, (start - by) // multiple * multiple) for start in (y0, x0)]
-    stops = [min(side, -(-(stop + by) // multiple) * multiple) for stop, side in zip((y1, x1), size, strict=True)]
+    stops = [min(side, -(-(stop + by) // multiple) * multiple) for stop, side in ((y1, size.height), (x1, size.width))]
     return starts[0], stops[0], starts[1], stops[1]
 
 
@@ -139,12 +140,12 @@ def padded_length(length: int, patch: int, multiple: int = 1) -> int:
 
 
 def patch_lines(
-    size: tuple[int, int], patch_px: int, cell_px: int, mode: str = "auxiliary", *, token: int = 2, step: int = 0
+    size: Size, patch_px: int, cell_px: int, mode: str = "auxiliary", *, token: int = 2, step: int = 0
 ) -> tuple[list[int], list[int]]:
-    """Rows and columns, in pixels, where a patch starts or ends inside a frame of `size` (height, width)."""
+    """Rows and columns, in pixels, where a patch starts or ends inside a frame of `size`."""
     patch = patch_px // cell_px
-    height, width = (padded_length(-(-length // cell_px), patch, token) for length in size)
+    height, width = (padded_length(-(-length // cell_px), patch, token) for length in (size.height, size.width))
     boxes = [weighted.box for weighted in tiling((1, height, width), (1, patch, patch), mode, step=step)]
     rows = {y * cell_px for box in boxes for y in (box.y0, box.y1)}
     columns = {x * cell_px for box in boxes for x in (box.x0, box.x1)}
-    return sorted(y for y in rows if 0 < y < size[0]), sorted(x for x in columns if 0 < x < size[1])
+    return sorted(y for y in rows if 0 < y < size.height), sorted(x for x in columns if 0 < x < size.width)

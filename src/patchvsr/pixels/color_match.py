@@ -12,6 +12,8 @@ from math import ceil
 import torch.nn.functional as F
 from torch import Tensor
 
+from patchvsr.pixels.size import Size
+
 # Grid steps in pixels of the input (of the output where that is smaller), chosen on clean and degraded clips: finer
 # ones bring the input's own noise back, coarser ones leave more of a drift or of steps between tiles
 # (docs/experiments.md).
@@ -23,7 +25,7 @@ LUMA_STEP_PX = 16
 LUMA_WEIGHTS = (0.2126, 0.7152, 0.0722)
 
 
-def match_color_(video: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> Tensor:
+def match_color_(video: Tensor, canvas: Tensor, input_size: Size) -> Tensor:
     """Corrects each frame in place, by itself; a video equal to its canvas stays as it is, to the bit.
 
     The difference is taken between images of one size, not between input and reduced output: reducing what was enlarged
@@ -32,29 +34,31 @@ def match_color_(video: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> 
     Args:
         video: (3, F, H, W) restored, RGB in [-1, 1].
         canvas: (3, F, H, W) the input enlarged to the same size, in the same range.
-        input_size: (height, width) of the input in pixels.
+        input_size: of the input.
 
     Returns:
         `video`, in [-1, 1].
     """
-    height, width = video.shape[-2:]
-    smaller = min(height, input_size[0]), min(width, input_size[1])
+    size = Size.of(video)
+    smaller = min(size.height, input_size.height), min(size.width, input_size.width)
     chroma_grid, luma_grid = _grid(smaller, CHROMA_STEP_PX), _grid(smaller, LUMA_STEP_PX)
     for index in range(video.shape[1]):  # frame by frame: of 4K, no more than one should be held twice
         frame = video[None, :, index]
         error = _reduce(canvas[None, :, index] - frame, chroma_grid)
         luma_error = _luma(error)
         luma_drift = _enlarge(_reduce(luma_error, luma_grid), chroma_grid)
-        frame.add_(_enlarge(error - luma_error + luma_drift, (height, width))).clamp_(-1, 1)
+        frame.add_(_enlarge(error - luma_error + luma_drift, (size.height, size.width))).clamp_(-1, 1)
     return video
 
 
-def reach_px(size: tuple[int, int], input_size: tuple[int, int]) -> int:
-    """How far around a pixel its correction depends on others, for a video of `size` (height, width) in pixels."""
+def reach_px(size: Size, input_size: Size) -> int:
+    """How far around a pixel its correction depends on others, for a video of `size`."""
     # A mean under a triangle looks one step of its grid away, enlarging two, and both are done on both grids.
-    smaller = min(size[0], input_size[0]), min(size[1], input_size[1])
+    smaller = min(size.height, input_size.height), min(size.width, input_size.width)
     grids = _grid(smaller, CHROMA_STEP_PX), _grid(smaller, LUMA_STEP_PX)
-    return max(ceil(sum(3 * side / grid[axis] for grid in grids)) for axis, side in enumerate(size))
+    return max(
+        ceil(sum(3 * side / grid[axis] for grid in grids)) for axis, side in enumerate((size.height, size.width))
+    )
 
 
 def _grid(size: tuple[int, int], step_px: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a clip may come in as, and go out as: tensors, arrays, images; sizes by factor or by number."""
+"""Convert clips from and to the formats that callers use: tensors, arrays, images."""
 
 from __future__ import annotations
 
@@ -30,24 +30,10 @@ def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
     return frames
 
 
-def target_size(lq: Tensor, scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
-    """(width, height) of the output from `scale` or `size`; x4 by default. Raises SettingsError."""
-    if size is not None:
-        if scale is not None:
-            raise SettingsError("give scale or size, not both")
-        if min(size) < 1:
-            raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
-        return size
-    scale = 4.0 if scale is None else scale
-    if not 0 < scale < float("inf"):
-        raise SettingsError(f"scale is {scale}: it must be greater than 0")
-    return max(1, round(lq.shape[-1] * scale)), max(1, round(lq.shape[-2] * scale))
-
-
-def pad_frames(lq: Tensor, factor: int) -> Tensor:
-    """(F, 3, h, w), its last frame repeated until F is 1 more than a multiple of `factor`."""
-    missing = (1 - lq.shape[0]) % factor
-    return torch.cat([lq, lq[-1:].expand(missing, -1, -1, -1)]) if missing else lq
+def pad_frames(frames: Tensor, length: int) -> Tensor:
+    """Repeat the last of the frames (F, 3, h, w) until there are `length`."""
+    missing = length - frames.shape[0]
+    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
 
 
 def as_output(frames: Tensor, output_type: str) -> Any:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.recipes import Recipe
@@ -72,14 +73,14 @@ class DistillStage(AdapterStage):
 
     def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
         """The same part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
-        factor, time_factor = self.autoencoder.spatial_factor, self.autoencoder.temporal_factor
+        factor = self.autoencoder.geometry.spatial_factor
         side = min(self.recipe.decode_size // factor, latents.shape[-1])
-        frames = min((self.recipe.decode_frames - 1) // time_factor + 1, latents.shape[2])
+        frames = min(latent_frames(self.recipe.decode_frames), latents.shape[2])
         parts = []
         for index, (t, y, x) in enumerate(origins):
             cells = (index, ..., slice(t, t + frames), slice(y, y + side), slice(x, x + side))
             # The last frame of a cell stands where a first frame, alone in its cell, would stand.
-            first, last = time_factor * t, time_factor * (t + frames - 1) + 1
+            first, last = TEMPORAL_FACTOR * t, TEMPORAL_FACTOR * (t + frames - 1) + 1
             rows, columns = (slice(start * factor, (start + side) * factor) for start in (y, x))
             pixels = (index, ..., slice(first, last), rows, columns)
             parts.append((latents[cells], batch["canvas"][pixels].float(), batch["hq"][pixels].float()))

@@ -10,6 +10,7 @@ from typing import Any
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
+from patchvsr.models.geometry import is_clip_length
 
 STAGES = ("autoencoder", "base", "adapter", "distill")
 OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
@@ -95,7 +96,7 @@ class Recipe:
             raise SettingsError(f"unknown stage {self.stage!r}: choose one of {', '.join(STAGES)}")
         if not self.name.endswith(f"_{self.stage}"):
             raise SettingsError(f"name is {self.name!r}: it must end with _{self.stage}, for stages to find each other")
-        if any(frames % 4 != 1 or frames < 1 for frames in (self.num_frames, self.decode_frames)):
+        if not (is_clip_length(self.num_frames) and is_clip_length(self.decode_frames)):
             raise SettingsError(f"{self.name}: num_frames and decode_frames must be 4k+1, such as 5, 9 or 17")
         sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}
         if any(side % 32 or side <= 0 for side in sides):

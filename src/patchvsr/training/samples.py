@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from patchvsr.degradation.degrade import degrade, draw_scale, draw_strength
 from patchvsr.degradation.draws import below
-from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import Geometry
 from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.recipes import Recipe
 
@@ -45,30 +46,6 @@ class MakeSample(Protocol):
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         """Noise and its levels, for latents of `cells`."""
         ...
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What samples must know of an autoencoder."""
-
-    latent_channels: int
-    condition_channels: int
-    spatial_factor: int
-    temporal_factor: int
-
-    @staticmethod
-    def of(autoencoder: Autoencoder) -> Geometry:
-        return Geometry(
-            autoencoder.latent_channels,
-            autoencoder.condition_channels,
-            autoencoder.spatial_factor,
-            autoencoder.temporal_factor,
-        )
-
-    def cells(self, num_frames: int, side: int) -> Cells:
-        """Latents of a square clip."""
-        cells = side // self.spatial_factor
-        return (num_frames - 1) // self.temporal_factor + 1, cells, cells
 
 
 @dataclass(frozen=True)
@@ -99,7 +76,7 @@ class FrameSample:
 
     def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         clip = source.window(generator, self.recipe.num_frames, *draw_canvas_size(generator, self.recipe))
-        return {"hq": as_video(resize_bicubic(clip, (side, side)))}
+        return {"hq": as_video(resize_bicubic(clip, Size(side, side)))}
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
@@ -133,7 +110,7 @@ class PatchSample:
         return {
             "hq": as_video(clip[area]),
             "canvas": as_video(canvas[area]),
-            "global": as_video(resize_bicubic(canvas, (side, side))),
+            "global": as_video(resize_bicubic(canvas, Size(side, side))),
             "mask": location_mask(box, canvas_hw, (side // cell, side // cell)),
             "box": torch.tensor(crop_box_condition(box, canvas_hw)),
             **known,
@@ -155,7 +132,7 @@ class PatchSample:
 
     def _draw_crops(self, generator: Generator, cells: Cells) -> Tensor:
         """Origins (DECODED_CROPS, 3) in latent cells of the crops that are decoded."""
-        wanted = self.geometry.cells(self.recipe.decode_frames, self.recipe.decode_size)
+        wanted = self.geometry.latent_shape(self.recipe.decode_frames, self.recipe.decode_size, self.recipe.decode_size)
         rooms = [max(0, whole - part) for whole, part in zip(cells, wanted, strict=True)]
         return torch.tensor([[below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
 
@@ -166,7 +143,7 @@ def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Ten
     strength = draw_strength(generator, recipe.degradation)
     lq = degrade(clip, scale, generator, recipe.degradation.at(strength))
     known = {"scale": torch.tensor(clip.shape[-2] / lq.shape[-2]), "restoration": torch.tensor(min(1.0, strength))}
-    return resize_bicubic(lq, (clip.shape[-2], clip.shape[-1])), known
+    return resize_bicubic(lq, Size.of(clip)), known
 
 
 def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:
@@ -213,7 +190,7 @@ class Samples(Dataset[Sample]):
         side = sizes[below(generator_of(self.recipe.seed, step, 0), len(sizes))]
         generator = generator_of(self.recipe.seed, step, 1 + number)
         content = self.make.content(self.source, generator, side)
-        return content | self.make.noise(generator, self.make.geometry.cells(self.recipe.num_frames, side))
+        return content | self.make.noise(generator, self.make.geometry.latent_shape(self.recipe.num_frames, side, side))
 
 
 class Places(Sampler[list[tuple[int, int]]]):

@@ -15,10 +15,11 @@ from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSR
 from patchvsr.patches.grid import patch_lines
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
+from patchvsr.pixels.size import Size
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import AutoencoderSample, FrameSample, Geometry, MakeSample, PatchSample
+from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample, PatchSample
 
 Batch = dict[str, Tensor]
 ESTIMATE_WEIGHT = 0.02
@@ -69,7 +70,7 @@ class AutoencoderStage(Stage):
         self.autoencoder = autoencoder
         autoencoder.encoder.requires_grad_(recipe.train_encoder)
         self.adversary = Adversary() if recipe.adversarial_weight else None
-        self.make_sample = AutoencoderSample(recipe, Geometry.of(autoencoder))
+        self.make_sample = AutoencoderSample(recipe, autoencoder.geometry)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
@@ -85,13 +86,11 @@ class AutoencoderStage(Stage):
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
-        canvas, original = (
-            resize_bicubic(clip, (hq.shape[-2], hq.shape[-1])).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq)
-        )
+        canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
         latents = self.autoencoder.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
         cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
         scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, canvas, (hq.shape[-2], hq.shape[-1]), scale)
+        restoration = estimate_restoration(self.autoencoder, canvas, Size.of(hq), scale)
         return {
             name: decode_tiled(self.autoencoder, cell, canvas, 512, restoration=restoration, scale=scale)
             .transpose(0, 1).add(1).div(2).clamp(0, 1)
@@ -105,7 +104,7 @@ class BaseStage(Stage):
     def __init__(self, recipe: Recipe, autoencoder: Autoencoder, base: WanTransformer3DModel, prompt: Tensor):
         super().__init__(recipe)
         self.autoencoder, self.base, self.prompt = frozen(autoencoder), base, nn.ParameterList([prompt])
-        self.make_sample = FrameSample(recipe, Geometry.of(autoencoder))
+        self.make_sample = FrameSample(recipe, autoencoder.geometry)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         latents = batch["latents"] if "latents" in batch else self.encode(batch)["latents"]
@@ -127,7 +126,7 @@ class AdapterStage(Stage):
     def __init__(self, recipe: Recipe, autoencoder: Autoencoder, transformer: PatchVSRTransformer3DModel):
         super().__init__(recipe)
         self.autoencoder, self.transformer = frozen(autoencoder), transformer
-        self.make_sample = PatchSample(recipe, Geometry.of(autoencoder), few_steps=self.few_steps)
+        self.make_sample = PatchSample(recipe, autoencoder.geometry, few_steps=self.few_steps)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         batch = self.with_latents(batch)
@@ -185,7 +184,7 @@ class AdapterStage(Stage):
         return restored
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
-        return patch_lines((height, width), max(self.recipe.size_choices), self.autoencoder.spatial_factor)
+        return patch_lines(Size(width, height), max(self.recipe.size_choices), self.autoencoder.geometry.spatial_factor)
 
 
 def pixel_losses(

@@ -20,6 +20,7 @@ from patchvsr.measures.metrics import VideoMetrics
 from patchvsr.measures.seams import seam_score
 from patchvsr.media.images.files import encode_image
 from patchvsr.media.lossless import to_array
+from patchvsr.models.geometry import is_clip_length
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.logs import picture_folder
 from patchvsr.training.recipes import Recipe
@@ -70,7 +71,7 @@ class Validator:
 
     def __init__(self, recipe: Recipe, source: ClipSource, degradations: Sequence[str] = DEGRADATIONS) -> None:
         VideoMetrics(vmaf=recipe.validation_vmaf)  # what is not installed should be said now, not after hours
-        if recipe.validation_frames % 4 != 1 or recipe.validation_side % 32:
+        if not is_clip_length(recipe.validation_frames) or recipe.validation_side % 32:
             raise SettingsError(
                 f"validation_frames={recipe.validation_frames} must be 4k+1, such as 5, "
                 f"and validation_side={recipe.validation_side} a multiple of 32, or 0 for whole frames"

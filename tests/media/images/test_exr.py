@@ -16,6 +16,7 @@ from patchvsr.media.images.exr import CHROMATICITIES
 from patchvsr.media.images.names import list_images
 from patchvsr.media.images.reader import sequence_notices
 from patchvsr.media.images.transfer import linear_of_codes, linear_to_pq, pq_to_linear
+from patchvsr.pixels.size import Size
 
 OpenEXR = pytest.importorskip("OpenEXR")
 
@@ -51,7 +52,7 @@ def halfs() -> np.ndarray:
 def copy(source, target):
     with open_reader(source) as reader:
         info = reader.info
-        with open_writer(target, source=info, width=info.width, height=info.height) as writer:
+        with open_writer(target, source=info, size=Size(info.width, info.height)) as writer:
             for frame in reader:
                 writer.write(frame)
     return info
@@ -174,7 +175,7 @@ def test_images_need_the_extra_only_for_exr(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match=r"pip install 'patchvsr\[exr\]'"):
         probe(tmp_path / "in.exr")
     with pytest.raises(SettingsError, match=r"pip install 'patchvsr\[exr\]'"):
-        open_writer(tmp_path / "new" / "%d.exr", source=source, width=8, height=8)
+        open_writer(tmp_path / "new" / "%d.exr", source=source, size=Size(8, 8))
     assert not (tmp_path / "new").exists()
 
 
@@ -184,7 +185,7 @@ def test_video_becomes_the_light_of_its_display(tmp_path, pix_fmt, dtype):
     rgb = picture(0, 20, 10, dtype)
     files = []
     for name in ("a", "b"):
-        with open_writer(tmp_path / name / "%04d.exr", source=source, width=20, height=10) as writer:
+        with open_writer(tmp_path / name / "%04d.exr", source=source, size=Size(20, 10)) as writer:
             writer.write(Frame(rgb, 0, 40, source.time_base))
         files.append((tmp_path / name / "0001.exr").read_bytes())
     assert files[0] == files[1]
@@ -196,7 +197,7 @@ def test_video_becomes_the_light_of_its_display(tmp_path, pix_fmt, dtype):
 def test_straight_alpha_is_multiplied_in(tmp_path):
     rgb, alpha = np.full((8, 8, 3), 65535, np.uint16), np.full((8, 8), 32768, np.uint16)
     source = probe(make_video(tmp_path / "s.mkv", count=2, pix_fmt="yuv420p10le"))
-    with open_writer(tmp_path / "one.exr", source=source, width=8, height=8) as writer:
+    with open_writer(tmp_path / "one.exr", source=source, size=Size(8, 8)) as writer:
         writer.write(Frame(rgb, 0, 40, source.time_base, alpha))
     planes, _ = load(tmp_path / "one.exr")
     assert planes["R"][0, 0] == planes["A"][0, 0] == 0.5
@@ -206,7 +207,7 @@ def test_png_and_exr_agree(tmp_path):
     """PNG without tags is sRGB; EXR to PNG keeps PQ, and that PNG gives the same light again."""
     rgb = np.full((8, 8, 3), 188, np.uint8)  # half of white is 187.5 in sRGB
     source = probe(make_video(tmp_path / "s.mkv", count=2))
-    with open_writer(tmp_path / "one.png", source=source, width=8, height=8) as writer:
+    with open_writer(tmp_path / "one.png", source=source, size=Size(8, 8)) as writer:
         writer.write(Frame(rgb, 0, 40, source.time_base))
     copy(tmp_path / "one.png", tmp_path / "two.exr")
     copy(tmp_path / "two.exr", tmp_path / "three.png")

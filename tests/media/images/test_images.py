@@ -17,6 +17,8 @@ from patchvsr.media import ColorTags, Frame, open_reader, open_writer, probe
 from patchvsr.media.images.files import encode_image
 from patchvsr.media.images.names import image_name, list_images, numbering_notice, split_pattern
 from patchvsr.media.images.reader import sequence_notices
+from patchvsr.media.settings import EncodeSettings, ReadSettings
+from patchvsr.pixels.size import Size
 
 
 def write(path, dtype=np.uint8, count=12, tmp=None, overwrite=False):
@@ -25,7 +27,7 @@ def write(path, dtype=np.uint8, count=12, tmp=None, overwrite=False):
     source = make_video(tmp / f"source{deep}.mkv", count=2, pix_fmt="yuv420p10le" if deep else "yuv420p")
     info = probe(source)
     pixels = [picture(i, 20, 10, dtype) for i in range(count)]
-    with open_writer(path, source=info, width=20, height=10, overwrite=overwrite) as writer:
+    with open_writer(path, source=info, size=Size(20, 10), settings=EncodeSettings(overwrite=overwrite)) as writer:
         for i, rgb in enumerate(pixels):
             writer.write(Frame(rgb, i * 40, 40, info.time_base))
     assert writer.frames_written == count
@@ -47,12 +49,12 @@ def test_round_trip(tmp_path, dtype, name):
 
 def test_natural_order_and_ranges(tmp_path):
     pixels = write(tmp_path / "f" / "%d.png", tmp=tmp_path)  # 1.png ... 12.png
-    with open_reader(tmp_path / "f", start_s=0.25, end_s=0.375) as reader:
+    with open_reader(tmp_path / "f", ReadSettings(start_s=0.25, end_s=0.375)) as reader:
         frames = list(reader)
     assert [f.pts for f in frames] == [6, 7, 8]
     assert np.array_equal(frames[0].rgb, pixels[6])
     with pytest.raises(InputError, match="past the last image"):
-        open_reader(tmp_path / "f", start_s=9)
+        open_reader(tmp_path / "f", ReadSettings(start_s=9))
 
 
 def test_images_must_be_alike(tmp_path):
@@ -89,7 +91,12 @@ def test_images_of_the_input_are_never_replaced(tmp_path, given, target):
     write(tmp_path / "f", count=2, tmp=tmp_path)
     (tmp_path / "link").symlink_to("f")
     with pytest.raises(OutputError, match="holds images of the input"):
-        open_writer(tmp_path / target, source=probe(tmp_path / given), width=20, height=10, overwrite=True)
+        open_writer(
+            tmp_path / target,
+            source=probe(tmp_path / given),
+            size=Size(20, 10),
+            settings=EncodeSettings(overwrite=True),
+        )
 
 
 def test_a_folder_on_another_disk_takes_images(tmp_path):
@@ -105,7 +112,7 @@ def test_a_folder_on_another_disk_takes_images(tmp_path):
 
 def test_abort_leaves_nothing(tmp_path):
     info = probe(make_video(tmp_path / "s.mkv", count=2))
-    with pytest.raises(RuntimeError), open_writer(tmp_path / "f", source=info, width=20, height=10) as writer:
+    with pytest.raises(RuntimeError), open_writer(tmp_path / "f", source=info, size=Size(20, 10)) as writer:
         writer.write(Frame(picture(0, 20, 10), 0, 40, info.time_base))
         raise RuntimeError("stop")
     assert not (tmp_path / "f").exists() or not list((tmp_path / "f").iterdir())
@@ -115,7 +122,7 @@ def test_video_from_images(tmp_path):
     write(tmp_path / "f", tmp=tmp_path)
     with (
         open_reader(tmp_path / "f") as reader,
-        open_writer(tmp_path / "out.mp4", source=reader.info, width=20, height=10) as writer,
+        open_writer(tmp_path / "out.mp4", source=reader.info, size=Size(20, 10)) as writer,
     ):
         for frame in reader:
             writer.write(frame)
@@ -186,15 +193,15 @@ def test_sequences_have_the_rate_that_is_asked_for(tmp_path, rate):
         save_png(tmp_path / "f" / f"{number}.png")
     info = probe(tmp_path / "f", rate=rate)
     assert (info.average_rate, info.duration_s) == (rate, pytest.approx(float(4 / rate)))
-    with open_reader(tmp_path / "f", rate=rate, start_s=0.04) as reader:
+    with open_reader(tmp_path / "f", ReadSettings(rate=str(rate), start_s=0.04)) as reader:
         assert [f.time_s for f in reader] == [i / rate for i in range(1 if rate == 25 else 2, 4)]
-    with pytest.raises(SettingsError, match="rate 0: images cannot be shown"):
-        open_reader(tmp_path / "f", rate=Fraction(0))
+    with pytest.raises(SettingsError, match="rate '0' is not understood"):
+        open_reader(tmp_path / "f", ReadSettings(rate="0"))
 
 
 def test_a_rate_for_a_video_is_refused(clip):
     with pytest.raises(SettingsError, match=r"rate 25: .* has times of its own"):
-        open_reader(clip, rate=Fraction(25))
+        open_reader(clip, ReadSettings(rate="25"))
 
 
 def test_colour_tags_of_png_are_kept(tmp_path):

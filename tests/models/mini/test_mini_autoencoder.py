@@ -32,10 +32,16 @@ def test_shapes(autoencoder: MiniAutoencoder, num_frames: int) -> None:
     video, latent_frames = clip(num_frames, 48, 80), (num_frames - 1) // 4 + 1
     latents = autoencoder.encode(video)
     assert latents.shape == (1, toy.LATENT_CHANNELS, latent_frames, 3, 5)
-    assert autoencoder.encode_condition(video).shape == (1, autoencoder.condition_channels, latent_frames, 3, 5)
+    assert autoencoder.encode_condition(video).shape == (
+        1,
+        autoencoder.geometry.condition_channels,
+        latent_frames,
+        3,
+        5,
+    )
     assert decoded(autoencoder, latents, video).shape == video.shape
     assert isinstance(autoencoder, Autoencoder)
-    assert (autoencoder.latent_channels, autoencoder.condition_channels) == (
+    assert (autoencoder.geometry.latent_channels, autoencoder.geometry.condition_channels) == (
         toy.LATENT_CHANNELS,
         toy.CONDITION_CHANNELS,
     )

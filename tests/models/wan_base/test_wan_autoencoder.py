@@ -28,7 +28,7 @@ def test_latents_and_pixels_are_those_of_diffusers(flavour: str) -> None:
     )
     mode = vae.encode(video).latent_dist.mode()
     latents = autoencoder.encode(video)
-    assert latents.shape == (2, autoencoder.latent_channels, 3, 48 // CELL[flavour], 64 // CELL[flavour])
+    assert latents.shape == (2, autoencoder.geometry.latent_channels, 3, 48 // CELL[flavour], 64 // CELL[flavour])
     torch.testing.assert_close(latents, (mode - mean) / std)
     assert torch.equal(autoencoder.encode_condition(video), latents)
     torch.testing.assert_close(autoencoder.decode(latents, video), vae.decode(mode).sample, rtol=0, atol=1e-4)
@@ -77,7 +77,7 @@ def test_tiles_equal_the_whole_but_for_the_attention(flavour: str) -> None:
 @torch.no_grad()
 def test_saved_with_a_pipeline_and_loaded_in_bfloat16(flavour: str, tmp_path: Path) -> None:
     autoencoder = toy_wan.autoencoder(flavour)
-    adapter = toy.transformer(condition_channels=autoencoder.condition_channels)
+    adapter = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
     PatchVSRPipeline(adapter, autoencoder, patch_px=64, patch_frames=5).save_pretrained(tmp_path)
     loaded = PatchVSRPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert isinstance(loaded.vae, WanAutoencoder)

@@ -15,12 +15,13 @@ from patchvsr.media.images.names import DEFAULT_PATTERN, image_name, matching_im
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
 from patchvsr.media.segment import EncodedFrame, FrameEncoder
+from patchvsr.pixels.size import Size
 
 
 class ImageOutput(Output):
     """Numbered images, from 1; a name without a placeholder takes exactly one frame. Times are dropped."""
 
-    def __init__(self, path: Path, *, source: VideoInfo, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, *, source: VideoInfo, size: Size) -> None:
         self.path, self._source, self._size = path, source, size
         self._folder, pattern = split_pattern(path)
         self._pattern = pattern or DEFAULT_PATTERN
@@ -88,7 +89,7 @@ def _notices(source: VideoInfo, suffix: str) -> Iterator[str]:
 class ImageEncoder(FrameEncoder):
     """Images have no encoder that looks ahead: each frame comes out as it goes in."""
 
-    def __init__(self, suffix: str, source: VideoInfo, size: tuple[int, int]) -> None:
+    def __init__(self, suffix: str, source: VideoInfo, size: Size) -> None:
         self._suffix, self._source, self._size = suffix, source, size
         self._count = 0
 

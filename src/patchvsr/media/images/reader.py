@@ -12,21 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from patchvsr.errors import InputError, SettingsError
+from patchvsr.errors import InputError
 from patchvsr.media.color import opaque
 from patchvsr.media.frames import Frame, FrameReader, Image
 from patchvsr.media.images.files import SEQUENCE, read_image
 from patchvsr.media.images.names import list_images, numbering_notice
 from patchvsr.media.info import StreamInfo, VideoInfo
+from patchvsr.media.settings import ReadSettings
 
 NOMINAL_RATE = Fraction(24)
 
 
 def probe_images(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
-    """Describe a sequence by its first image; raises InputError, and SettingsError for an impossible rate."""
+    """Describe a sequence by its first image; raises InputError."""
     rate = NOMINAL_RATE if rate is None else rate
-    if rate <= 0:
-        raise SettingsError(f"rate {rate}: images cannot be shown at it; give more than 0 frames a second")
     files = list_images(path)
     image = read_image(files[0])
     height, width = image.rgb.shape[:2]
@@ -67,15 +66,13 @@ class ImageReader(FrameReader):
     def __init__(
         self,
         path: str | Path,
+        settings: ReadSettings,
         *,
-        start_s: float | None,
-        end_s: float | None,
-        rate: Fraction | None = None,
         resume_pts: int | None = None,
     ) -> None:
-        self.info = probe_images(path, rate=rate)
+        self.info = probe_images(path, rate=settings.frame_rate)
         files = list_images(path)
-        first, last = self._index(start_s, 0), self._index(end_s, len(files))
+        first, last = self._index(settings.start_s, 0), self._index(settings.end_s, len(files))
         if resume_pts is not None:
             if not first <= resume_pts < min(last, len(files)):
                 raise InputError(f"{path}: no image number {resume_pts} to resume from; have files been removed?")
@@ -83,7 +80,7 @@ class ImageReader(FrameReader):
         self._files = list(enumerate(files))[first:last]
         if not self._files:
             last_s = float((len(files) - 1) * self.info.time_base)
-            raise InputError(f"{path}: start {start_s} s is past the last image at {last_s:.3f} s")
+            raise InputError(f"{path}: start {settings.start_s} s is past the last image at {last_s:.3f} s")
         self._frames = self._read()
 
     def _read(self) -> Generator[Frame]:

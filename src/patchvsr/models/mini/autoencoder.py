@@ -17,8 +17,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry, latent_frames
 from patchvsr.models.mini.blocks import FOLD, ResidualBlock
-from patchvsr.models.mini.decoder import TEMPORAL_FACTOR, Decoder
+from patchvsr.models.mini.decoder import Decoder
 from patchvsr.models.mini.estimator import RestorationEstimator
 
 SPATIAL_FACTOR = 16
@@ -56,8 +57,6 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
     tune, and the noise added in training then has one meaning everywhere.
     """
 
-    spatial_factor = SPATIAL_FACTOR
-    temporal_factor = TEMPORAL_FACTOR
     takes_restoration = True
 
     @register_to_config
@@ -80,8 +79,10 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         self.estimator = RestorationEstimator()
 
     @property
-    def latent_channels(self) -> int:
-        return self.config.latent_channels
+    def geometry(self) -> Geometry:
+        channels = self.config.latent_channels
+        folded = 3 * (SPATIAL_FACTOR // FOLD) ** 2 * TEMPORAL_FACTOR
+        return Geometry(SPATIAL_FACTOR, latent_channels=channels, condition_channels=channels + folded)
 
     @property
     def encoder_halo_px(self) -> int:
@@ -95,14 +96,14 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
     def encode(self, video: Tensor) -> Tensor:
         """(N, 3, F, H, W) in [-1, 1], F = 4k+1, H and W multiples of 16 -> latents (N, C, k+1, H/16, W/16)."""
-        _check_geometry(video)
+        self.geometry.check(video)
         num_frames = video.shape[2]
         latents = self.encoder(_as_frames(video.to(self.encoder.head.weight.dtype)), num_frames)
         latents = latents / latents.float().pow(2).mean(dim=1, keepdim=True).add(1e-6).sqrt().to(latents.dtype)
-        return _as_video(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1)
+        return _as_video(latents, latent_frames(num_frames))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
-        """What the transformer sees of a low-quality canvas (N, 3, F, H, W): (N, `condition_channels`, T, h, w).
+        """What the transformer sees of a low-quality canvas (N, 3, F, H, W): (N, C', T, h, w).
 
         The latents alone hold a quarter of what a x4 input says. Beside them stands the canvas at a quarter of its
         size, folded into the channels of each cell.
@@ -113,16 +114,12 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         groups = _group_frames(folded, num_frames)  # (N, T, 4, 48, h, w)
         return torch.cat([latents, groups.flatten(2, 3).transpose(1, 2)], dim=1)
 
-    @property
-    def condition_channels(self) -> int:
-        return self.config.latent_channels + 3 * (SPATIAL_FACTOR // FOLD) ** 2 * TEMPORAL_FACTOR
-
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,).
 
         Their sigmoid is what `decode` takes as `restoration`.
         """
-        _check_geometry(canvas)
+        self.geometry.check(canvas)
         if canvas.shape[2] == 1:  # a single picture is one that stands still
             canvas = canvas.expand(-1, -1, 2, -1, -1)
         return self.estimator(canvas, scale).float()
@@ -133,7 +130,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         restoration: (N,) how degraded the input is, from 0 (only made smaller) to 1 (noise, blur and compression).
         scale: (N,) canvas size / input size.
         """
-        _check_geometry(reference)
+        self.geometry.check(reference)
         num_frames = reference.shape[2]
         dtype = self.decoder.head.weight.dtype
         frames = _as_frames(latents.to(dtype)), _as_frames(reference.to(dtype))
@@ -144,14 +141,6 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
 def _round_up(px: int) -> int:
     return -(-px // SPATIAL_FACTOR) * SPATIAL_FACTOR
-
-
-def _check_geometry(video: Tensor) -> None:
-    num_frames, height, width = video.shape[2:]
-    if num_frames % TEMPORAL_FACTOR != 1 or height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
-        raise ValueError(
-            f"got {num_frames} frames of {width}x{height}; needed: 4k+1 frames, sides that are multiples of 16"
-        )
 
 
 def _group_frames(x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w) -> (N, T, 4, C, h, w)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
 from patchvsr.models.mini.blocks import FOLD, CausalTemporalMix, ResidualBlock, VectorLinear, scale_feature
 
-TEMPORAL_FACTOR = 4
 EMBEDDING_CHANNELS = 64
 
 
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
     ) -> Tensor:  # (N*T, C, h, w), (N*F, 3, H, W), (N,), (N,) -> (N*F, 3, H, W)
         embedding = self.embedding(restoration, scale)
         x = self.stem(F.pixel_unshuffle(reference, FOLD))
-        x = x + self._latent_features(latents, (num_frames - 1) // TEMPORAL_FACTOR + 1) + self._context(x, embedding)
+        x = x + self._latent_features(latents, latent_frames(num_frames)) + self._context(x, embedding)
         skip = x
         for index, block in enumerate(self.blocks):
             x = block(x, embedding)

@@ -26,8 +26,8 @@ def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
         patch_size=(1, 2, 2),
         num_attention_heads=6,
         attention_head_dim=64,
-        in_channels=autoencoder.latent_channels,
-        out_channels=autoencoder.latent_channels,
+        in_channels=autoencoder.geometry.latent_channels,
+        out_channels=autoencoder.geometry.latent_channels,
         text_dim=TEXT_DIM,
         freq_dim=128,
         ffn_dim=1024,
@@ -56,5 +56,8 @@ def add_adapter(
 ) -> PatchVSRTransformer3DModel:
     """The bundled transformer: the base with a dual-branch adapter of two branch blocks, gates at zero."""
     return PatchVSRTransformer3DModel.from_base(
-        base, prompt_embeds=prompt_embeds, condition_channels=autoencoder.condition_channels, num_branch_blocks=2
+        base,
+        prompt_embeds=prompt_embeds,
+        condition_channels=autoencoder.geometry.condition_channels,
+        num_branch_blocks=2,
     )

@@ -7,7 +7,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (diffusers' loader looks for it in this module)
 from torch import Tensor
 
-TEMPORAL_FACTOR = 4  # diffusers' class feeds one frame, then four at a time, whatever its config says
+from patchvsr.models.geometry import Geometry
+
 HALO_CELLS = 8
 
 
@@ -22,35 +23,28 @@ class WanAutoencoder(AutoencoderKLWan):
     tiles are better ones.
     """
 
-    temporal_factor = TEMPORAL_FACTOR
     takes_restoration = False
 
     @property
-    def spatial_factor(self) -> int:
-        return self.config.scale_factor_spatial
-
-    @property
-    def latent_channels(self) -> int:
-        return self.config.z_dim
-
-    @property
-    def condition_channels(self) -> int:
-        return self.config.z_dim
+    def geometry(self) -> Geometry:
+        # Its temporal factor is fixed: diffusers' class feeds one frame, then four at a time, whatever its config says.
+        channels = self.config.z_dim
+        return Geometry(self.config.scale_factor_spatial, latent_channels=channels, condition_channels=channels)
 
     @property
     def encoder_halo_px(self) -> int:
-        return HALO_CELLS * self.spatial_factor
+        return HALO_CELLS * self.geometry.spatial_factor
 
     @property
     def decoder_halo_px(self) -> int:
-        return HALO_CELLS * self.spatial_factor
+        return HALO_CELLS * self.geometry.spatial_factor
 
     def encode(self, video: Tensor) -> Tensor:  # type: ignore[override]
         """(N, 3, F, H, W) in [-1, 1], F = 4k+1, sides in whole cells -> normalised latents (N, C, k+1, h, w).
 
         Raises ValueError for other sizes: diffusers' class would drop the rest of the frames and pixels.
         """
-        self._check_geometry(video)
+        self.geometry.check(video)
         mode, _ = self._encode(video.to(self.dtype)).chunk(2, dim=1)
         mean, std = self._statistics(mode)
         return ((mode.float() - mean) / std).to(mode.dtype)
@@ -69,10 +63,9 @@ class WanAutoencoder(AutoencoderKLWan):
 
         Raises ValueError where latents and reference do not cover the same frames and pixels.
         """
-        self._check_geometry(reference)
+        self.geometry.check(reference)
         num_frames, height, width = reference.shape[2:]
-        factor = self.spatial_factor
-        cells = ((num_frames - 1) // TEMPORAL_FACTOR + 1, height // factor, width // factor)
+        cells = self.geometry.latent_shape(num_frames, height, width)
         if tuple(latents.shape[2:]) != cells:
             raise ValueError(f"got latents of {tuple(latents.shape[2:])} cells; the reference covers {cells}")
         mean, std = self._statistics(latents)
@@ -87,12 +80,3 @@ class WanAutoencoder(AutoencoderKLWan):
         both = torch.tensor([self.config.latents_mean, self.config.latents_std], device=latents.device)
         mean, std = both.view(2, -1, 1, 1, 1)
         return mean, std
-
-    def _check_geometry(self, video: Tensor) -> None:
-        num_frames, height, width = video.shape[2:]
-        factor = self.spatial_factor
-        if num_frames % TEMPORAL_FACTOR != 1 or height % factor or width % factor:
-            raise ValueError(
-                f"got {num_frames} frames of {width}x{height}; "
-                f"needed: 4k+1 frames, sides that are multiples of {factor}"
-            )

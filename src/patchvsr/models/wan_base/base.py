@@ -32,10 +32,10 @@ def load_base(
     folder = base_folder(name_or_folder, parts)
     transformer = load_part(WanTransformer3DModel, folder / "transformer", dtype=dtype, use_safetensors=True)
     autoencoder = load_part(WanAutoencoder, autoencoder_folder or folder / "vae", dtype=dtype, use_safetensors=True)
-    if transformer.config.in_channels != autoencoder.latent_channels:
+    if transformer.config.in_channels != autoencoder.geometry.latent_channels:
         raise ModelError(
             f"{folder}: the transformer takes latents of {transformer.config.in_channels} channels, "
-            f"the autoencoder gives {autoencoder.latent_channels}: a text-to-video base is needed"
+            f"the autoencoder gives {autoencoder.geometry.latent_channels}: a text-to-video base is needed"
         )
     return transformer, autoencoder
 
@@ -53,7 +53,7 @@ def new_transformer(
         transformer = PatchVSRTransformer3DModel.from_base(
             base,
             prompt_embeds=prompt_embeds,
-            condition_channels=autoencoder.condition_channels,
+            condition_channels=autoencoder.geometry.condition_channels,
             num_branch_blocks=find_base(name_or_folder).num_branch_blocks,
         )
     except ValueError as error:

@@ -1,0 +1,5 @@
+"""Run the command line with `python -m patchvsr`."""
+
+from patchvsr.cli.main import main
+
+main()

@@ -1,0 +1,112 @@
+"""Run a job: what is not done yet of it, unit by unit, and its output in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+
+from patchvsr.events import Assembling, Event, Finished, Notice, Planned, Scanning, Stopped
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.frames import FrameSource
+from patchvsr.jobs.identity import job_identity
+from patchvsr.jobs.manifest import Manifest
+from patchvsr.jobs.memory import choose_chunk_frames
+from patchvsr.jobs.prepare import Prepared
+from patchvsr.jobs.restore import Restorer
+from patchvsr.jobs.scan import Scan, scan
+from patchvsr.jobs.state import State, judge
+from patchvsr.media import FrameTimes, open_reader, refuse_existing
+from patchvsr.media.segment import read_segments
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.settings import CHUNK_FRAMES, UpscaleSettings
+
+# Gets the expected duration of the next unit in seconds, None where it is unknown; True stops the job before it.
+Stop = Callable[[float | None], bool]
+
+
+def run_job(
+    input_path: Path,
+    prepared: Prepared,
+    settings: UpscaleSettings,
+    folder: JobFolder,
+    pipeline: PatchVSRPipeline,
+    stop: Stop | None,
+    *,
+    started_at: float,
+) -> Generator[Event]:
+    """Do the work of `upscale`, in a job folder that is locked; started_at is on the monotonic clock.
+
+    Raises `PatchVSRError` as `upscale` does.
+    """
+    info, size, output, _ = prepared
+    read, overwrite = settings.read, settings.encode.overwrite
+
+    def finished(frames: int, *, already_done: bool = False) -> Finished:
+        return Finished(str(output.path), frames, time.monotonic() - started_at, already_done)
+
+    # 1. The model's defaults: from here on nothing about the restoration is open but the length of chunks.
+    restore = pipeline.resolve(settings.restore)
+
+    # 2. The job: new, begun, or finished before. For a new one the whole input is read once.
+    manifest = folder.read_manifest()
+    identity = job_identity(input_path, read, restore, size, output.profile, pipeline)
+    if manifest is not None:
+        state = judge(folder, manifest, identity, output.path)
+        if state is State.DONE:
+            output.discard(folder.path)
+            yield finished(len(manifest.scan.pts), already_done=True)
+            return
+        overwrite = settings.encode.overwrite or state is State.PUBLISHING
+        refuse_existing(output.path, info, overwrite=overwrite)
+        if state is State.OBSOLETE:  # an earlier, finished job, of an output that is gone or is to be replaced
+            manifest = None
+    if manifest is None:
+        scanned = Scan()
+        with open_reader(input_path, read) as reader:
+            yield from map(Scanning, scan(reader, scanned))
+        output.rehearse(len(scanned.pts))
+        chunk_frames = choose_chunk_frames(pipeline, size, restore)
+        if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
+            yield Notice(f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}")
+        folder.clear()  # not before: until now an earlier output keeps its record
+        manifest = Manifest(identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames)
+        folder.write_manifest(manifest)
+
+    # 3. The units that are not done yet.
+    units = manifest.units()
+    done = [unit for unit in units if folder.is_done(unit.number)]
+    yield Planned(
+        str(folder.path),
+        frames=len(manifest.scan.pts),
+        shots=len(manifest.scan.cuts),
+        units=len(units),
+        units_done=len(done),
+        frames_done=sum(len(unit.frames) for unit in done),
+    )
+    restorer = Restorer(pipeline, restore, size, folder, manifest, FrameSource(input_path, read, manifest.scan))
+    with closing(restorer):
+        for unit in units:
+            if folder.is_done(unit.number):
+                continue
+            if stop is not None and stop(restorer.expected_s(unit)):
+                yield Stopped(str(output.path), len(units), sum(folder.is_done(u.number) for u in units))
+                return
+            yield from restorer.restore(unit, output.encoder())
+
+    # 4. All units and every other stream become one file, which is read back before it gets its name.
+    yield Assembling()
+    records = [folder.read_unit(unit.number) for unit in units]
+    paths = [folder.segment_path(unit.number) for unit in units]
+    contents = output.assemble(
+        read_segments([(path, record.table) for path, record in zip(paths, records, strict=True)]),
+        FrameTimes(manifest.scan.pts, manifest.scan.durations),
+        reorder=max(record.table.reorder for record in records),
+        folder=folder.path,
+    )
+    folder.write_result(contents, [record.effort for record in records])
+    refuse_existing(output.path, info, overwrite=overwrite)  # hours may have passed
+    output.publish(folder.path)
+    folder.drop_units()
+    yield finished(len(contents.crcs))

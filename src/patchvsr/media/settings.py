@@ -1,0 +1,96 @@
+"""How to read an input and how to encode an output, checked when built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from patchvsr.errors import SettingsError
+from patchvsr.setting import setting
+
+DEINTERLACE_MODES = ("frame", "field", "off")
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How an input is read.
+
+    start_s, end_s: exactly the frames with start_s <= t < end_s, t in seconds from the first frame.
+    deinterlace: None refuses interlaced video; `frame` makes one whole frame of each, `field` one of each field, with
+        exact times in ticks of half the size; `off` takes frames that are flagged as interlaced as they are.
+    rate: of an image sequence, in frames a second, as text ("24000/1001") because floats are not exact; None is 24.
+    """
+
+    start_s: float | None = setting(None, "Seconds from the first frame.", "--start")
+    end_s: float | None = setting(None, "Seconds from the first frame, exclusive.", "--end")
+    deinterlace: str | None = setting(
+        None,
+        "frame (same rate), field (double rate), or off (not really interlaced).",
+        default_text="refuse interlaced",
+    )
+    rate: str | None = setting(None, "Frames a second of an image sequence.", default_text="24")
+
+    def __post_init__(self) -> None:
+        if self.start_s is not None and self.start_s < 0:
+            raise SettingsError(f"start {self.start_s} s is before the video; give 0 or more")
+        if self.end_s is not None and self.end_s <= (self.start_s or 0):
+            raise SettingsError(f"end {self.end_s} s is not after start {self.start_s or 0} s; give a later end")
+        if self.deinterlace is not None and self.deinterlace not in DEINTERLACE_MODES:
+            raise SettingsError(
+                f"deinterlace {self.deinterlace!r} is unknown; choose from {', '.join(DEINTERLACE_MODES)}"
+            )
+        if self.rate is not None:
+            _parse_rate(self.rate)
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """`rate` as an exact number."""
+        return None if self.rate is None else _parse_rate(self.rate)
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How an output is encoded.
+
+    codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or the name of any video encoder of FFmpeg; None leaves
+        it to the output, see `encoders.default_codec`.
+    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1, 24 for VP9. FFV1 has
+        none: it is lossless. ProRes and DNxHR have none either, but options such as {"profile": "lt"}.
+    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond, and for libx265 yuv420p12le beyond 10;
+        yuv444p and so on when the width or the height is odd. ProRes has yuv422p10le, or with odd widths
+        yuv444p10le. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
+    encoder_options: passed to the encoder, for example {"preset": "slow"}.
+    skip_streams: indexes of the source's streams to leave out.
+    overwrite: whether an existing output may be replaced.
+    """
+
+    codec: str | None = setting(
+        None, "h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.", shapes_output=False
+    )
+    crf: float | None = setting(None, "Quality, smaller is better.", default_text="by codec", shapes_output=False)
+    pix_fmt: str | None = setting(None, "Pixel format.", default_text="by codec and source", shapes_output=False)
+    encoder_options: dict[str, str] = setting(  # noqa: RUF009  (a field, as `dataclasses.field` makes it)
+        {}, "Repeatable.", "-e", "--encoder-option", metavar="KEY=VALUE", shapes_output=False
+    )
+    skip_streams: tuple[int, ...] = setting(
+        (),
+        "Stream to leave out, see `info`. Repeatable.",
+        "--skip-stream",
+        metavar="INDEX",
+        shapes_output=False,
+        in_presets=False,
+    )
+    overwrite: bool = setting(
+        False, "Replace an existing output.", "--overwrite", shapes_output=False, in_presets=False
+    )
+
+
+def _parse_rate(rate: str) -> Fraction:
+    """Read "25", "23.976" or "24000/1001" exactly. Raises SettingsError."""
+    try:
+        found = Fraction(rate)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if found <= 0:
+        raise SettingsError(f"rate {rate!r} is not understood: give frames a second, for example 25 or 24000/1001")
+    return found

@@ -1,0 +1,57 @@
+"""How latents lie over frames and pixels: declared once by an autoencoder, used by everything that counts or checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of every autoencoder here. The first frame has a latent frame of its own, so clips have 4k+1 frames.
+TEMPORAL_FACTOR = 4
+
+
+def is_clip_length(num_frames: int) -> bool:
+    """Return whether a clip can have that many frames: 4k+1."""
+    return num_frames >= 1 and num_frames % TEMPORAL_FACTOR == 1
+
+
+def clip_length(num_frames: int) -> int:
+    """Return the number of frames that a clip is padded to: the next 4k+1."""
+    return num_frames + (1 - num_frames) % TEMPORAL_FACTOR
+
+
+def latent_frames(num_frames: int) -> int:
+    """Return the number of latent frames of a clip of 4k+1 frames: k+1."""
+    return (num_frames - 1) // TEMPORAL_FACTOR + 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of an autoencoder's latents.
+
+    spatial_factor: pixels of a latent cell's side. latent_channels: of what the transformer denoises.
+    condition_channels: of what it sees of the low-quality canvas.
+    """
+
+    spatial_factor: int
+    latent_channels: int
+    condition_channels: int
+
+    def cells(self, height: int, width: int) -> tuple[int, int]:
+        """Return the latent's (h, w) for sides in pixels."""
+        return height // self.spatial_factor, width // self.spatial_factor
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """Return the latent's (T, h, w) for a clip of 4k+1 frames and sides in pixels."""
+        return (latent_frames(num_frames), *self.cells(height, width))
+
+    def check(self, video: Tensor) -> None:
+        """Raise ValueError unless (..., F, H, W) has 4k+1 frames and sides in whole cells."""
+        num_frames, height, width = video.shape[-3:]
+        if not is_clip_length(num_frames) or height % self.spatial_factor or width % self.spatial_factor:
+            raise ValueError(
+                f"got {num_frames} frames of {width}x{height}; "
+                f"needed: 4k+1 frames, sides that are multiples of {self.spatial_factor}"
+            )

@@ -1,0 +1,81 @@
+"""Presets: the settings of an upscale in a TOML file, a table for each group."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import tomli_w
+import tomllib
+
+from patchvsr import files
+from patchvsr.errors import OutputError, SettingsError
+from patchvsr.settings import UpscaleSettings, setting_groups
+
+
+def load_preset(path: str | Path) -> UpscaleSettings:
+    """Read a preset. Raises SettingsError for a file that is none, or an unknown setting, type or value."""
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read as a preset ({error})") from None
+    for table, values in tables.items():
+        if table not in setting_groups() or not isinstance(values, dict):
+            raise SettingsError(
+                f"{path}: unknown table [{table}]: give {', '.join(f'[{n}]' for n in setting_groups())}"
+            )
+    try:
+        groups = {name: group(**_checked(group, tables.get(name, {}))) for name, group in setting_groups().items()}
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    return UpscaleSettings(**groups)
+
+
+def save_preset(settings: UpscaleSettings, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write what differs from the defaults. Raises OutputError where the file exists, unless `overwrite`.
+
+    What belongs to one file or one machine (`overwrite`, streams to skip, the device) is left out.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: already exists; use --overwrite or another name")
+    tables = {name: _changed(getattr(settings, name)) for name in setting_groups()}
+    text = tomli_w.dumps({name: values for name, values in tables.items() if values})
+    with files.reported(path, lambda: None):
+        files.write_durably(path, text.encode())
+
+
+def _changed(group: Any) -> dict[str, Any]:
+    found = {}
+    for field in fields(group):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        value = getattr(group, field.name)
+        if value != default and field.metadata.get("in_presets", True):
+            found[field.name] = value
+    return found
+
+
+def _checked(group: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values as the fields of a group hold them."""
+    hints, known = get_type_hints(group), [field.name for field in fields(group)]
+    checked = {}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(f"unknown setting {name!r}: choose one of {', '.join(known)}")
+        checked[name] = _converted(name, value, hints[name])
+    return checked
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """A value of TOML as the type of a field: whole numbers for floats, lists for tuples."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
+    (kind,) = (get_origin(kind) or kind for kind in kinds)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if type(value) is not kind:
+        raise SettingsError(f"{name} is {value!r}: a value of type {kind.__name__} is needed")
+    return value

@@ -1,0 +1,158 @@
+"""What a user can set for an upscale: how to read, how to restore, how to encode.
+
+Each group is a frozen dataclass, checked when it is built, beside what it configures: `ReadSettings` and
+`EncodeSettings` in `media`, `RestoreSettings` here. They are passed whole. Command-line options, presets and the record
+of a job are made from their fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from patchvsr.errors import SettingsError
+from patchvsr.media.settings import EncodeSettings, ReadSettings
+from patchvsr.models.geometry import is_clip_length
+from patchvsr.patches.windows import MODES
+from patchvsr.pixels.size import Size, check_scale_or_size, target_size
+from patchvsr.setting import setting
+
+DTYPES = ("float32", "bfloat16", "float16")
+CHUNK_FRAMES = 17
+# About two seconds of film: each unit begins with a key frame, and a killed job loses at most one.
+UNIT_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class RestoreSettings:
+    """How frames are restored. `None` means the model's own default.
+
+    scale, size: the output's, as a factor, as "WIDTHxHEIGHT" or by name ("4k" fits 3840x2160 and keeps the aspect
+        ratio); x4 if neither is given.
+    num_inference_steps: denoising steps; 0 decodes without latents.
+    restoration: how degraded the input is, 0 (only made smaller) to 1; None estimates it shot by shot.
+    noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); more invents more.
+    branch_scale: strength of the patch branch.
+    chunk_frames: frames restored together, 4k+1. overlap_frames: frames that a chunk shares with the one before, 4k+1.
+    unit_frames: a unit of a job ends with the first chunk that makes it this long.
+    batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile, halo aside. Neither
+        changes the result.
+    """
+
+    scale: float | None = setting(None, "Factor; 4 if no size is given.", "-s", "--scale", shapes_output=False)
+    size: str | None = setting(None, "WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.", shapes_output=False)
+    allow_smaller: bool = setting(
+        False, "Allow an output smaller than the input.", "--allow-smaller", shapes_output=False
+    )
+    num_inference_steps: int | None = setting(
+        None, "Denoising steps; 0 is feed-forward and fastest.", "--steps", default_text="the model's"
+    )
+    joint_mode: str | None = setting(
+        None, "auxiliary, overlap, shifted or independent.", "--joint", default_text="the model's"
+    )
+    seed: int = setting(0, "Same input, settings and seed: same bytes.")
+    model: str = setting("mini", "Bundled name, model folder, or Hub name.", shapes_output=False)
+    restoration: float | None = setting(
+        None,
+        "How degraded the input is: 0 is only sharpened; 1 is also freed of noise, blur and compression.",
+        default_text="estimated for each shot",
+    )
+    noise_timestep: float | None = setting(
+        None, "Noise augmentation, 0 to 1000; more invents more.", "--noise", default_text="the model's"
+    )
+    branch_scale: float = setting(1.0, "Strength of the patch branch.")
+    color_match: bool = setting(True, "Keep the input's colours.", "--color-match/--no-color-match")
+    chunk_frames: int | None = setting(
+        None, "Frames restored together, 4k+1.", default_text="17, or what memory allows"
+    )
+    device: str | None = setting(
+        None, "cpu, cuda, cuda:1, mps.", default_text="the best one", shapes_output=False, in_presets=False
+    )
+    dtype: str | None = setting(None, "float32, bfloat16, float16.", default_text="bfloat16")
+    batch_size: int = setting(1, "Patches per model call; the result is the same.", shapes_output=False)
+    tile_px: int = field(default=1280, metadata={"shapes_output": False})
+    overlap_frames: int = 1
+    unit_frames: int = UNIT_FRAMES
+
+    def __post_init__(self) -> None:
+        check_scale_or_size(self.scale, self.size)
+        if self.size is not None:
+            Size.parse(self.size)
+        if self.num_inference_steps is not None and self.num_inference_steps < 0:
+            raise SettingsError(f"num_inference_steps is {self.num_inference_steps}: give 0 or more")
+        if self.joint_mode is not None and self.joint_mode not in MODES:
+            raise SettingsError(f"unknown joint mode {self.joint_mode!r}: choose one of {', '.join(MODES)}")
+        if self.dtype not in (None, *DTYPES):
+            raise SettingsError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.noise_timestep is not None and not 0 <= self.noise_timestep <= 1000:
+            raise SettingsError(f"noise_timestep is {self.noise_timestep:g}: it must lie between 0 and 1000")
+        if self.restoration is not None and not 0 <= self.restoration <= 1:
+            raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
+        for name in ("chunk_frames", "overlap_frames"):
+            value = getattr(self, name)
+            if value is not None and not is_clip_length(value):
+                raise SettingsError(f"{name} is {value}: it must be 4k+1, for example 5 or 17")
+        if self.overlap_frames >= (self.chunk_frames or CHUNK_FRAMES):
+            raise SettingsError(f"overlap_frames is {self.overlap_frames}: it must be less than chunk_frames")
+        for name, least in (("batch_size", 1), ("tile_px", 16), ("unit_frames", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+
+    def output_size(self, source: Size) -> Size:
+        """Return the output's size for an input of that size; raises SettingsError, see `target_size`."""
+        return target_size(source, self.scale, self.size, allow_smaller=self.allow_smaller)
+
+    def resolved(self, defaults: Mapping[str, Any]) -> ResolvedSettings:
+        """Return these settings with what is None taken from `defaults`, a pipeline's config."""
+        mine = {f.name: getattr(self, f.name) for f in fields(RestoreSettings)}
+        chosen = {name: defaults[name] for name in MODEL_DEFAULTS if mine[name] is None}
+        return ResolvedSettings(**(mine | chosen))
+
+
+# Settings whose default is the model's: entries of its pipeline's config.
+MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep")
+
+
+@dataclass(frozen=True)
+class ResolvedSettings(RestoreSettings):
+    """How frames are restored, with no default left open; see `PatchVSRPipeline.resolve`."""
+
+    num_inference_steps: int = 0
+    joint_mode: str = MODES[0]
+    noise_timestep: float = 0.0
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """All settings of one upscale."""
+
+    read: ReadSettings = field(default_factory=ReadSettings)
+    restore: RestoreSettings = field(default_factory=RestoreSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+
+    @classmethod
+    def of(cls, **settings: Any) -> UpscaleSettings:
+        """Build the groups from settings by name: `UpscaleSettings.of(scale=2, codec="hevc")`."""
+        return cls().replaced(**settings)
+
+    def replaced(self, **settings: Any) -> UpscaleSettings:
+        """Return a copy with these settings, each put into its group. Raises SettingsError for an unknown name."""
+        groups = {}
+        for name, group in setting_groups().items():
+            own = {f.name: settings.pop(f.name) for f in fields(group) if f.name in settings}
+            groups[name] = replace(getattr(self, name), **own)
+        if settings:
+            raise SettingsError(f"unknown setting {next(iter(settings))!r}: see `patchvsr upscale --help`")
+        return UpscaleSettings(**groups)
+
+
+def setting_groups() -> dict[str, type]:
+    """Return the class of each group by its name: read, restore, encode."""
+    return {"read": ReadSettings, "restore": RestoreSettings, "encode": EncodeSettings}
+
+
+def shaping(group: Any) -> dict[str, Any]:
+    """Return the settings of a group that can change a byte of the output, by name."""
+    shapes = {f.name for f in fields(group) if f.metadata.get("shapes_output", True)}
+    return {name: value for name, value in asdict(group).items() if name in shapes}
