@@ -129,7 +129,7 @@ class Decoder:
     def _decode(self, packet: Packet) -> list[av.VideoFrame]:
         try:
             with _complaints() as complaints:
-                frames: list[av.VideoFrame] = packet.decode()  # type: ignore[assignment]
+                frames: list[av.VideoFrame] = packet.decode()
         except av.FFmpegError as err:
             if not self.clock.count and not packet.is_keyframe:
                 return []  # a recording may start between key frames; nobody can decode that

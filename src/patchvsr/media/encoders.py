@@ -122,8 +122,8 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size:
 def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:
     """Mark a frame with its colours: ProRes writes what the frames say, not what the encoder was told."""
     tags = output_color(encoder, source)
-    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer  # type: ignore[assignment]
-    frame.colorspace, frame.color_range = tags.matrix, tags.range  # type: ignore[assignment]
+    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
+    frame.colorspace, frame.color_range = tags.matrix, tags.range
 
 
 def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping[str, str] | None = None) -> str | None:

@@ -94,7 +94,7 @@ def _first_frames(container: InputContainer, stream: VideoStream, path: str | Pa
     try:
         for packet in container.demux(stream):
             try:
-                frames += packet.decode()  # type: ignore[arg-type]
+                frames += packet.decode()
             except av.FFmpegError as err:  # a recording cut before its first key frame starts like this
                 error = error or err
                 if packet.is_keyframe:

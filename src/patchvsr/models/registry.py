@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
+from huggingface_hub.errors import HTTPError  # of whichever HTTP library it uses
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from patchvsr.errors import ModelError

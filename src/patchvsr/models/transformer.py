@@ -111,8 +111,8 @@ class DualCrossAttnProcessor:
         output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
         if num_global:
             global_tokens = encoder_hidden_states[:, :num_global].contiguous()
-            key = attn.norm_added_k(attn.add_k_proj(global_tokens))  # type: ignore[misc]
-            output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))  # type: ignore[misc]
+            key = attn.norm_added_k(attn.add_k_proj(global_tokens))
+            output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))
         return attn.to_out[1](attn.to_out[0](output))
 
     def _attend(self, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -131,9 +131,9 @@ class PatchVSRBlock(WanTransformerBlock):
         super().__init__(dim, *args, **kwargs)
         self.attn2.set_processor(DualCrossAttnProcessor(prompt_length))
         self.patch_proj = zero_init(nn.Linear(dim, dim))
-        zero_init(self.attn2.add_v_proj)  # type: ignore[arg-type]
+        zero_init(self.attn2.add_v_proj)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
@@ -227,7 +227,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         """Runs both branches: once per patch, before denoising."""
         micro = self.micro_embedder(conditions)
         global_tokens = self.global_encoder(conditions.global_latents, conditions.location_mask)
-        global_tokens = self.condition_embedder.image_embedder(global_tokens)  # type: ignore[misc]
+        global_tokens = self.condition_embedder.image_embedder(global_tokens)
         tokens = self.condition_embedding(conditions.patch_latents)
         tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # (N, L, D)
         if self.config.branch_input == "noisy":
@@ -269,7 +269,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
 
     # --- denoising ----------------------------------------------------------------------------------------
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: Tensor,
         timestep: Tensor,

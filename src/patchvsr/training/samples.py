@@ -214,7 +214,7 @@ def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int
     """A loader whose workers stay ahead of the device."""
     return DataLoader(
         dataset,
-        batch_sampler=Places(recipe, first_step, rank, num_ranks),  # type: ignore[arg-type]
+        batch_sampler=Places(recipe, first_step, rank, num_ranks),
         num_workers=recipe.workers,
         prefetch_factor=2 if recipe.workers else None,
         worker_init_fn=_leave_signals_to_the_trainer,

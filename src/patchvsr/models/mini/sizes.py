@@ -36,7 +36,7 @@ def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
     )
     with torch.no_grad():
         nn.init.orthogonal_(base.patch_embedding.weight.flatten(1))
-        base.patch_embedding.bias.zero_()  # type: ignore[union-attr]
+        base.patch_embedding.bias.zero_()
         base.proj_out.bias.zero_()
         # The norm before `proj_out` scales tokens by sqrt(dim / fan_in); token layout (h, w, c) against (c, h, w).
         weight = base.patch_embedding.weight.squeeze(2)  # (D, C, 2, 2)

@@ -39,7 +39,7 @@ class WanAutoencoder(AutoencoderKLWan):
     def decoder_halo_px(self) -> int:
         return HALO_CELLS * self.geometry.spatial_factor
 
-    def encode(self, video: Tensor) -> Tensor:  # type: ignore[override]
+    def encode(self, video: Tensor) -> Tensor:
         """(N, 3, F, H, W) in [-1, 1], F = 4k+1, sides in whole cells -> normalised latents (N, C, k+1, h, w).
 
         Raises ValueError for other sizes: diffusers' class would drop the rest of the frames and pixels.
@@ -56,7 +56,7 @@ class WanAutoencoder(AutoencoderKLWan):
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         raise NotImplementedError("the decoder of Wan knows nothing of the input")
 
-    def decode(  # type: ignore[override]
+    def decode(
         self, latents: Tensor, reference: Tensor, *, restoration: Tensor | None = None, scale: Tensor | None = None
     ) -> Tensor:
         """Normalised latents -> video of the reference's shape and type; nothing else of the input is used.
@@ -72,7 +72,7 @@ class WanAutoencoder(AutoencoderKLWan):
         video = self._decode((latents.float() * std + mean).to(self.dtype)).sample
         return video.to(reference.dtype)
 
-    def forward(self, video: Tensor, reference: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, video: Tensor, reference: Tensor) -> Tensor:
         return self.decode(self.encode(video), reference)
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
