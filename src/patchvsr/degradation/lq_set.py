@@ -20,9 +20,9 @@ from patchvsr import __version__, files
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.degradation.lq_file import LqFile, pixel_digest, write_lq
 from patchvsr.errors import InputError, OutputError
+from patchvsr.media.suffixes import VIDEO_SUFFIXES
 
 RECORD = "lq_set.json"
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 
 
 @dataclass(frozen=True)
