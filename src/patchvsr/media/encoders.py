@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alpha, is_rgb
 from patchvsr.media.encoder_profiles import ALPHA_PIX_FMTS, PROFILES, PRORES_ALPHA_PROFILES, Profile
-from patchvsr.media.hdr import hdr_notices, hdr_options
+from patchvsr.media.hdr import HDR_ENCODERS, hdr_options
 from patchvsr.media.info import VideoInfo
 
 FRIENDLY_NAMES = {
@@ -31,6 +31,9 @@ FRIENDLY_NAMES = {
 
 # A container that cannot hold H.264.
 _DEFAULT_CODECS = {".webm": "av1"}
+
+# Encoders whose HDR metadata `hdr_header` can write into the container.
+_IN_HEADER = ("ffv1", "prores_ks", "libvpx-vp9")
 
 
 @dataclass
@@ -103,6 +106,20 @@ def encoder_notices(encoder: Encoder, source: VideoInfo, *, hdr_in_header: bool 
         lines.append(f"reduced: {source.bit_depth} bits a component are encoded as {depth} ({encoder.name})")
     alpha = alpha_notice(source, encoder.name, encoder.pix_fmt, encoder.options)
     return lines if alpha is None else [*lines, alpha]
+
+
+def hdr_notices(encoder: str, source: VideoInfo, *, in_header: bool = False) -> list[str]:
+    """Return lines for the user about the metadata of the frames that the output will lack.
+
+    in_header: whether the container gets the HDR metadata for the encoders in `_IN_HEADER`.
+    """
+    lines = [f"not carried: {what}" for what in source.lost_side_data]
+    carried = encoder in HDR_ENCODERS or (in_header and encoder in _IN_HEADER)
+    if source.hdr is not None and not carried:
+        lines.append(
+            f"not carried: HDR10 mastering display and light levels: {encoder} has no place for them; use codec hevc"
+        )
+    return lines
 
 
 def _add_options(options: dict[str, str], more: Mapping[str, object]) -> None:

@@ -10,12 +10,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import av
-
-if TYPE_CHECKING:
-    from patchvsr.media.info import VideoInfo
 
 Point = tuple[Fraction, Fraction]
 
@@ -38,15 +34,15 @@ _LOST = {
 
 _MASTER_DISPLAY = "G({})B({})R({})WP({})L({})"
 
-# Encoders whose metadata `hdr_header` can put into the container.
-_IN_HEADER = ("ffv1", "prores_ks", "libvpx-vp9")
-
 # encoder: option, name of the display, name of the light levels, units of chromaticity and luminance (0: decimals)
 _OPTIONS = {
     "libx264": ("x264-params", "mastering-display", "cll", _CHROMATICITY, _LUMINANCE),
     "libx265": ("x265-params", "master-display", "max-cll", _CHROMATICITY, _LUMINANCE),
     "libsvtav1": ("svtav1-params", "mastering-display", "content-light", 0, 0),
 }
+
+# Encoders that write HDR metadata into their bit streams.
+HDR_ENCODERS = tuple(_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -95,20 +91,6 @@ def hdr_options(encoder: str, hdr: HdrMetadata | None) -> dict[str, str]:
     if hdr.max_cll or hdr.max_fall:
         parts.append(f"{light_name}={hdr.max_cll or 0},{hdr.max_fall or 0}")
     return {key: ":".join(parts)} if parts else {}
-
-
-def hdr_notices(encoder: str, source: VideoInfo, *, in_header: bool = False) -> list[str]:
-    """Lines for the user: which metadata of the pictures the output will lack.
-
-    in_header: the container is given the metadata of the codecs in `_IN_HEADER`.
-    """
-    lines = [f"not carried: {what}" for what in source.lost_side_data]
-    carried = encoder in _OPTIONS or (in_header and encoder in _IN_HEADER)
-    if source.hdr is not None and not carried:
-        lines.append(
-            f"not carried: HDR10 mastering display and light levels: {encoder} has no place for them; use codec hevc"
-        )
-    return lines
 
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
