@@ -17,6 +17,9 @@ WINDOW_PX = 48
 # A line is between two pixels, but a decoder spreads a step over its neighbours.
 _SPREAD_PX = 1
 
+# Frame differences on either side of a chunk join that say what change is normal there.
+_NEIGHBOURS = 4
+
 
 class SeamMeter:
     """Seam score of a video, fed in pieces; memory does not grow with its length.
@@ -93,7 +96,7 @@ def seam_score(frames: Tensor, lines_y: Sequence[int], lines_x: Sequence[int]) -
     return max(meter.scores(lines_y, lines_x).values(), default=1.0)
 
 
-def join_jump(frames: Tensor, joins: Sequence[int], *, neighbours: int = 4) -> list[float]:
+def join_jump(frames: Tensor, joins: Sequence[int]) -> list[float]:
     """How much the change at each chunk join stands out from the changes before and after it; 1.0 is no jump.
 
     The mean absolute difference of the two frames at the join over the median of the `neighbours` differences
@@ -111,7 +114,7 @@ def join_jump(frames: Tensor, joins: Sequence[int], *, neighbours: int = 4) -> l
     jumps = []
     for join in joins:
         at = join - 1
-        around = torch.cat([change[max(at - neighbours, 0) : max(at, 0)], change[join : join + neighbours]])
+        around = torch.cat([change[max(at - _NEIGHBOURS, 0) : max(at, 0)], change[join : join + _NEIGHBOURS]])
         if not 0 < join < len(frames) or len(around) == 0:
             raise InputError(f"no frames on both sides of a join at {join}; the clip has {len(frames)} frames")
         jumps.append(float((change[at] + EPSILON) / (around.quantile(0.5) + EPSILON)))

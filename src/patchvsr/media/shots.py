@@ -53,18 +53,6 @@ def mark_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[bool, np.ndarray]]
             cuts.discard(decided)
 
 
-def detect_shots(frames: Iterable[np.ndarray]) -> list[range]:
-    """Frame numbers of every shot, without gaps; of a file: `detect_shots(frame.rgb for frame in open_reader(path))`.
-
-    frames: (H, W, 3) RGB of one size, uint8 or uint16.
-    """
-    shots: list[range] = []
-    for index, (is_first, _) in enumerate(mark_cuts(frames)):
-        start = index if is_first else shots.pop().start
-        shots.append(range(start, index + 1))
-    return shots
-
-
 def _adaptive(ratio: float, score: float, *, luma_only: bool = False) -> AdaptiveDetector:
     return AdaptiveDetector(ratio, min_scene_len=1, window_width=NEIGHBOURS, min_content_val=score, luma_only=luma_only)
 

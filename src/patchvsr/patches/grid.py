@@ -41,10 +41,6 @@ class Box:
         """Index of the box in the last three dimensions of a (..., T, H, W) tensor."""
         return ..., slice(self.t0, self.t1), slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    def scaled(self, ft: int, fy: int, fx: int) -> "Box":
-        """The same place on a grid that is `ft`, `fy`, `fx` times finer, as pixels are to latents."""
-        return Box(self.t0 * ft, self.t1 * ft, self.y0 * fy, self.y1 * fy, self.x0 * fx, self.x1 * fx)
-
 
 @dataclass(frozen=True)
 class WeightedBox:
