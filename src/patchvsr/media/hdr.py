@@ -1,6 +1,6 @@
 """Static HDR metadata: the mastering display and the light levels of the content.
 
-The transfer curve (PQ, HLG) and the primaries are color tags (`color.py`). This is the rest of HDR10: SMPTE ST 2086
+The transfer curve (PQ, HLG) and the primaries are colour tags (`color.py`). This is the rest of HDR10: SMPTE ST 2086
 and CTA-861.3. HEVC, AVC and AV1 carry it in their bit streams; for other codecs it belongs in the container header.
 """
 

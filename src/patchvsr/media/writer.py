@@ -1,4 +1,4 @@
-"""Open an output and check it; or write one in one go."""
+"""Open and validate an output, or write one in a single pass."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def open_output(
     end_s: float | None = None,
     skip_streams: Collection[int] = (),
 ) -> Output:
-    """Checks an output for frames of `width` x `height` pixels made from `source`; writes nothing there.
+    """Return a validated output for frames of `width` x `height` pixels made from `source`; write nothing there.
 
-    The name decides: a folder, a name without a suffix, or a pattern such as `out/%06d.png` gives images (8 or 16
-    bits as the source; `settings` and other streams do not apply), any other name a video. With a range, frames and
-    packets are moved so that the range starts at 0. `skip_streams` are indexes of source streams to leave out.
+    path: a folder, a name without a suffix, or a pattern such as `out/%06d.png` gives images (8 or 16 bits like the
+        source; `settings` and other streams do not apply). Any other name gives a video.
+    start_s, end_s: the range of the source; frames and packets are shifted so that it starts at 0.
+    skip_streams: indexes of source streams to leave out.
 
-    Raises OutputError (unknown kind of file, a stream does not fit) and SettingsError (codec, option, pixel format,
-    range).
+    Raises OutputError for an unknown file type or a stream that does not fit.
+    Raises SettingsError for an impossible codec, option, pixel format or range.
     """
     check_range(start_s, end_s)
     path = Path(path)
@@ -59,7 +60,7 @@ def open_output(
 
 
 def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> None:
-    """Raises OutputError when the output is the input, or is there and may not be replaced."""
+    """Raise OutputError if the output is the input, or exists and must not be overwritten."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise OutputError(f"{path}: is a link to nothing; is a disk missing? Remove the link or choose another name")
@@ -77,7 +78,7 @@ def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> 
 
 
 def _share(some: Iterable[Path], others: Iterable[Path]) -> bool:
-    """Whether a file is among both, by whatever path."""
+    """Return whether both lists contain the same file, under any path."""
     known = {(found.st_dev, found.st_ino) for found in (file.stat() for file in others)}
     return any((found.st_dev, found.st_ino) in known for found in (file.stat() for file in some))
 
@@ -85,18 +86,20 @@ def _share(some: Iterable[Path], others: Iterable[Path]) -> bool:
 def open_writer(
     path: str | Path, *, source: VideoInfo, width: int, height: int, overwrite: bool = False, **choices: object
 ) -> FileWriter:
-    """A writer of a whole output in one go; `choices` and errors as for `open_output`, missing folders are created.
+    """Return a writer for a whole output in a single pass; missing folders are created.
 
-    Everything is checked here, before a frame is written; also raises OutputError for an output that exists.
+    Arguments and errors are those of `open_output`. Everything is validated before a frame is written. Also raises
+    OutputError if the output exists and `overwrite` is False.
     """
     refuse_existing(path, source, overwrite=overwrite)
     return FileWriter(open_output(path, source=source, width=width, height=height, **choices))  # type: ignore[arg-type]
 
 
 class FileWriter(FrameWriter):
-    """Writes one segment in a hidden folder beside the output, then assembles it; see `open_writer`.
+    """Write one segment to a hidden folder beside the output, then assemble it; see `open_writer`.
 
-    Frames come in order, in the size and the time base the output was opened for (else ValueError).
+    Frames must come in order, in the size and time base for which the output was opened; otherwise ValueError is
+    raised.
     """
 
     def __init__(self, output: Output) -> None:
@@ -117,7 +120,7 @@ class FileWriter(FrameWriter):
         return len(self._pts)
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame; raises OutputError when it cannot be written."""
+        """Encode one frame; raise OutputError if it cannot be written."""
         if self._pts and frame.pts <= self._pts[-1]:
             raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
         with files.reported(self._output.path, self.abort):
@@ -126,7 +129,7 @@ class FileWriter(FrameWriter):
         self._durations.append(frame.duration)
 
     def close(self) -> None:
-        """Finish the output, count its frames, and give it its name; raises OutputError."""
+        """Finish and check the output, then rename it to its path; raise OutputError if that fails."""
         if self._done:
             return
         with files.reported(self._output.path, self.abort):
@@ -141,5 +144,5 @@ class FileWriter(FrameWriter):
         self._done = True
 
     def abort(self) -> None:
-        """Drop the output; nothing of it stays on the disk."""
+        """Discard the output and all its temporary files."""
         files.remove_folder(self._folder)
