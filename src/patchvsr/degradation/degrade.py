@@ -225,6 +225,7 @@ def _resize(clip: Tensor, size: tuple[int, int], mode: str) -> Tensor:
 
 
 def on_8_bits(clip: Tensor) -> Tensor:
+    """Return a clip in [0, 1] rounded to 8-bit levels."""
     return clip.clamp(0, 1).mul_(255).round_().div_(255)
 
 

@@ -145,7 +145,7 @@ def _evenly(items: Iterable[T], measure: Callable[[T], R], limit: int) -> tuple[
         if (count - 1) % stride == 0:
             kept.append(measure(item))
         if len(kept) > limit:
-            # A factor of three: chunks start at multiples of four frames, and powers of two would select only their first frames.
+            # Keep every third: chunks start at multiples of four, and powers of two would keep only those frames.
             kept, stride = kept[::3], 3 * stride
     return kept, count
 

@@ -176,7 +176,7 @@ def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping
         return f"alpha is not kept: ProRes profile {profile} has none; use profile=4444"
     if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
         if source.codec == "exr" and encoder != "exr":
-            return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
+            return "colours stay premultiplied by alpha, as in EXR; interpret the alpha as premultiplied"
         return None
     if encoder in ALPHA_PIX_FMTS:
         known = " or ".join(dict.fromkeys(ALPHA_PIX_FMTS[encoder]))

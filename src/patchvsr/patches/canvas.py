@@ -74,7 +74,7 @@ class Canvas:
 
 
 def location_mask(box: Box, canvas_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
-    """Return PatchVSR's location mask, (1, h, w) float32 on the global view's grid: 1 where a cell centre is in the box.
+    """Return PatchVSR's location mask, (1, h, w) float32 on the global view's grid: 1 for cell centres in the box.
 
     canvas_hw: height and width of the area that the global view shows, in the units of the box.
     grid_hw: height and width of the mask in cells.

@@ -175,5 +175,5 @@ def _notices(header: dict[str, Any], channels: list[str], primaries: int) -> tup
     if others:
         notices.append(f"channels that are not kept: {', '.join(others)}")
     if "chromaticities" in header and primaries == UNSPECIFIED:
-        notices.append("the chromaticities of the images are not kept (no H.273 primaries); their pixels are")
+        notices.append("the chromaticities of the images are not kept (no H.273 primaries); pixels are unchanged")
     return tuple(notices)

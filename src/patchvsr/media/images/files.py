@@ -31,7 +31,7 @@ def read_image(file: Path) -> Image:
 def check_image_format(suffix: str) -> None:
     """Raise OutputError for an unsupported image suffix, and SettingsError for EXR without OpenEXR."""
     if suffix.lower() not in IMAGE_SUFFIXES:
-        raise OutputError(f"{suffix}: no image format of ours; use .png or .exr")
+        raise OutputError(f"{suffix}: not a supported image format; use .png or .exr")
     if suffix.lower() == ".exr":
         require_openexr()
 

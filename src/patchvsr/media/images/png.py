@@ -28,7 +28,7 @@ def read_png(file: Path) -> Image:
         color=tags,
         pix_fmt=frame.format.name,
         codec="png",
-        notices=("the ICC profile of the images is not kept; their pixels are",) if _has_profile(file) else (),
+        notices=("the ICC profile of the images is not kept; pixels are unchanged",) if _has_profile(file) else (),
     )
 
 

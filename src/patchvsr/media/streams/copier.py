@@ -125,7 +125,7 @@ class StreamCopier:
         except ValueError as err:
             raise self._refusal(info) from err
         if info.type == "video":
-            self.notices.append(f"not upscaled: {info}: only one video is; this one is copied as it is")
+            self.notices.append(f"not upscaled: {info}: only the first video is; this one is copied unchanged")
         self._describe(info, stream, target)
 
     def _convert(self, info: StreamInfo, stream: Stream) -> None:
@@ -135,7 +135,7 @@ class StreamCopier:
             raise self._refusal(info) from err
         self._converters[info.index] = converter
         self.notices.append(
-            f"converted: {info} to {converter.codec}, which {self._format} takes: fonts, colours and places are lost"
+            f"converted: {info} to {converter.codec}, which {self._format} takes: fonts, colours and positions are lost"
         )
         self._describe(info, stream, converter.target)
 

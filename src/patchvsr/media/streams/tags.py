@@ -87,7 +87,7 @@ def _against_timecode(output: OutputContainer, timecode: str, moved: bool) -> st
     if not rate:
         return f"{output.format.name} needs a frame rate for it"
     if any(mark in timecode for mark in ";.") and round(rate) not in (30, 60):
-        return f"frames are dropped from it at 29.97 or 59.94 frames/s, not at {float(rate):g}"
+        return f"it is a drop-frame timecode, for 29.97 or 59.94 frames/s, not for {float(rate):g}"
     return None
 
 
