@@ -42,6 +42,15 @@ def small_disk(kib: int) -> Iterator[Path]:
             subprocess.run(["umount", name], check=True)
 
 
+def mount_refusal() -> str | None:
+    """Return why this machine cannot mount a small disk, or None if it can. Mounts one to find out."""
+    try:
+        with small_disk(DISK_KIB):
+            return None
+    except (PermissionError, FileNotFoundError) as error:  # not root, or no `mount` program
+        return str(error)
+
+
 def fill(disk: Path, left_kib: int) -> Path:
     """A ballast file that leaves that much."""
     ballast, found = disk / "ballast", os.statvfs(disk)

@@ -1,4 +1,4 @@
-"""Import of optional packages: a missing one is named together with the command that installs it."""
+"""Import optional packages, with an error that names the command to install a missing one."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,7 +7,7 @@ from patchvsr.errors import PatchVSRError
 
 
 def require(module: str, *, extra: str) -> ModuleType:
-    """Import `module`, which belongs to the optional dependencies `extra`.
+    """Import and return `module`, which belongs to the optional dependencies `extra`.
 
     Raises:
         PatchVSRError: `module`, or something it imports, is not installed.

@@ -1,6 +1,6 @@
-"""Outputs appear under their name only when they are complete.
+"""Write outputs atomically: they appear under their name only when complete.
 
-Everything is written under a hidden name in the folder of the output, flushed to the disk, and renamed.
+Everything is written under a hidden name in the folder of the output, flushed to disk, and renamed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import av
 from patchvsr.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}  # said by some network disks, which flush names by themselves
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}  # from network disks that flush folders themselves
 
 
 def beside(target: Path, form: str) -> Path:
-    """A path next to `target`, its name put into `form`, such as "{}.job". Raises OutputError for the root.
+    """Return a path next to `target` with its name formatted by `form`, such as "{}.job".
 
-    Without percent signs, which would make a pattern of it. The names "." and ".." say nothing: the folder's own is
-    taken.
+    Percent signs are removed, because they would make the path a pattern. "." and ".." are resolved to the folder's
+    name. Raises OutputError for the root of a disk.
     """
     target = target.resolve() if target.name in ("", "..") else target
     if not target.name:
@@ -33,7 +33,7 @@ def beside(target: Path, form: str) -> Path:
 
 
 def temporary_folder(target: Path) -> Path:
-    """An empty hidden folder beside `target`, created with all folders above it; raises OutputError."""
+    """Create an empty hidden folder next to `target`, with all parents; raise OutputError if that fails."""
     temporary = beside(target, ".{}.partial")
     with reported(target, lambda: None):
         remove_folder(temporary)
@@ -42,7 +42,7 @@ def temporary_folder(target: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder, and all above it, durably; it may be there already."""
+    """Create a folder and its parents durably, unless they exist."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
@@ -50,14 +50,14 @@ def make_folder(folder: Path) -> None:
 
 
 def move_file(temporary: Path, target: Path) -> None:
-    """Make a finished file durable and give it its name."""
+    """Flush a finished file to disk and rename it to `target`."""
     _sync(temporary)
     temporary.replace(target)
     _sync(target.parent)
 
 
 def move_files(files: Sequence[Path], folder: Path) -> None:
-    """Make finished files durable, then move them into `folder`, on whatever disk, under the same names."""
+    """Flush finished files to disk, then move them into `folder` under the same names, even to another disk."""
     for file in files:
         _sync(file)
     for file in files:
@@ -71,13 +71,13 @@ def move_files(files: Sequence[Path], folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a temporary folder; it may be gone already."""
+    """Remove a temporary folder if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
-    """Clean up with `abort` on any error; failures of the disk and of FFmpeg become one OutputError line."""
+    """Call `abort` on any error, and raise failures of the disk and of FFmpeg as a one-line OutputError."""
     try:
         yield
     except (OSError, av.FFmpegError) as err:
@@ -92,7 +92,7 @@ def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all, whatever happens in between."""
+    """Write a file atomically and durably."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         temporary.write_bytes(data)
@@ -103,7 +103,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def _copy_over(file: Path, target: Path) -> None:
-    """What a rename does, to another disk: the output's folder may be a link or a mount point."""
+    """Move a file to another disk with the effect of a rename; the folder may be a link or a mount point."""
     temporary = target.with_name(f".{target.name}.partial")
     try:
         shutil.copyfile(file, temporary)
@@ -116,8 +116,8 @@ def _copy_over(file: Path, target: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows has no handle for folders
+    """Flush a file, or the entries of a folder, to disk."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import tomli_w
-import tomllib
 
 from patchvsr import files
 from patchvsr.errors import OutputError, SettingsError

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 
-from patchvsr.media.shots import NEIGHBOURS, detect_shots, mark_cuts
+from patchvsr.media.shots import NEIGHBOURS, mark_cuts
 
 HEIGHT, WIDTH = 90, 160
 
@@ -30,6 +31,12 @@ def clip(*shots: tuple[np.ndarray, int]) -> list[np.ndarray]:
     return [grainy(picture, seed) for seed, picture in enumerate(pictures)]
 
 
+def shots_of(frames: list[np.ndarray]) -> list[range]:
+    """The frame numbers of every shot that `mark_cuts` finds."""
+    starts = [index for index, (is_first, _) in enumerate(mark_cuts(frames)) if is_first]
+    return [range(start, end) for start, end in pairwise([*starts, len(frames)])]
+
+
 def ranges(*counts: int) -> list[range]:
     ends = np.cumsum(counts).tolist()
     return [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
@@ -38,18 +45,18 @@ def ranges(*counts: int) -> list[range]:
 @pytest.mark.parametrize("counts", [(7, 5, 9), (1, 6), (6, 1), (2, 2), (1, 1), (5, 1, 5), (4, 1, 1, 2, 6)])
 def test_finds_hard_cuts_up_to_both_ends_and_single_frames(counts: tuple[int, ...]) -> None:
     frames = clip(*((scene(seed), count) for seed, count in enumerate(counts)))
-    assert detect_shots(frames) == ranges(*counts)
+    assert shots_of(frames) == ranges(*counts)
 
 
 def test_finds_cuts_between_similar_shots() -> None:
     picture = scene(0, HEIGHT, WIDTH + 12)
-    assert detect_shots(clip((picture[:, 12:], 8), (picture[:, :-12], 8))) == ranges(8, 8)  # a step aside
+    assert shots_of(clip((picture[:, 12:], 8), (picture[:, :-12], 8))) == ranges(8, 8)  # a step aside
 
 
 def test_dark_grain_hides_no_cut_and_makes_none() -> None:
     night, lighter = np.full((HEIGHT, WIDTH, 3), 12.0), np.full((HEIGHT, WIDTH, 3), 26.0)
-    assert detect_shots(clip((night, 16))) == ranges(16)
-    assert detect_shots(clip((night, 8), (lighter, 8))) == ranges(8, 8)
+    assert shots_of(clip((night, 16))) == ranges(16)
+    assert shots_of(clip((night, 8), (lighter, 8))) == ranges(8, 8)
 
 
 def test_motion_is_no_cut() -> None:
@@ -57,14 +64,14 @@ def test_motion_is_no_cut() -> None:
     speeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0]
     lefts = np.cumsum(speeds)
     pan = [grainy(wide[:HEIGHT, left : left + WIDTH], seed) for seed, left in enumerate(lefts)]
-    assert detect_shots(pan) == ranges(len(pan))
+    assert shots_of(pan) == ranges(len(pan))
 
 
 def test_depth_and_size_do_not_matter() -> None:
     frames = clip((scene(0), 4), (scene(1), 4))
-    assert detect_shots([frame.astype(np.uint16) * 257 for frame in frames]) == ranges(4, 4)
-    assert detect_shots([frame.repeat(6, axis=0).repeat(6, axis=1) for frame in frames]) == ranges(4, 4)
-    assert detect_shots([]) == [] and detect_shots(frames[:1]) == ranges(1)
+    assert shots_of([frame.astype(np.uint16) * 257 for frame in frames]) == ranges(4, 4)
+    assert shots_of([frame.repeat(6, axis=0).repeat(6, axis=1) for frame in frames]) == ranges(4, 4)
+    assert shots_of([]) == [] and shots_of(frames[:1]) == ranges(1)
 
 
 def test_frames_pass_unchanged_and_few_are_held() -> None:

@@ -124,7 +124,6 @@ def test_box() -> None:
     box = Box(1, 3, 4, 8, 10, 16)
     assert box.shape == (2, 4, 6)
     assert torch.zeros(7, 5, 20, 20)[box.slices].shape == (7, 2, 4, 6)
-    assert box.scaled(4, 16, 16) == Box(4, 12, 64, 128, 160, 256)
     assert Box(0, 1, 0, 1, 5, 6) < Box(0, 1, 1, 2, 0, 1) < Box(1, 2, 0, 1, 0, 1)
 
 

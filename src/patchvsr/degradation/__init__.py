@@ -1,1 +1,1 @@
-"""From clean footage to low quality, for training and for fixed test sets."""
+"""Degrade clean footage, for training and for fixed test sets."""

@@ -1,7 +1,7 @@
-"""Compression as a degradation: encode and decode in memory, same size and number of frames out as in.
+"""Compression as a degradation: encode and decode in memory, keeping the frame size and count.
 
-Single-threaded, so that the same frames give the same bytes. Colours go through `ColorConverter`, which reads chroma
-where it was written: nothing moves.
+Single-threaded, so that equal frames give equal bytes. Colours go through `ColorConverter`, which reads chroma at the
+location where it was written, so that it does not shift.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from PIL import Image
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import ColorConverter, ColorTags
 
-_RATE = 25  # nominal: only bits a frame matter
+_RATE = 25  # nominal: only the bits per frame matter
 
 
 @dataclass(frozen=True)
 class _Codec:
-    """How a codec is run. x264's macroblock tree is off because its bytes vary from run to run.
+    """The settings of a codec. x264's macroblock tree is off because its bytes vary from run to run.
 
-    MPEG-4 learns the right quantiser only after dozens of frames unless it is given a buffer to keep to; x264 and x265
-    do without, and send grey frames when the buffer of a small picture is full.
+    Without a rate-control buffer, MPEG-4 finds the right quantiser only after dozens of frames. x264 and x265 need
+    none, and return grey frames when the buffer of a small picture is full.
     """
 
     encoder: str
@@ -45,13 +45,13 @@ _CODECS = {
         "libx265",
         "hevc",
         {"preset": "ultrafast", "x265-params": "info=0:log-level=error:wpp=0:pools=none:frame-threads=1"},
-        min_side_px=64,  # below, x265 overruns its memory
+        min_side_px=64,  # x265 overruns its memory below this size
     ),
 }
 
 
 def parse_codecs(text: str) -> list[str]:
-    """Names separated by commas; raises SettingsError for one that is not known."""
+    """Return the codecs of a comma-separated list; raise SettingsError if one is unknown."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in _CODECS:
@@ -62,7 +62,10 @@ def parse_codecs(text: str) -> list[str]:
 
 
 def jpeg_pass(frames: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
-    """Every frame of (F, H, W, 3) uint8 as a JPEG of its own quality (1 to 95, libjpeg's scale; 100 is finest)."""
+    """Return frames (F, H, W, 3) uint8 after JPEG compression.
+
+    qualities: one per frame, 1 to 95 on libjpeg's scale, where 100 is the finest.
+    """
     decoded = np.empty_like(frames)
     for index, quality in enumerate(qualities):
         with io.BytesIO() as file:
@@ -72,9 +75,9 @@ def jpeg_pass(frames: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
 
 
 def codec_pass(frames: np.ndarray, codec: str, bits_per_pixel: float) -> np.ndarray:
-    """(F, H, W, 3) uint8 through a video codec, 4:2:0, at a constant rate of bits for each pixel of each frame.
+    """Return frames (F, H, W, 3) uint8 after 4:2:0 video compression at a constant bit rate, in bits per pixel.
 
-    The rate is roughly kept in short clips too; easy ones need less.
+    Short clips meet the rate approximately as well; easy clips need less.
     """
     height, width = frames.shape[1:3]
     settings = _CODECS[codec]

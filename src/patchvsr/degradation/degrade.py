@@ -1,7 +1,7 @@
-"""From a clean clip to what a user might have: a plain reduction, or the two passes of RealBasicVSR.
+"""Degrade a clean clip to realistic input: plain downscaling, or the two passes of RealBasicVSR.
 
-One draw per clip; within it, parameters drift slowly from frame to frame. No step moves the picture: resizes keep the
-outer edges (align_corners=False), kernels are centred, chroma is read where it was written.
+Parameters are drawn once per clip and drift slowly from frame to frame. No step shifts the picture: resizes keep the
+outer edges (align_corners=False), kernels are centred, and chroma is read at the location where it was written.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ PUBLISHED_SCALE = 4.0
 
 @dataclass(frozen=True)
 class Degradation:
-    """Chances and ranges of the draw. Raises SettingsError for values that make no sense.
+    """Probabilities and ranges of the random parameters. Raises SettingsError for values out of range.
 
-    clean_share: clips that are only reduced: `bilinear_share` of them bilinearly (the paper), the others
-        bicubically (the field's test sets); both antialiased.
-    strength: 0 reduces only, 1 has the ranges of RealBasicVSR; every range is scaled by it.
-    full_share: of training clips that are not clean, those at the whole `strength`; the others get any part of it.
-    blur_sigma: largest of the first pass, in pixels of the clean clip at x4; half of it in the second.
-    noise_sigma: largest of the first pass, of 255; 5/6 of it in the second. Shot noise goes with it.
-    jpeg_quality: lowest; the highest is 95.
-    bits_per_pixel: fewest that a codec gets for a pixel of a frame; the most is ten times that. 0.25 to 2.5 are
-        the published 1e4 to 1e5 bits a frame at the 200x200 pixels that the published chain typically works at.
-    codecs: drawn from these with equal chances: h264, mpeg4, hevc; name one twice for more of it.
-    drift: largest change from one frame to the next, as a share of the range.
-    four_share, max_scale: of `draw_scale`.
+    clean_share: fraction of clips that are only downscaled: `bilinear_share` of them bilinearly (the paper), the others
+        bicubically (the usual test sets); both antialiased.
+    strength: scales every range; 0 only downscales, 1 uses the ranges of RealBasicVSR.
+    full_share: fraction of degraded training clips at full `strength`; the others get a random part of it.
+    blur_sigma: maximum of the first pass, in pixels of the clean clip at x4; half as much in the second.
+    noise_sigma: maximum of the first pass, in 8-bit levels; 5/6 of it in the second. Shot noise scales with it.
+    jpeg_quality: minimum; the maximum is 95.
+    bits_per_pixel: minimum video bit rate per pixel of a frame; the maximum is ten times that. 0.25 to 2.5 are
+        the published 1e4 to 1e5 bits per frame at 200x200 pixels, the typical frame size of the published chain.
+    codecs: comma-separated, drawn with equal probability: h264, mpeg4, hevc. Repeat one to weight it.
+    drift: maximum change from one frame to the next, as a fraction of the range.
+    four_share, max_scale: see `draw_scale`.
     """
 
     clean_share: float = 0.35
@@ -72,17 +72,17 @@ class Degradation:
         parse_codecs(self.codecs)
 
     def at(self, strength: float) -> Degradation:
-        """The same for a clip of exactly this strength; 0 is a clean one."""
+        """Return these settings for a clip of exactly this strength; 0 gives a clean clip."""
         return replace(self, clean_share=0.0, strength=strength)
 
     @property
     def is_bicubic(self) -> bool:
-        """Whether every clip gets the bicubic reduction and nothing else."""
+        """Whether every clip is only downscaled bicubically."""
         return (self.clean_share == 1 or self.strength == 0) and self.bilinear_share == 0
 
 
 _LOWEST_SIGMA, _LOWEST_NOISE = 0.2, 1.0
-_MOST_BITS_PER_PIXEL = 24.0  # as many as without a codec; encoders refuse the rates that next to no strength asks for
+_MOST_BITS_PER_PIXEL = 24.0  # uncompressed 8-bit RGB; encoders refuse the rates that a strength near 0 would give
 
 BICUBIC = Degradation(clean_share=1.0, bilinear_share=0.0)
 REALBASICVSR = Degradation(clean_share=0.0, bilinear_share=0.0)
@@ -91,7 +91,7 @@ PRESETS = {"bicubic": BICUBIC, "realbasicvsr": REALBASICVSR}
 
 @dataclass(frozen=True)
 class _Pass:
-    """What differs between the two passes: chances, and ranges relative to the first."""
+    """The parameters that differ between the two passes: probabilities, and ranges relative to the first pass."""
 
     blur_chance: float
     blur_share: float
@@ -105,13 +105,13 @@ _SECOND = _Pass(0.8, 0.5, {"up": 0.3, "down": 0.4, "keep": 0.3}, (0.3, 1.2), 25 
 
 
 def draw_scale(generator: Generator, settings: Degradation) -> float:
-    """`four_share` of the draws are exactly 4, the others 1 to `max_scale`, every octave as often as the next."""
+    """Draw a scale: exactly 4 for `four_share` of the draws, else log-uniform from 1 to `max_scale`."""
     four, exponent = torch.rand(2, generator=generator).tolist()
     return 4.0 if four < settings.four_share else float(settings.max_scale**exponent)
 
 
 def draw_strength(generator: Generator, settings: Degradation) -> float:
-    """Of a training clip: 0 for clean ones, the whole `strength` for `full_share` of the others, or a part of it."""
+    """Draw the strength of a training clip: 0 for clean clips, else full `strength` or a random part of it."""
     clean, full, part = torch.rand(3, generator=generator).tolist()
     if clean < settings.clean_share:
         return 0.0
@@ -120,17 +120,19 @@ def draw_strength(generator: Generator, settings: Degradation) -> float:
 
 @torch.no_grad()
 def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradation) -> Tensor:
-    """The low-quality clip of (F, 3, H, W) in [0, 1]: (F, 3, round(H/scale), round(W/scale)) on 8-bit levels.
+    """Return the degraded clip of (F, 3, H, W) in [0, 1]: (F, 3, round(H/scale), round(W/scale)) on 8-bit levels.
 
     The chain was published for x4 (Chan et al., "Investigating Tradeoffs in Real-World Video Super-Resolution", CVPR
     2022, and its configuration). For other scales:
-    - beyond 4 the clip is first reduced to four times the size wanted;
-    - below 4 what is done to a pixel (blur, noise, compression) is scaled by scale / 4, because less of it is
-      averaged away by the reduction to come; resize factors and cutoffs are raised to the power log4(scale), so that
-      at scale 1 nothing is resized and at 2 half as many octaves as at 4.
-    Other differences: no step works below half the size wanted (the published one can, at a fifth of it: then noise is
-    all that is left), all resizes are antialiased, Poisson noise is drawn from its Gaussian limit (256 photons for
-    white), and frames keep one size throughout the clip.
+
+    - Above 4, the clip is first downscaled to four times the target size.
+    - Below 4, pixel degradations (blur, noise, compression) are scaled by scale / 4, because the following downscaling
+      averages away less of them. Resize factors and cutoffs are raised to the power log4(scale), so that nothing is
+      resized at scale 1, and by half as many octaves at 2 as at 4.
+
+    Other differences: no step works below half the target size (the published chain can go to a fifth of it, where only
+    noise is left), all resizes are antialiased, Poisson noise is drawn from its Gaussian limit (256 photons for white),
+    and the frame size is constant throughout the clip.
 
     Raises:
         SettingsError: scale is below 1.
@@ -148,7 +150,7 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
 
 
 class _Chain:
-    """The two passes for one clip; `strength` is of what is done to pixels, `power` of what changes their number."""
+    """The two passes for one clip; `strength` scales pixel degradations, `power` is the exponent of resize factors."""
 
     def __init__(self, draw: Draw, scale: float, settings: Degradation) -> None:
         self.draw, self.settings = draw, settings
@@ -156,11 +158,11 @@ class _Chain:
         self.power = settings.strength * math.log(scale, PUBLISHED_SCALE)
 
     def run(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
-        # 1. first pass
+        # 1. First pass.
         clip = self._noise(self._resize(self._blur(clip, _FIRST), size, _FIRST), _FIRST)
         clip = _to_clip(self._video(self._jpeg(_to_frames(clip))))
 
-        # 2. second pass; its codec works before or after the reduction to the final size
+        # 2. Second pass. Its video codec runs before or after the reduction to the final size.
         clip = self._noise(self._resize(self._blur(clip, _SECOND), size, _SECOND), _SECOND)
         frames = self._jpeg(_to_frames(clip))
         if self.draw.chance(0.5):
@@ -172,7 +174,7 @@ class _Chain:
             return clip
         highest = which.blur_share * self.settings.blur_sigma
         sigma = (self.strength * _LOWEST_SIGMA, self.strength * highest)
-        size = self.strength / self.settings.strength  # kernels grow with the scale, not with the dial
+        size = self.strength / self.settings.strength  # kernel size follows the scale, not the strength setting
         return blur(clip, random_kernels(self.draw, sigma, size=size, power=self.power))
 
     def _resize(self, clip: Tensor, wanted: tuple[int, int], which: _Pass) -> Tensor:
@@ -187,7 +189,7 @@ class _Chain:
         return _resize(clip, size, self.draw.choice({"bilinear": 1.0, "area": 1.0, "bicubic": 1.0}))
 
     def _noise(self, clip: Tensor, which: _Pass) -> Tensor:
-        """Gaussian noise, or shot noise that grows with the square root of brightness; of colours or of grey."""
+        """Add Gaussian noise, or shot noise proportional to the square root of brightness; in colour or in grey."""
         draw, highest = self.draw, which.noise_share * self.settings.noise_sigma
         channels = 1 if draw.chance(0.4) else 3
         if draw.chance(0.5):
@@ -224,6 +226,7 @@ def _resize(clip: Tensor, size: tuple[int, int], mode: str) -> Tensor:
 
 
 def on_8_bits(clip: Tensor) -> Tensor:
+    """Return a clip in [0, 1] rounded to 8-bit levels."""
     return clip.clamp(0, 1).mul_(255).round_().div_(255)
 
 

@@ -1,4 +1,4 @@
-"""Random parameters of one clip, all from the caller's generator: constant, or drifting slowly along its frames."""
+"""Draw the random parameters of a clip from the caller's generator, constant or drifting slowly over its frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Option = TypeVar("Option")
 
 
 class Draw:
-    """Draws for a clip of `num_frames`; `drift` is the largest step between frames, as a share of a range."""
+    """Draw parameters for a clip of `num_frames`; `drift` is the largest step per frame, as a fraction of a range."""
 
     def __init__(self, generator: Generator, num_frames: int, drift: float) -> None:
         self.generator, self.num_frames, self.drift = generator, num_frames, drift
@@ -24,12 +24,15 @@ class Draw:
         return self.uniform() < probability
 
     def choice(self, weights: Mapping[Option, float]) -> Option:
-        """One of the keys, as likely as its value says."""
+        """Return one of the keys, with probability proportional to its value."""
         probabilities = torch.tensor(list(weights.values()))
         return list(weights)[int(torch.multinomial(probabilities, 1, generator=self.generator))]
 
     def walk(self, low: float, high: float) -> Tensor:
-        """(F,): starts anywhere in the range, moves in small steps, never leaves it (RealBasicVSR, section 4)."""
+        """Return (F,) values: a random walk in small steps from a random start, clamped to the range.
+
+        Source: RealBasicVSR, section 4.
+        """
         value, values = self.uniform(low, high), []
         step = self.drift * (high - low)
         for _ in range(self.num_frames):
@@ -42,10 +45,10 @@ class Draw:
 
 
 def chance(generator: Generator, share: float) -> bool:
-    """True for this share of the draws."""
+    """Return True with probability `share`."""
     return torch.rand((), generator=generator).item() < share
 
 
 def below(generator: Generator, bound: int) -> int:
-    """A whole number from 0 to `bound`, exclusive."""
+    """Return a random integer in [0, bound)."""
     return int(torch.randint(bound, (), generator=generator).item())

@@ -1,4 +1,4 @@
-"""Low-quality inputs for a comparison: fixed once, stored without loss, known by the hash of their pixels."""
+"""Write fixed low-quality inputs for comparisons, losslessly and identified by the hash of their pixels."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -18,10 +18,12 @@ from patchvsr.pixels.size import Size
 
 @dataclass(frozen=True)
 class LqFile:
-    """What a low-quality file was made from. Sizes are (height, width) in pixels.
+    """The provenance of a low-quality file. Sizes are (height, width) in pixels.
 
-    `hq_size` is the part of the original it shows, counted from the top left corner: the largest multiple of
-    the scale. Where it is smaller than `source_size`, compare with the original cut to it.
+    source_size: size of the original.
+    hq_size: the part of the original that the file shows, from the top left corner: the largest multiple of the scale.
+        If it is smaller than `source_size`, crop the original to it before comparing.
+    sha256: see `pixel_digest`.
     """
 
     source_size: tuple[int, int]
@@ -32,12 +34,12 @@ class LqFile:
 
     @property
     def cropped(self) -> bool:
-        """Whether rows or columns of the original had to be left out."""
+        """Whether rows or columns of the original were left out."""
         return self.hq_size != self.source_size
 
 
 def bicubic_reduce(frames: Tensor, scale: int) -> Tensor:
-    """Antialiased bicubic reduction (kernel a = -0.5, as MATLAB's imresize), rounded to 8 bits.
+    """Downscale with antialiased bicubic (a = -0.5, like MATLAB's imresize), rounded to 8 bits.
 
     Args:
         frames: (F, 3, H, W) in [0, 1], H and W multiples of `scale`.
@@ -55,7 +57,7 @@ def bicubic_reduce(frames: Tensor, scale: int) -> Tensor:
 
 
 def bicubic_enlarge(frames: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement with the kernel of `bicubic_reduce`, rounded to 8 bits: the usual baseline.
+    """Upscale with the kernel of `bicubic_reduce`, rounded to 8 bits: the usual baseline.
 
     Args:
         frames: (F, 3, h, w) in [0, 1].
@@ -77,15 +79,15 @@ def write_lq(
     settings: Degradation = BICUBIC,
     seed: int = 0,
 ) -> LqFile:
-    """Write a video in low quality as a lossless FFV1 file, with the original's time stamps.
+    """Write a degraded video as a lossless FFV1 file with the timestamps of the original.
 
-    What happens to a clip depends on its pixels, its name, `settings` and `seed`, not on other clips. The bicubic
-    reduction runs frame by frame; for anything else the whole clip (8-bit, and as float32 while it is worked on) is in
-    memory. The file is read back and compared with what was meant to be in it.
+    The result depends on the clip's pixels and file name, `settings` and `seed`, not on other clips. Bicubic
+    downscaling runs frame by frame. Any other degradation holds the whole clip in memory, as 8-bit and during
+    processing as float32. The file is read back and its pixels are compared with those written.
 
     Raises:
         InputError: the original cannot be read, has no frames or is smaller than `scale`.
-        OutputError: the file exists, cannot be written, or does not hold what was written.
+        OutputError: the file exists, cannot be written, or does not read back as written.
     """
     digest, count = hashlib.sha256(), 0
     source_size = hq_size = (0, 0)
@@ -109,7 +111,7 @@ def write_lq(
 
 
 def _clips(frames: Iterable[tuple[Tensor, Fraction]], *, whole: bool) -> Iterator[tuple[Tensor, list[Fraction]]]:
-    """All frames as one clip (F, 3, H, W) with their times, or each as a clip of its own."""
+    """Yield (clip (F, 3, H, W), times): all frames as one clip, or every frame as a clip of one."""
     if not whole:
         yield from ((frame[None], [time_s]) for frame, time_s in frames)
     elif pairs := [(torch.from_numpy(to_array(frame)), time_s) for frame, time_s in frames]:
@@ -123,12 +125,12 @@ def _generator(name: str, seed: int) -> Generator:
 
 
 def cut(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """The top left part, `size` = (height, width), of frames (..., H, W)."""
+    """Return the top left part of frames (..., H, W), of `size` (height, width)."""
     return frames[..., : size[0], : size[1]]
 
 
 def pixel_digest(path: Path) -> str:
-    """SHA-256 over the 8-bit RGB bytes of all frames: the same for every lossless container of one clip."""
+    """Return the SHA-256 of the 8-bit RGB bytes of all frames, which is independent of the lossless format."""
     digest = hashlib.sha256()
     for frame, _ in read_frames(path):
         digest.update(to_array(frame).tobytes())

@@ -1,7 +1,7 @@
-"""A folder of low-quality clips made once, and the record that says what they are: `lq_set.json`.
+"""Make and check a fixed set of low-quality clips: a folder with a record, `lq_set.json`.
 
-Scores are comparable only on the same input, so the files are known by the hash of their pixels: codecs and
-convolutions may differ by a level from one library version to the next.
+Scores are comparable only on identical input. Codecs and convolutions may differ by a level between library versions,
+so the record identifies the files by the hash of their pixels.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from patchvsr import __version__, files
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.degradation.lq_file import LqFile, pixel_digest, write_lq
 from patchvsr.errors import InputError, OutputError
+from patchvsr.media.suffixes import VIDEO_SUFFIXES
 
 RECORD = "lq_set.json"
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 
 
 @dataclass(frozen=True)
 class LqClip:
-    """One clip of a set: the name and hash of the original's file, the low-quality file, and its pixels."""
+    """One clip of a set: file name and hash of the original, file name of the low-quality clip, and its provenance."""
 
     source: str
     source_sha256: str
@@ -37,7 +37,7 @@ class LqClip:
 
 @dataclass(frozen=True)
 class LqSet:
-    """What a set was made from; `versions` are of the libraries that had a part in its pixels."""
+    """The record of a set; `versions` are those of the libraries that affect its pixels."""
 
     scale: int
     seed: int
@@ -48,7 +48,7 @@ class LqSet:
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """The videos of a folder by name; raises InputError when there are none."""
+    """Return the videos of a folder, sorted by name; raise InputError if there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give a folder of videos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != ".")
@@ -66,10 +66,10 @@ def write_lq_set(
     seed: int = 0,
     max_frames: int | None = None,
 ) -> LqSet:
-    """Degrade every video of a folder into lossless files and a record; `out_folder` appears when all are done.
+    """Degrade every video of a folder into lossless files and a record; `out_folder` appears only when complete.
 
     Raises:
-        InputError: no videos, one that cannot be read, or two that differ in their suffix only.
+        InputError: there are no videos, one cannot be read, or two differ only in their suffix.
         OutputError: `out_folder` exists or cannot be written.
     """
     if out_folder.exists():
@@ -90,7 +90,7 @@ def write_lq_set(
 
 
 def read_lq_set(folder: Path) -> LqSet:
-    """The record of a set, unchecked; raises InputError when there is none."""
+    """Return the record of a set without checking the files; raise InputError if there is none."""
     try:
         record = json.loads((folder / RECORD).read_text())
         clips = [LqClip(**clip | {"lq": _lq_file(clip["lq"])}) for clip in record["clips"]]
@@ -100,10 +100,10 @@ def read_lq_set(folder: Path) -> LqSet:
 
 
 def check_lq_set(folder: Path, hq_folder: Path | None = None) -> LqSet:
-    """The record of a set after comparing every clip's pixels with it, and the originals' files if given.
+    """Check the pixels of every clip, and the original files if given, against the record; return the record.
 
     Raises:
-        InputError: a file is missing, unreadable or not the one of the record.
+        InputError: a file is missing, unreadable or differs from the record.
     """
     lq_set = read_lq_set(folder)
     for clip in lq_set.clips:
@@ -116,7 +116,7 @@ def check_lq_set(folder: Path, hq_folder: Path | None = None) -> LqSet:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,6 +1,5 @@
-"""Measures: fidelity against the original, seams at patch lines, jumps at chunk joins.
+"""Evaluate finished upscales without an original, and generate synthetic clips.
 
-`metrics` and `vmaf` compare with an original, `seams` and `flicker` need none, `report` measures a finished upscale,
-`degrade` makes the low-quality files, `lossless` reads and writes them, `synthetic` draws clips where no material is
-at hand.
+`report` measures a finished upscale, `job_report` adds how a job made it, and `synthetic` renders clips without a
+download. The measures themselves are in `patchvsr.measures`, the low-quality test sets in `patchvsr.degradation`.
 """

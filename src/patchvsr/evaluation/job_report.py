@@ -1,4 +1,4 @@
-"""The report of a finished job: how it was made, how long it took, and what its output measures."""
+"""Write the report of a finished job: its settings, its run time, and measures of its output."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from patchvsr.media.images.names import DEFAULT_PATTERN, means_sequence, split_p
 
 
 def write_job_report(input_path: str | Path, output_path: str | Path, read: ReadSettings) -> Path:
-    """Writes `OUT.report.json` and returns its path; both files are read once.
+    """Write `OUT.report.json` and return its path; input and output are read once.
 
-    Raises JobError when the job is not finished, InputError or OutputError when a file cannot be read or written.
+    Raises JobError if the job is not finished, and InputError or OutputError if a file cannot be read or written.
     """
     folder = JobFolder(Path(output_path))
     manifest, result = folder.read_manifest(), folder.read_result()
@@ -46,5 +46,5 @@ def write_job_report(input_path: str | Path, output_path: str | Path, read: Read
 
 
 def _its_own_files(output: Path) -> Path:
-    """The output as an input: of a folder of images, those that the job wrote there."""
+    """Return the output as an input path; for a folder of images, only those that the job wrote there."""
     return output / DEFAULT_PATTERN if means_sequence(output) and split_pattern(output)[1] is None else output

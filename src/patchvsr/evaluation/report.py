@@ -1,6 +1,6 @@
-"""What can be measured on a finished upscale without an original: seams, flicker, chroma against the bicubic canvas.
+"""Measure a finished upscale without an original: seams, flicker, and chroma against the bicubic canvas.
 
-Both files are read once, side by side, in memory that does not grow with their length.
+Input and output are read once, in parallel and in constant memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from patchvsr.pixels.size import Size
 
 Lines = tuple[list[int], list[int]]  # rows, columns
 
-# Control lines keep this far from the border of the frame, where they have surroundings on one side only.
+# Minimum distance of control lines from the frame border, near which they have surroundings on one side only.
 _MARGIN_PX = 64
 
 # Cb = (B - Y) / 1.8556 and Cr = (R - Y) / 1.5748 of BT.709, as weights of R, G, B.
@@ -39,14 +39,14 @@ R = TypeVar("R")
 
 
 class _Moment(NamedTuple):
-    """The same moment of both files: RGB (h, w, 3) and (H, W, 3), uint8 or uint16."""
+    """Frames of both files at the same time: RGB (h, w, 3) and (H, W, 3), uint8 or uint16."""
 
     lq: np.ndarray
     output: np.ndarray
 
 
 class _Sample(NamedTuple):
-    """What was measured at a moment; the changes since the moment before, in 8-bit levels, unless that is a cut."""
+    """Measures at one time; `changes` from the previous frame are in 8-bit levels, None after a cut."""
 
     output_seams: SeamMeter
     bicubic_seams: SeamMeter
@@ -65,21 +65,21 @@ def measure_output(
     steps: int = 1,
     read: ReadSettings | None = None,
 ) -> dict[str, Any]:
-    """Measures an output at evenly spaced frames, each with the one before unless a shot begins there.
+    """Measure an output at evenly spaced frames, each with the previous frame unless a shot starts there.
 
-    - `seams`: score of the worst patch line (see `SeamMeter`), of the worst control line, which is a border of latent
-      cells where no patch ends, and the ratio of the means of both: 1.0 is no seam, whatever the material. None where
-      there are no such lines in so small a frame. The same of the bicubic canvas.
+    - `seams`: scores of the worst patch line and the worst control line (see `SeamMeter`), and the ratio of the mean
+      scores: 1.0 is no seam, whatever the material. A control line is a border of latent cells where no patch ends.
+      None if a small frame has no such lines. The same for the bicubic canvas.
     - `flicker`: see `flicker_score`; None without two consecutive frames of one shot.
     - `chroma_difference_levels`: mean absolute difference of Cb and Cr (BT.709) between output and canvas.
 
     Args:
-        max_pairs: most frames to measure; of a long video at least a third of it.
-        patch_px, cell_px, joint_mode, steps: as it was restored; they say where patches end.
+        max_pairs: maximum number of frames to measure; in a long video at least a third as many are measured.
+        patch_px, cell_px, joint_mode, steps: settings of the restoration, which determine the patch lines.
         read: how the input was read when this output was made.
 
     Raises:
-        InputError: a file cannot be read, or they do not hold the same number of frames.
+        InputError: a file cannot be read, or the files do not hold the same number of frames.
     """
     with (
         open_reader(input_path, read) as source,
@@ -104,9 +104,9 @@ def measure_output(
 
 
 def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Writes readable JSON under `path` at once or not at all, replacing an earlier report; raises OutputError.
+    """Write indented JSON to `path` atomically, replacing an earlier report; raise OutputError if that fails.
 
-    What JSON has no form for (paths, fractions, dates) is written as text.
+    Values without a JSON type (paths, fractions, dates) are written as text.
     """
     path = Path(path)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
@@ -115,7 +115,7 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
 
 
 def report_path(output: str | Path) -> Path:
-    """Where the report of an output lies: `clip.mkv.report.json` beside `clip.mkv`; without the % of a pattern.
+    """Return the path of an output's report: `clip.mkv.report.json` next to `clip.mkv`, without the % of a pattern.
 
     Raises OutputError for the root of a disk.
     """
@@ -123,7 +123,7 @@ def report_path(output: str | Path) -> Path:
 
 
 def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment | None, _Moment]]:
-    """Every moment, with the one before if both belong to the same shot."""
+    """Yield (previous, current) frame pairs of both files; `previous` is None at the start of a shot."""
     before = None
     for marked, frame in zip_longest(mark_cuts(frame.rgb for frame in source), output):
         if marked is None or frame is None:
@@ -139,14 +139,14 @@ def _moments(source: FrameReader, output: FrameReader) -> Iterator[tuple[_Moment
 
 
 def _evenly(items: Iterable[T], measure: Callable[[T], R], limit: int) -> tuple[list[R], int]:
-    """Measures of at most `limit` evenly spaced items of a stream of unknown length, and that length."""
+    """Measure at most `limit` evenly spaced items of a stream of unknown length; return measures and length."""
     kept: list[R] = []
     stride, count = 1, 0
     for count, item in enumerate(items, start=1):
         if (count - 1) % stride == 0:
             kept.append(measure(item))
         if len(kept) > limit:
-            # By three: chunks begin at multiples of four frames, and powers of two would meet only their first frames.
+            # Keep every third: chunks start at multiples of four, and powers of two would keep only those frames.
             kept, stride = kept[::3], 3 * stride
     return kept, count
 
@@ -165,26 +165,26 @@ def _measure(before: _Moment | None, now: _Moment) -> _Sample:
 
 
 def _to_tensor(rgb: np.ndarray) -> Tensor:
-    """(h, w, 3) integers to (3, h, w) in [0, 1]."""
+    """Convert integers (h, w, 3) to (3, h, w) in [0, 1]."""
     return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1) / float(np.iinfo(rgb.dtype).max)
 
 
 def _canvas(moment: _Moment) -> Tensor:
-    """The bicubic canvas (3, H, W), rounded as the output is."""
+    """Return the bicubic canvas (3, H, W), rounded to the depth of the output."""
     levels = float(np.iinfo(moment.output.dtype).max)
     canvas = resize_bicubic(_to_tensor(moment.lq)[None], Size(*moment.output.shape[1::-1]))[0]
     return canvas.mul_(levels).round_().div_(levels)
 
 
 def _all_patch_lines(size: Size, patch_px: int, cell_px: int, mode: str, steps: int) -> Lines:
-    """Where a patch of any step starts or ends; only mode `shifted` has other lines at every step."""
+    """Return rows and columns where a patch of any step starts or ends; only mode `shifted` varies by step."""
     per_step = [patch_lines(size, patch_px, cell_px, mode, step=step) for step in range(max(steps, 1))]
     rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
     return rows, columns
 
 
 def _control_lines(size: Size, cell_px: int, taken: Lines) -> Lines:
-    """Every other border of latent cells, where no patch starts or ends."""
+    """Return all other borders of latent cells, where no patch starts or ends."""
     first = -(-_MARGIN_PX // cell_px) * cell_px
     rows, columns = (
         [at for at in range(first, side - _MARGIN_PX, cell_px) if at not in lines]
@@ -226,5 +226,5 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Four decimals: more is noise of float32 sums, which differs from machine to machine."""
+    """Round to four decimals; further digits are float32 noise that differs between machines."""
     return None if value is None else round(value, 4)

@@ -1,4 +1,4 @@
-"""Clips made on the spot, without a download: a camera moving over a photo, a drifting flat gradient."""
+"""Render synthetic clips without a download: a camera move over a photo, and a drifting gradient."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from patchvsr.extras import require
 PHOTOS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")
 
 _TURN_RAD = math.radians(1.5)
-_ZOOM = (1.0, 0.93)  # share of the largest view that fits, at the start and at the end
+_ZOOM = (1.0, 0.93)  # fraction of the largest view that fits, at the start and at the end
 
 
 def load_photo(name: str) -> Tensor:
-    """A photo of scikit-image, one of `PHOTOS`, (3, H, W) in [0, 1].
+    """Return a photo of scikit-image, one of `PHOTOS`, (3, H, W) in [0, 1].
 
     Raises:
         PatchVSRError: scikit-image is not installed.
@@ -27,7 +27,7 @@ def load_photo(name: str) -> Tensor:
 
 
 def sampling_density(photo_size: tuple[int, int], size: tuple[int, int]) -> float:
-    """Photo pixels per clip pixel at the closest view of `camera_move`; below 1 the photo is magnified."""
+    """Return photo pixels per clip pixel at the closest view of `camera_move`; below 1 the photo is magnified."""
     return _ZOOM[1] * _largest_view(photo_size, size)
 
 
@@ -37,9 +37,9 @@ def _largest_view(photo_size: tuple[int, int], size: tuple[int, int]) -> float:
 
 
 def camera_move(photo: Tensor, size: tuple[int, int], frames: int) -> Iterator[Tensor]:
-    """A smooth pan, a slight zoom and a slight turn over a photo; no pixel comes from outside of it.
+    """Render a smooth pan with a slight zoom and rotation over a photo; no pixel comes from outside the photo.
 
-    Points are sampled, areas are not averaged: where the photo is reduced a lot, render larger and reduce.
+    The photo is point-sampled without antialiasing. For strong minification, render a larger clip and downscale it.
 
     Args:
         photo: (3, H, W) in [0, 1].
@@ -58,7 +58,7 @@ def camera_move(photo: Tensor, size: tuple[int, int], frames: int) -> Iterator[T
         turn = _TURN_RAD * math.sin(2 * math.pi * t)
         step = largest * (_ZOOM[0] + (_ZOOM[1] - _ZOOM[0]) * ease)  # photo pixels per clip pixel
         cos, sin = step * math.cos(turn), step * math.sin(turn)
-        # What the widest turn needs is kept free on every side; the pan uses the rest.
+        # Reserve the margin of the largest rotation on every side; the pan uses the rest.
         margin_x = (photo_w - 1 - step * _extent(width, height)) / 2
         margin_y = (photo_h - 1 - step * _extent(height, width)) / 2
         photo_x = cos * x - sin * y + margin_x * (2 * ease - 1)
@@ -78,9 +78,9 @@ def _extent(along: int, across: int) -> float:
 
 
 def flat_gradient(size: tuple[int, int], frames: int, *, levels_per_px: float = 0.2) -> Iterator[Tensor]:
-    """An evening sky: a diagonal ramp which drifts slowly, the material on which seams show first.
+    """Render a slowly drifting diagonal ramp, like an evening sky: the material on which seams show first.
 
-    Diagonal, so that the bands of its 8-bit version cross the patch lines instead of running along them.
+    It is diagonal so that the bands of its 8-bit version cross the patch lines instead of running along them.
 
     Yields:
         `frames` frames (3, height, width) in [0, 1], not rounded to 8 bits.

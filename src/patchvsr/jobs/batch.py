@@ -13,7 +13,8 @@ from pathlib import Path
 
 from patchvsr import files
 from patchvsr.errors import SettingsError
-from patchvsr.jobs.search import JOB_SUFFIX, VIDEO_SUFFIXES, Found, Search, is_image, is_job_folder, real_path
+from patchvsr.jobs.search import JOB_SUFFIX, Found, Search, is_image, is_job_folder, real_path
+from patchvsr.media.suffixes import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)

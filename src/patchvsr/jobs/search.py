@@ -11,12 +11,8 @@ from pathlib import Path
 
 from patchvsr.errors import InputError
 from patchvsr.media.images.names import IMAGE_SUFFIXES
+from patchvsr.media.suffixes import VIDEO_SUFFIXES
 
-# By these names files are recognised in folders; a file named by itself is always taken.
-VIDEO_SUFFIXES = {
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-}  # fmt: skip
 _OTHER_IMAGE_SUFFIXES = {".bmp", ".dpx", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # never frames of a sequence
 
 JOB_SUFFIX, MANIFEST = ".job", "manifest.json"

@@ -1,1 +1,1 @@
-"""Measures of restored video, each a function of frames. Metric packages are an extra."""
+"""Measures of restored video, computed from its frames. Metric packages are an optional extra."""

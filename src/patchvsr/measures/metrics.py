@@ -1,4 +1,4 @@
-"""Full-reference quality of a video, frame by frame, in memory that does not grow with its length."""
+"""Measure the full-reference quality of a video frame by frame, in constant memory."""
 
 from typing import Literal
 
@@ -12,12 +12,12 @@ from patchvsr.measures.vmaf import VmafMeter
 # Weights of R, G, B in luma (ITU-R BT.601 and BT.709).
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 
-# Identical frames have infinite PSNR; one black frame must not make the mean of a whole clip infinite.
+# Identical frames, such as black ones, have infinite PSNR, which would make the mean of the clip infinite.
 PSNR_LIMIT_DB = 100.0
 
 
 def luma(rgb: Tensor, matrix: Literal["bt601", "bt709"]) -> Tensor:
-    """Limited-range luma, 16 (black) to 235 (white), of frames rounded to 8 bits.
+    """Return limited-range luma, 16 (black) to 235 (white), of frames rounded to 8 bits.
 
     Args:
         rgb: (F, 3, H, W) in [0, 1].
@@ -31,16 +31,15 @@ def luma(rgb: Tensor, matrix: Literal["bt601", "bt709"]) -> Tensor:
 
 
 class VideoMetrics:
-    """PSNR-Y, SSIM-Y, VMAF and VMAF-NEG of a video, fed in pieces of any length.
+    """Accumulate PSNR-Y, SSIM-Y, VMAF and VMAF-NEG of a video, in pieces of any length.
 
-    PSNR-Y and SSIM-Y follow the super-resolution literature: BT.601 limited-range luma of 8-bit RGB, not
-    rounded, peak 255, the mean over frames of the value of each frame, nothing cut off at the borders (beyond
-    the 5 pixels that the 11x11 SSIM window needs). PSNR of a frame is limited to 100 dB.
-    VMAF reads what a player would: the BT.709 luma plane, rounded to 8 bits.
+    PSNR-Y and SSIM-Y follow the super-resolution literature: BT.601 limited-range luma of 8-bit RGB, not rounded, peak
+    255, averaged over frames, without cropping borders (beyond the 5 pixels that the 11x11 SSIM window needs). The PSNR
+    of a frame is capped at 100 dB. VMAF reads the BT.709 luma plane, rounded to 8 bits, as a player would.
     """
 
     def __init__(self, *, vmaf: bool = True) -> None:
-        """Start an empty measurement; `vmaf=False` leaves out the two slow ones (about 2 s a 720p frame).
+        """Start an empty measurement; `vmaf=False` skips both VMAF models (about 2 s per 720p frame).
 
         Raises:
             PatchVSRError: torchmetrics or vmaf-torch is not installed.
@@ -64,7 +63,7 @@ class VideoMetrics:
                 f"got frames {tuple(pred.shape)} to compare with {tuple(target.shape)}; "
                 "need two equal shapes (frames, 3, height, width)"
             )
-        # One frame at a time: the metrics hold many float maps per frame they are given.
+        # One frame at a time, because the metrics hold many float maps per frame.
         for restored, original in zip(pred.split(1), target.split(1), strict=True):
             self._add_frame(restored, original)
 
@@ -78,7 +77,7 @@ class VideoMetrics:
             self._vmaf.update(luma(pred, "bt709").round(), luma(target, "bt709").round())
 
     def result(self) -> dict[str, float]:
-        """Means over all frames so far: `frames`, `psnr_y` (dB), `ssim_y`, and `vmaf`, `vmaf_neg` (0-100).
+        """Return means over all frames so far: `frames`, `psnr_y` (dB), `ssim_y`, and `vmaf`, `vmaf_neg` (0-100).
 
         Raises:
             InputError: no frame was added.

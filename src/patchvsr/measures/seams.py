@@ -1,4 +1,4 @@
-"""Does a result show where it was put together? Seams at patch lines, jumps at chunk joins."""
+"""Measure seams at patch lines and jumps at chunk joins."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -8,21 +8,24 @@ from torch import Tensor
 
 from patchvsr.errors import InputError
 
-# Half an 8-bit level, the rounding error of an 8-bit file. Added to both sides of each ratio: where nothing
-# changes at all the score is 1, not 0/0, and steps far below what a file can hold do not count as seams.
+# Half an 8-bit level, the rounding error of an 8-bit file. Added to both sides of each ratio, so that a flat picture
+# scores 1 instead of 0/0, and steps far below the precision of a file do not count as seams.
 EPSILON = 0.5 / 255
 
 WINDOW_PX = 48
 
-# A line is between two pixels, but a decoder spreads a step over its neighbours.
+# A line lies between two pixels, but the decoder spreads a step over its neighbours.
 _SPREAD_PX = 1
+
+# Frame differences on either side of a chunk join that say what change is normal there.
+_NEIGHBOURS = 4
 
 
 class SeamMeter:
-    """Seam score of a video, fed in pieces; memory does not grow with its length.
+    """Accumulate the seam score of a video, in pieces of any length and constant memory.
 
-    The mean absolute step between neighbouring pixels is averaged over time, colour and the whole length of
-    every column (row) border; a seam is a peak of this profile at a patch line.
+    The absolute step between neighbouring pixels is averaged over time, colour and the whole length of every row
+    (column) border. A seam is a peak of this profile at a patch line.
     """
 
     def __init__(self) -> None:
@@ -40,7 +43,7 @@ class SeamMeter:
             self._frames += 1
 
     def add(self, other: "SeamMeter") -> None:
-        """Add all that another meter has seen, of frames of the same size."""
+        """Merge another meter that has seen frames of the same size."""
         if self._rows is None or self._columns is None:
             self._rows, self._columns = other._rows, other._columns
         elif other._rows is not None and other._columns is not None:
@@ -48,14 +51,14 @@ class SeamMeter:
         self._frames += other._frames
 
     def scores(self, lines_y: Iterable[int], lines_x: Iterable[int]) -> dict[str, float]:
-        """Score of every line, named `y=...` or `x=...`: its peak over the median of 48 px to either side.
+        """Return the score of every line, named `y=...` or `x=...`: its peak over the median within 48 px.
 
         Args:
             lines_y: horizontal patch lines in pixels; line y lies between rows y - 1 and y.
             lines_x: vertical patch lines in pixels.
 
         Raises:
-            InputError: no frames, or a line is not inside the frame.
+            InputError: there are no frames, or a line is not inside the frame.
         """
         if self._rows is None or self._columns is None:
             raise InputError("no frames to look for seams in")
@@ -64,7 +67,7 @@ class SeamMeter:
 
 
 def _peak(steps: Tensor, line: int) -> float:
-    """Largest step at `line` over the median around it; `steps[i]` is between pixels i and i + 1."""
+    """Return the largest step at `line` over the median around it; `steps[i]` is between pixels i and i + 1."""
     if not 0 < line <= len(steps):
         raise InputError(f"patch line {line} is not inside a frame of {len(steps) + 1} px")
     at = line - 1
@@ -74,11 +77,11 @@ def _peak(steps: Tensor, line: int) -> float:
 
 
 def seam_score(frames: Tensor, lines_y: Sequence[int], lines_x: Sequence[int]) -> float:
-    """How much the worst patch line stands out: 1.0 is no seam, 2.0 a step twice as high as its surroundings.
+    """Return the score of the worst patch line: 1.0 is no seam, 2.0 a step twice as high as its surroundings.
 
-    Detail along the line hides a seam from the eye and from this measure, so look at flat material first.
-    A contour of the picture which runs exactly along a line (or the banding of an 8-bit ramp) counts as well:
-    compare with the score of the bicubic canvas.
+    Detail along the line masks a seam for the eye and for this measure, so measure flat material first. A contour of
+    the picture that runs exactly along a line (or the banding of an 8-bit ramp) counts as well, so compare with the
+    score of the bicubic canvas.
 
     Args:
         frames: (F, 3, H, W) in [0, 1].
@@ -86,32 +89,32 @@ def seam_score(frames: Tensor, lines_y: Sequence[int], lines_x: Sequence[int]) -
         lines_x: columns, likewise.
 
     Raises:
-        InputError: no frames, or a line is not inside the frame.
+        InputError: there are no frames, or a line is not inside the frame.
     """
     meter = SeamMeter()
     meter.update(frames)
     return max(meter.scores(lines_y, lines_x).values(), default=1.0)
 
 
-def join_jump(frames: Tensor, joins: Sequence[int], *, neighbours: int = 4) -> list[float]:
-    """How much the change at each chunk join stands out from the changes before and after it; 1.0 is no jump.
+def join_jump(frames: Tensor, joins: Sequence[int]) -> list[float]:
+    """Return how much the change at each chunk join exceeds the changes before and after it; 1.0 is no jump.
 
-    The mean absolute difference of the two frames at the join over the median of the `neighbours` differences
-    on either side. It needs no optical flow, so a flow's errors cannot hide a jump or make one up.
+    The score is the mean absolute difference of the two frames at the join over the median of the four differences on
+    either side. It needs no optical flow, whose errors could hide a jump or simulate one.
 
     Args:
         frames: (F, 3, H, W) in [0, 1].
         joins: index of the first frame of every chunk but the first.
 
     Raises:
-        InputError: a join is not inside the clip, or it has no neighbours.
+        InputError: a join is not inside the clip, or has no neighbouring differences.
     """
     # change[i] is between frames i and i + 1
     change = torch.tensor([float((after - before).abs().mean()) for before, after in pairwise(frames)])
     jumps = []
     for join in joins:
         at = join - 1
-        around = torch.cat([change[max(at - neighbours, 0) : max(at, 0)], change[join : join + neighbours]])
+        around = torch.cat([change[max(at - _NEIGHBOURS, 0) : max(at, 0)], change[join : join + _NEIGHBOURS]])
         if not 0 < join < len(frames) or len(around) == 0:
             raise InputError(f"no frames on both sides of a join at {join}; the clip has {len(frames)} frames")
         jumps.append(float((change[at] + EPSILON) / (around.quantile(0.5) + EPSILON)))

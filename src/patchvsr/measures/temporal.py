@@ -1,4 +1,4 @@
-"""How steady is a restored video? Change from frame to frame, plain and along the motion of the original."""
+"""Measure temporal consistency: change from frame to frame, and along the motion of the original."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from patchvsr.media.lossless import to_array
 
 
 class TemporalMeter:
-    """Fed frame by frame; measures pairs of consecutive frames.
+    """Accumulate measures over pairs of consecutive frames.
 
-    change: mean absolute difference of a frame and the one before, in 8-bit levels: the numerator and denominator of
-        `flicker_score`.
-    warping_error: the same after the frame before is moved along the optical flow between the *original* frames, where
-        the flow back and the flow forth agree (Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018,
+    change: mean absolute difference to the previous frame in 8-bit levels, as in `flicker_score`.
+    warping_error: the same after the previous frame is warped along the optical flow between the *original* frames,
+        where forward and backward flow agree (Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018,
         eq. 11 and 12, as a mean of absolute differences). The flow is OpenCV's DIS, preset medium, on 8-bit grey.
     """
 
@@ -38,7 +37,7 @@ class TemporalMeter:
         self._before = pred, grey
 
     def result(self) -> dict[str, float]:
-        """Means over the pairs: `change` and `warping_error`; nothing for fewer than two frames."""
+        """Return means over the pairs, `change` and `warping_error`; empty for fewer than two frames."""
         if not self._changes:
             return {}
         return {"change": float(np.mean(self._changes)), "warping_error": float(np.mean(self._errors))}

@@ -1,7 +1,7 @@
-"""Reading and writing media with PyAV. No models in here.
+"""Read and write video files and image sequences with PyAV, without any model code.
 
-Every frame carries its exact time from decoder to muxer; streams that are not video are copied; a file is
-either read completely or refused; an output appears under its name only when it is complete.
+Every frame carries its exact time from demuxer to muxer. Streams other than the video are copied. A file is read
+completely or refused. An output appears under its name only when it is complete.
 """
 
 from patchvsr.media.color import ColorTags

@@ -1,13 +1,12 @@
-"""YUV <-> RGB with the matrix and range the file is tagged with.
+"""Convert between YUV and RGB with the matrix and range that the file is tagged with.
 
-swscale converts 8-bit pixels (measured: within 0.51 levels of the exact formula). Beyond 8 bits it is
-not used for the matrix: it maps white to 65280 instead of 65535 and writes super-white on the way back.
-There swscale only resamples chroma, and the matrix is computed here, in float32, element by element, so
-that the result is the same on every machine. Transfer curves and primaries are carried, never converted.
+swscale converts 8-bit pixels (measured: within 0.51 levels of the exact formula). Beyond 8 bits swscale maps white to
+65280 instead of 65535 and writes super-white on the way back. There it only resamples chroma, and this module applies
+the matrix in float32, element by element, so that the result is the same on every machine. Transfer curves and
+primaries are carried, never converted.
 
-Chroma samples are read where the decoder says they lie, and written at the left of their pair of pixels:
-what decoders of H.264, HEVC and AV1 assume. swscale's own default, the centre, would move colours by half
-a pixel.
+Chroma is read at the location that the decoder reports and written left-sited, which decoders of H.264, HEVC and AV1
+assume. swscale's default, centre, would shift colours by half a pixel.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
 LIMITED, FULL = 1, 2
 
-# H.273 matrix: (kr, kb) of the luma equation, swscale's number of the same matrix.
+# H.273 matrix: (kr, kb, swscale's number of the same matrix).
 MATRICES = {
     1: (0.2126, 0.0722, 1),
     4: (0.30, 0.11, 4),
@@ -34,18 +33,18 @@ MATRICES = {
     9: (0.2627, 0.0593, 9),
 }
 
-# Frames are converted one by one, so their times mean nothing here.
+# Frames are converted one by one, so their times are irrelevant here.
 _TICK = Fraction(1, 1000)
 
-# Bicubic is the chroma filter; the rest makes swscale exact and independent of the CPU. These are the numbers
-# of libswscale (swscale.h) because PyAV has names for all of them only from 18 on.
+# Bicubic is the chroma filter; the other flags make swscale exact and independent of the CPU. The numbers are those of
+# swscale.h, because PyAV names all of them only from 18 on.
 _BICUBIC, _ACCURATE_RND, _BITEXACT, _FULL_CHR_H_INT, _FULL_CHR_H_INP = 0x4, 0x40000, 0x80000, 0x2000, 0x4000
 _SWS_FLAGS = _BICUBIC | _ACCURATE_RND | _BITEXACT | _FULL_CHR_H_INT | _FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
 class ColorTags:
-    """H.273 code points; 2 is "unspecified" for all but the range, where it is 0 (1 limited, 2 full)."""
+    """H.273 code points, where 2 is "unspecified". `range` is 0 unspecified, 1 limited, 2 full."""
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
@@ -53,62 +52,62 @@ class ColorTags:
     range: int = 0
 
     def resolved(self, height: int) -> ColorTags:
-        """Fill in the matrix and range needed for a conversion.
+        """Return tags with the matrix and range that a conversion needs, for frames of `height` pixels.
 
-        Unspecified matrix: BT.709 from 720 rows on, SMPTE 170M (BT.601) below; unspecified range:
-        limited. The writer tags its output with this choice, because an upscaled file without a tag
-        would be guessed differently from its source. RGB keeps matrix 0 and is full range.
+        An unspecified matrix becomes BT.709 from 720 rows on and SMPTE 170M (BT.601) below; an unspecified range
+        becomes limited. The output is tagged with this choice, because players would guess differently for an untagged
+        upscaled file than for its source. RGB keeps matrix 0 and is full range.
         """
         if self.matrix == RGB:
             return replace(self, range=FULL)
         matrix = self.matrix
-        if matrix in (UNSPECIFIED, 3):  # 3 is reserved: some encoders write it for "unknown"
+        if matrix in (UNSPECIFIED, 3):  # 3 is reserved, but some encoders write it for "unknown"
             matrix = BT709 if height >= 720 else SMPTE170M
         return replace(self, matrix=matrix, range=self.range or LIMITED)
 
     def for_yuv(self) -> ColorTags:
-        """The tags of YUV made from this source: BT.709 limited if it was RGB."""
+        """Return the tags of YUV converted from this source: BT.709, limited range, if it was RGB."""
         return replace(self, matrix=BT709, range=LIMITED) if self.matrix == RGB else self
 
     def for_rgb(self) -> ColorTags:
-        """The tags of RGB made from this source."""
+        """Return the tags of RGB converted from this source."""
         return replace(self, matrix=RGB, range=FULL)
 
 
 def bit_depth(pix_fmt: av.VideoFormat) -> int:
-    """Bits of the deepest colour component (8 for palettes)."""
+    """Return the bits of the deepest colour component (8 for palettes)."""
     if pix_fmt.has_palette or not pix_fmt.components:
         return 8
     return max(c.bits for c in pix_fmt.components)
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:
-    """Whether a frame can be transparent: it has an alpha channel, or a palette with a transparent entry."""
+    """Return whether a frame has an alpha channel or a palette with a transparent entry."""
     if frame.format.has_palette:
         return bool((np.frombuffer(memoryview(frame.planes[1]), np.uint32) >> 24 != 255).any())
     return holds_alpha(frame.format)
 
 
 def holds_alpha(pix_fmt: av.VideoFormat) -> bool:
-    """Whether the format has an alpha channel."""
+    """Return whether the format has an alpha channel."""
     return any(c.is_alpha for c in pix_fmt.components)
 
 
 def opaque(rgb: np.ndarray) -> np.ndarray:
-    """The alpha (h, w) of an image without transparency."""
+    """Return a fully opaque alpha plane (h, w) for an image (h, w, 3)."""
     return np.full(rgb.shape[:2], np.iinfo(rgb.dtype).max, rgb.dtype)
 
 
 def is_rgb(pix_fmt: av.VideoFormat) -> bool:
-    """RGB in any order or through a palette; gray counts as YUV without chroma."""
+    """Return whether the format is RGB in any order or a palette. Grey counts as YUV without chroma."""
     return pix_fmt.is_rgb or pix_fmt.has_palette
 
 
 class ColorConverter:
-    """Converts frames of one video; keeps swscale's tables from frame to frame.
+    """Convert the frames of one video; swscale's tables are reused from frame to frame.
 
-    tags: resolved (`ColorTags.resolved`); the matrix must be in MATRICES or RGB.
-    chroma_unsited: the decoder does not say where chroma samples lie; they are taken to lie left.
+    tags: resolved tags (`ColorTags.resolved`) whose matrix is in MATRICES or RGB.
+    chroma_unsited: whether the decoder reports no chroma location; left is assumed then.
     """
 
     def __init__(self, tags: ColorTags, *, chroma_unsited: bool = False) -> None:
@@ -121,30 +120,30 @@ class ColorConverter:
         self._siting: tuple[tuple[str, int, int], Graph] | None = None
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w, 3): uint8 for sources of up to 8 bits, else uint16 over the full 65535."""
+        """Return RGB (h, w, 3): uint8 for sources of up to 8 bits, else uint16 in [0, 65535]."""
         depth = bit_depth(frame.format)
         if self._chroma_unsited and not is_rgb(frame.format):
             frame = self._sited(frame)
         if depth <= 8:
             return self._reformat(frame, "rgb24", FULL).to_ndarray()
-        # With the alpha that is there: where swscale drops it, colours beyond 8 bits change.
+        # Keep an existing alpha plane: beyond 8 bits, swscale changes colours when it drops one.
         planes = self._planar(frame, depth, alpha=holds_alpha(frame.format))
         if is_rgb(frame.format):
             return _rescale(np.stack(planes[:3], axis=-1)[..., [2, 0, 1]], depth, 16)
         return self._matrix_to_rgb(planes, depth)
 
     def to_alpha(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w) of the dtype of `to_rgb`, exact up to the depth; opaque where the format has no alpha."""
+        """Return alpha (h, w) in the dtype of `to_rgb`, exact at the source depth; opaque if the format has none."""
         depth, layout = bit_depth(frame.format), frame.format
         if not layout.has_palette and not holds_alpha(layout):
             return opaque(np.empty((frame.height, frame.width, 3), np.uint8 if depth <= 8 else np.uint16))
         alpha = self._planar(frame, depth, alpha=True)[3]
-        return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame
+        return _rescale(alpha, depth, 8 if depth == 8 else 16).copy()  # a view would keep the whole frame alive
 
     def from_rgb(self, rgb: np.ndarray, pix_fmt: str, alpha: np.ndarray | None = None) -> av.VideoFrame:
-        """Inverse of `to_rgb`: rgb (h, w, 3) uint8 or uint16 to any pixel format swscale knows.
+        """Return a frame in any pixel format of swscale from `rgb` (h, w, 3), uint8 or uint16; inverse of `to_rgb`.
 
-        alpha: (h, w) of the same dtype, opaque if not given; dropped when the format has none.
+        alpha: (h, w) of the same dtype, default opaque; dropped if the format has none.
         """
         target = av.VideoFormat(pix_fmt)
         given, depth = rgb.itemsize * 8, bit_depth(target)
@@ -153,7 +152,7 @@ class ColorConverter:
             red, green, blue = np.moveaxis(_rescale(rgb, given, depth), -1, 0)
             frame = _frame_of(_gbr_name(depth, alpha=bool(alphas)), [green, blue, red, *alphas])
             return self._reformat(frame, pix_fmt, FULL)
-        if depth == given == 8 and not alphas:  # from RGB to YUV, swscale changes alpha by one level
+        if depth == given == 8 and not alphas:  # with alpha, swscale is off by one level from RGB to YUV
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         else:
             planes = self._matrix_from_rgb(rgb, depth)
@@ -161,19 +160,19 @@ class ColorConverter:
         return self._reformat(self._sited(frame), pix_fmt, self._yuv_range)
 
     def _planar(self, frame: av.VideoFrame, depth: int, *, alpha: bool) -> list[np.ndarray]:
-        """Planes of full size: G, B, R or Y, Cb, Cr, and alpha."""
+        """Return planes at full resolution: G, B, R or Y, Cb, Cr, then alpha if wanted."""
         if is_rgb(frame.format):
             return _planes(self._reformat(frame, _gbr_name(depth, alpha=alpha), FULL))
         if len(frame.format.components) > 2:
             return _planes(self._reformat(frame, _yuv_name(depth, alpha=alpha), self._yuv_range))
-        # Grey, which swscale would change a little on its way to YUV: a tint, and one level of alpha.
+        # Grey: converted to YUV by swscale it would get a slight tint and lose one level of alpha.
         luma = _planes(self._reformat(frame, "gray" if depth == 8 else f"gray{depth}le", self._yuv_range))[0]
         chroma = np.full_like(luma, 2 ** (depth - 1))
         alphas = _planes(self._reformat(frame, _gbr_name(depth, alpha=True), FULL))[3:] if alpha else []
         return [luma, chroma, chroma, *alphas]
 
     def _sited(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The same pixels, marked so that chroma lies left; PyAV can mark frames with a filter only."""
+        """Return the frame tagged with left-sited chroma; PyAV can set that only through a filter."""
         key = (frame.format.name, frame.width, frame.height)
         if self._siting is None or self._siting[0] != key:
             graph = Graph()
@@ -186,9 +185,9 @@ class ColorConverter:
         return self._siting[1].pull()  # type: ignore[return-value]
 
     def _reformat(self, frame: av.VideoFrame, pix_fmt: str, dst_range: int) -> av.VideoFrame:
-        """Change layout and chroma resolution; change the matrix only between YUV and RGB."""
-        # PyAV 17 has no number for the matrix of BT.2020 and goes by the tag of the frame, and it refuses frames
-        # with reserved transfer curves or primaries. PyAV 18 needs none of this; the pixels are the same.
+        """Convert layout and chroma subsampling; the matrix is applied only between YUV and RGB."""
+        # PyAV 17 cannot name the BT.2020 matrix, so it reads the frame's tag, and it refuses frames with reserved
+        # transfer curves or primaries. PyAV 18 needs none of this; the pixels are the same.
         frame.colorspace = self.tags.for_yuv().matrix
         frame.color_trc = frame.color_primaries = UNSPECIFIED
         return self._reformatter.reformat(
@@ -228,7 +227,7 @@ class ColorConverter:
 
 
 def _levels(depth: int, color_range: int) -> tuple[np.float32, ...]:
-    """(luma gain, luma zero, chroma gain, chroma zero) of H.273 for this depth and range."""
+    """Return (luma gain, luma zero, chroma gain, chroma zero) of H.273 for a depth and range."""
     step, peak = 2 ** (depth - 8), 2**depth - 1
     levels = (peak, 0, peak, 128 * step) if color_range == FULL else (219 * step, 16 * step, 224 * step, 128 * step)
     return tuple(np.float32(v) for v in levels)
@@ -240,7 +239,7 @@ def _quantise(values: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _rescale(values: np.ndarray, depth: int, new_depth: int) -> np.ndarray:
-    """Full range to full range, rounded to nearest; exact when the depth stays."""
+    """Rescale full-range values to another depth, rounded to nearest; unchanged if the depths are equal."""
     if depth == new_depth:
         return values
     peak, new_peak = 2**depth - 1, 2**new_depth - 1
@@ -257,7 +256,7 @@ def _gbr_name(depth: int, *, alpha: bool) -> str:
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Views of the planes, each (h, w) without the padding of its lines."""
+    """Return views of the planes, each (h, w) without line padding."""
     dtype = np.dtype(np.uint8 if bit_depth(frame.format) == 8 else np.uint16)
     views = []
     for plane in frame.planes:
@@ -267,7 +266,7 @@ def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def _frame_of(pix_fmt: str, planes: list[np.ndarray]) -> av.VideoFrame:
-    """A planar frame from (h, w) planes; the lines of a frame are padded, so they are copied one by one."""
+    """Return a planar frame from (h, w) planes, copied into its padded lines."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, pix_fmt)
     for plane, values in zip(frame.planes, planes, strict=True):

@@ -1,4 +1,4 @@
-"""What is in a finished output, frame by frame: to check it when it is made, and to verify it years later."""
+"""Record the contents of a finished output frame by frame, to check it when made and verify it later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from patchvsr.media.probe import open_container, video_stream
 
 @dataclass(frozen=True)
 class StreamContents:
-    """A stream that is not the video. crc: CRC-32 of its setup data and of all its packets' times and payloads."""
+    """A stream other than the video.
+
+    crc: CRC-32 over the codec extradata and the timestamps and payloads of all packets.
+    """
 
     index: int
     type: str
@@ -28,9 +31,15 @@ class StreamContents:
 
 @dataclass(frozen=True)
 class Contents:
-    """Frames in order of display: `crcs` are CRC-32 of each one's encoded bytes, `pts` ticks of `time_base` (both
-    empty for images). setup_crc: CRC-32 of what the decoder is set up with. Equal contents decode to equal frames at
-    equal times. size_bytes: of all files."""
+    """The contents of an output; equal contents decode to equal frames at equal times.
+
+    size_bytes: total size of all files.
+    time_base: seconds per tick, as text; empty for images.
+    setup_crc: CRC-32 of the codec, the frame size and the extradata.
+    pts: in display order, in ticks of `time_base`; empty for images.
+    crcs: CRC-32 of every frame's encoded bytes, in display order.
+    streams: all other streams.
+    """
 
     size_bytes: int
     time_base: str
@@ -47,7 +56,7 @@ class Contents:
         return cls(**{**stored, "streams": [StreamContents(**stream) for stream in stored["streams"]]})
 
     def difference(self, found: Contents) -> str | None:
-        """What `found` has otherwise, in words; None if nothing."""
+        """Return the first difference of `found` in words, or None if there is none."""
         if len(self.crcs) != len(found.crcs):
             return f"{len(self.crcs)} frames were written, {len(found.crcs)} are there"
         if self.setup_crc != found.setup_crc:
@@ -67,19 +76,19 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Of a finished video, or of the images that an output of this name consists of. Raises InputError."""
+    """Return the contents of a finished video or image sequence; raise InputError if it cannot be read."""
     return image_contents(output_images(path)) if means_sequence(path) else video_contents(path)
 
 
 def size_bytes(path: Path) -> int:
-    """Of a finished output; 0 if it is not there."""
+    """Return the size of a finished output, 0 if it does not exist."""
     if means_sequence(path):
         return sum(file.stat().st_size for file in output_images(path))
     return path.stat().st_size if path.is_file() else 0
 
 
 def video_contents(path: Path) -> Contents:
-    """Of a video file; every packet is read, none decoded. Raises InputError when it cannot be read."""
+    """Return the contents of a video file, demuxed but not decoded; raise InputError if it cannot be read."""
     with open_container(path) as container:
         video = video_stream(container, path)
         frames: list[tuple[int, int]] = []
@@ -112,13 +121,13 @@ def video_contents(path: Path) -> Contents:
 
 
 def _setup(stream: Stream) -> bytes:
-    """What a decoder is told before the first packet; of an attachment, the whole of it."""
+    """Return the codec extradata, or the data of an attachment."""
     context = stream.codec_context
     return bytes((context.extradata if context else getattr(stream, "data", None)) or b"")
 
 
 def image_contents(files: list[Path]) -> Contents:
-    """Of images in order. Raises InputError when one cannot be read."""
+    """Return the contents of images given in order; raise InputError if one cannot be read."""
     try:
         size = sum(file.stat().st_size for file in files)
         return Contents(size, "", 0, [], [zlib.crc32(file.read_bytes()) for file in files], [])
@@ -127,9 +136,10 @@ def image_contents(files: list[Path]) -> Contents:
 
 
 def check_times(contents: Contents, expected: list[Fraction], path: Path, *, movable: bool) -> None:
-    """Raises OutputError unless a video has exactly these times in seconds, to half a tick of its own clock.
+    """Raise OutputError unless a video has the expected times in seconds, to within half a tick of its time base.
 
-    movable: all may be moved together. Matroska has no times below 0, and moves every stream if one starts there.
+    movable: allow one common shift. Matroska has no negative timestamps, so its muxer shifts all streams if one starts
+        below 0.
     """
     if len(contents.pts) != len(expected):
         raise OutputError(

@@ -1,4 +1,4 @@
-"""Decode the video of a media file from some point on: every frame with its time, or an error."""
+"""Decode the video of a media file from a given point on: every frame with its time, or an error."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from patchvsr.media.info import VideoInfo
 from patchvsr.media.probe import open_container
 from patchvsr.media.timing import Clock, EndCheck, LossCheck, has_pts
 
-# The strictest that reads all good files. Measured with single flipped bits: of the damage that changes a frame it
-# finds 91 % instead of 12 % in H.265 with picture hashes, about 70 % in H.264, and next to nothing in VP9 and ProRes,
-# whose decoders read any bits as a picture.
+# The strictest flags with which all good files decode. Measured with single bit flips, they detect 91 % instead of 12 %
+# of the damage that changes a frame in H.265 with picture hashes, about 70 % in H.264, and next to nothing in VP9 and
+# ProRes, whose decoders accept any bits as a picture.
 _STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
-# How far before a time to look for key frames: some containers index decoding times, some nothing but places.
+# How far before a time to look for key frames: some containers index DTS, some only byte positions.
 _SEEK_MARGINS_S = (0, 1, 4, 16, 64)
 
 
 class Decoder:
-    """Frames of the video stream of `info` with their times in its ticks; see `frames`.
+    """Decode the video stream of `info` with frame times in its ticks; see `frames`.
 
-    Raises InputError, while iterating, for what is damaged, truncated or lost, changes its size or goes back in time.
+    Raises InputError while iterating if frames are damaged or lost, the file is truncated, the frame size changes or
+    time runs backwards.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -42,10 +43,10 @@ class Decoder:
         self._container.close()
 
     def seek_before(self, pts: int) -> bool:
-        """Move to a key frame, with at least one more key frame between it and `pts`; False if that is not possible.
+        """Seek to the second-last key frame before `pts` or an earlier one; return False if that is not possible.
 
-        A decoder that starts at a key frame may show wrong pictures around it (open GOP, gradual refresh), and a
-        deinterlacer needs the frame before. From the next key frame on all is as in a read from the beginning.
+        A decoder that starts at a key frame may return wrong pictures around it (open GOP, gradual refresh), and a
+        deinterlacer needs the previous frame. From the next key frame on, all frames match a read from the beginning.
         """
         if not has_pts(self.info) or pts <= self.info.start_pts:
             return False
@@ -66,11 +67,11 @@ class Decoder:
         return False
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """(frame, pts) up to the end of the file, which is then checked to be the real end."""
+        """Yield (frame, pts) up to the end of the file, then check that the file is complete."""
         clock, end, loss = self.clock, EndCheck(self._container, self.info), LossCheck(self.info)
         for packet in self._packets():
             end.see(packet)
-            # Not packet.stream_index: that is 0 for the empty packet that ends any stream.
+            # Not packet.stream_index, which is 0 for the empty packet that ends any stream.
             if packet.stream.index != self.info.video_index:
                 continue
             if packet.is_corrupt:
@@ -82,7 +83,7 @@ class Decoder:
             loss.feed(packet)
             for frame in self._decode(packet):
                 if self.sought and clock.count == 0 and frame.pts is None:
-                    return  # after a seek, a missing time cannot be counted up from the beginning
+                    return  # after a seek, a missing PTS cannot be derived by counting frames
                 self._check_size(frame)
                 loss.check(frame, clock)
                 yield frame, self._stamp(frame)
@@ -90,18 +91,18 @@ class Decoder:
         end.check(clock)
 
     def stream(self) -> VideoStream:
-        """The stream that is being read."""
+        """Return the stream that is being read."""
         return self._container.streams[self.info.video_index]  # type: ignore[return-value]
 
     def _broken(self, what: str) -> InputError:
-        """An error about the next frame to come out of the decoder."""
-        where = [] if self.sought else [f"frame {self.clock.count}"]  # nobody has counted the frames before
+        """Return an error about the next frame to come out of the decoder."""
+        where = [] if self.sought else [f"frame {self.clock.count}"]  # earlier frames were not counted
         if self.clock.last_pts is not None:
             where.append(f"about {seconds(self.info, self.clock.last_pts)}")
         return InputError(f"{self.info.path}: {', '.join(where) or 'a frame'}, {what}")
 
     def _seek_key(self, pts: int) -> int | None:
-        """Seek to `pts`; the time of the first key frame found there."""
+        """Seek to `pts` and return the PTS of the first key frame found there."""
         self._container.seek(pts, stream=self.stream())
         for packet in self._container.demux(self.stream()):
             if packet.is_keyframe and packet.pts is not None:
@@ -116,7 +117,7 @@ class Decoder:
                     packet = next(packets, None)
             except av.FFmpegError as err:
                 raise self._broken(f"cannot be read ({_reason(err)}); the file is damaged or truncated") from err
-            except IndexError as err:  # PyAV knows only the streams that were there when it opened the file
+            except IndexError as err:  # PyAV knows only the streams found on opening the file
                 raise self._broken(
                     "cannot be read (another stream begins there); remux the file: `ffmpeg -i IN -c copy OUT.mkv`"
                 ) from err
@@ -132,7 +133,7 @@ class Decoder:
                 frames: list[av.VideoFrame] = packet.decode()
         except av.FFmpegError as err:
             if not self.clock.count and not packet.is_keyframe:
-                return []  # a recording may start between key frames; nobody can decode that
+                return []  # a recording may start between key frames, with undecodable frames
             raise self._broken(f"cannot be decoded ({_reason(err)}); the file is damaged or truncated") from err
         if complaints:
             raise self._broken(f"is damaged ({complaints[0]}); get a good copy")
@@ -158,16 +159,18 @@ class Decoder:
 
 
 def seconds(info: VideoInfo, pts: int) -> str:
-    """A time as it is shown to the user: counted from the first frame."""
+    """Return a time as text for the user, relative to the first frame."""
     return f"{float((pts - info.start_pts) * info.time_base):.3f} s"
 
 
 @contextmanager
 def _complaints(demuxer: str | None = None) -> Iterator[list[str]]:
-    """What FFmpeg says about damage meanwhile, and says nowhere but in its log.
+    """Collect FFmpeg's log messages about damage that it reports nowhere else.
 
-    The Matroska demuxer skips what it cannot parse, up to whole clusters, and the FFV1 decoder shows slices
-    whose checksum is wrong: without an error, without a mark on the packet or the frame.
+    The Matroska demuxer skips what it cannot parse, up to whole clusters, and the FFV1 decoder returns slices with a
+    wrong checksum, both without an error or a flag on the packet or frame.
+
+    demuxer: name of the demuxer whose errors count; CRC mismatches always do.
     """
     level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_skip_repeated(False)

@@ -1,4 +1,4 @@
-"""Make whole frames of interlaced ones, with FFmpeg's bwdif filter."""
+"""Deinterlace frames with FFmpeg's bwdif filter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILTER_MODES = {"frame": "send_frame", "field": "send_field"}
 
 
 def deinterlaced_info(info: VideoInfo, mode: str | None) -> VideoInfo:
-    """The video after deinterlacing; `field` halves the tick, so that times between frames are exact."""
+    """Return the video after deinterlacing; `field` halves the tick, so that times between frames are exact."""
     if mode is None or mode == "off":
         return info
     if mode == "frame":
@@ -37,7 +37,7 @@ def deinterlaced_info(info: VideoInfo, mode: str | None) -> VideoInfo:
 
 
 def refuse_interlaced(info: VideoInfo, where: str) -> InputError:
-    """The error for an interlaced frame that nobody asked to deinterlace."""
+    """Return the error for interlaced video without a deinterlacing mode; `where` says from which frame on."""
     return InputError(
         f"{info.path}: is interlaced{where}: add --deinterlace frame (same frame rate), --deinterlace field (double "
         f"rate), or --deinterlace off if its pictures are whole and only flagged as interlaced"
@@ -45,11 +45,11 @@ def refuse_interlaced(info: VideoInfo, where: str) -> InputError:
 
 
 class Deinterlacer:
-    """Turns the frames of a video into (frame, pts) of whole frames; see `open_reader` for the modes.
+    """Turn the frames of a video into progressive (frame, pts); see `open_reader` for the modes.
 
-    Progressive frames of a mixed video pass unchanged, once, in both modes. The first of two fields has the time of
-    its frame, the second lies in the middle between it and the next one. The order of fields is what each frame says.
-    The filter looks one frame back and one ahead, so the first frame after a seek differs from that of a whole read.
+    Progressive frames of a mixed video pass unchanged, once, in both modes. The first field has the time of its frame,
+    the second that of the midpoint to the next frame. The field order is read from each frame. The filter looks one
+    frame back and one ahead, so the first frame after a seek differs from that of a read from the beginning.
     """
 
     def __init__(self, decoder: Decoder, mode: str) -> None:
@@ -60,7 +60,7 @@ class Deinterlacer:
         self._due: deque[tuple[int, int]] = deque()
 
     def run(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Whole frames with their times; raises InputError for a pixel format that bwdif cannot take."""
+        """Yield progressive frames with their times; raise InputError if bwdif does not support the pixel format."""
         previous: tuple[int, bool] | None = None
         duration: int | None = None
         for frame, pts in self._decoder.frames():
@@ -77,7 +77,7 @@ class Deinterlacer:
         assert not self._due, f"{self._info.path}: bwdif kept {len(self._due)} frames"
 
     def _expect(self, pts: int, interlaced: bool, duration: int | None) -> None:
-        """Note the times of what the filter makes of a frame, now that its end is known."""
+        """Queue the times of the frames that the filter makes of a frame, once its duration is known."""
         if self._mode == "frame":
             self._due.append((pts, duration or 0))
         elif interlaced:

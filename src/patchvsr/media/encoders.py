@@ -1,4 +1,4 @@
-"""Which encoder is used, and how: names, pixel formats, quality, and options that keep bytes reproducible."""
+"""Choose and configure the video encoder: name, pixel format, quality, and options for reproducible bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from patchvsr.errors import SettingsError
 from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alpha, is_rgb
 from patchvsr.media.encoder_profiles import ALPHA_PIX_FMTS, PROFILES, PRORES_ALPHA_PROFILES, Profile
-from patchvsr.media.hdr import hdr_notices, hdr_options
+from patchvsr.media.hdr import HDR_ENCODERS, hdr_options
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.settings import EncodeSettings
 from patchvsr.pixels.size import Size
@@ -31,13 +31,16 @@ FRIENDLY_NAMES = {
     "dnxhr": ("dnxhd",),
 }
 
-# A container that cannot hold H.264.
+# Containers that cannot hold H.264.
 _DEFAULT_CODECS = {".webm": "av1"}
+
+# Encoders whose HDR metadata `hdr_header` can write into the container.
+_IN_HEADER = ("ffv1", "prores_ks", "libvpx-vp9")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A checked choice: everything needed to open the encoder."""
+    """A validated choice: everything needed to open the encoder."""
 
     name: str
     pix_fmt: str
@@ -47,12 +50,12 @@ class Encoder:
 
 
 def default_codec(output: str | Path = "") -> str:
-    """The codec for an output of that name when none was chosen."""
+    """Return the default encoder for an output of that name."""
     return _DEFAULT_CODECS.get(Path(output).suffix.lower(), "libx264")
 
 
 def choose_encoder(settings: EncodeSettings, source: VideoInfo, size: Size, *, output: str | Path = "") -> Encoder:
-    """Resolve names and defaults; raises SettingsError listing what works."""
+    """Resolve names and defaults; raise SettingsError, naming what works, if the choice is impossible."""
     codec = _find_codec(settings.codec or default_codec(output))
     profile = PROFILES.get(codec.name, Profile())
     if min(size) < profile.min_side_px:
@@ -73,9 +76,9 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, size: Size, *, o
 
 
 def encoder_notices(encoder: Encoder, source: VideoInfo, *, hdr_in_header: bool = False) -> list[str]:
-    """Lines for the user: what of the pictures of the source this encoder does not keep.
+    """Return lines for the user about the properties of the source that this encoder does not keep.
 
-    hdr_in_header: the output is made with `containers.add_video_copy`, which gives HDR metadata a place.
+    hdr_in_header: whether `containers.add_video_copy` makes the stream, which puts HDR metadata into the container.
     """
     depth = bit_depth(av.VideoFormat(encoder.pix_fmt))
     lines = hdr_notices(encoder.name, source, in_header=hdr_in_header)
@@ -85,18 +88,32 @@ def encoder_notices(encoder: Encoder, source: VideoInfo, *, hdr_in_header: bool 
     return lines if alpha is None else [*lines, alpha]
 
 
+def hdr_notices(encoder: str, source: VideoInfo, *, in_header: bool = False) -> list[str]:
+    """Return lines for the user about the metadata of the frames that the output will lack.
+
+    in_header: whether the container gets the HDR metadata for the encoders in `_IN_HEADER`.
+    """
+    lines = [f"not carried: {what}" for what in source.lost_side_data]
+    carried = encoder in HDR_ENCODERS or (in_header and encoder in _IN_HEADER)
+    if source.hdr is not None and not carried:
+        lines.append(
+            f"not carried: HDR10 mastering display and light levels: {encoder} has no place for them; use codec hevc"
+        )
+    return lines
+
+
 def _add_options(options: dict[str, str], more: Mapping[str, object]) -> None:
-    """Later ones win; lists of parameters are joined."""
+    """Update `options` in place; later values win, but `-params` lists are joined."""
     for key, value in more.items():
         joined = key in options and key.endswith("-params")
         options[key] = f"{options[key]}:{value}" if joined else str(value)
 
 
 def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size: Size) -> None:
-    """Configure and open the encoder of an output stream; raises SettingsError."""
+    """Configure and open the encoder of an output stream; raise SettingsError if it refuses."""
     context = stream.codec_context
     (context.width, context.height), context.pix_fmt = size, encoder.pix_fmt
-    # To the encoder all frames last the same; the true times are the muxer's.
+    # The encoder sees a constant frame rate. Only the muxer gets the true times.
     stream.time_base = source.time_base
     context.time_base = 1 / nominal_rate(source)
     context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0, 1)
@@ -108,28 +125,28 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size:
     context.options = dict(encoder.options)
     given = " ".join(f"{key}={value}" for key, value in encoder.options.items())
     if encoder.name == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # its only way to keep quiet: errors, no banner
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no other way to hide its banner
     try:
         context.open()
     except (av.FFmpegError, ValueError) as err:
         raise SettingsError(
             f"{encoder.name} refuses {size} {encoder.pix_fmt} with {given or 'no options'}; check size and options"
         ) from err
-    if context.options:  # what FFmpeg did not take is left in there
+    if context.options:  # FFmpeg leaves the options it did not recognise
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
 
 
 def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:
-    """Mark a frame with its colours: ProRes writes what the frames say, not what the encoder was told."""
+    """Set the colour tags of a frame. The ProRes encoder writes these, not those of its context."""
     tags = output_color(encoder, source)
     frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
     frame.colorspace, frame.color_range = tags.matrix, tags.range
 
 
 def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping[str, str] | None = None) -> str | None:
-    """A line for the user when the alpha of `source` is lost, or kept with another meaning.
+    """Return a line for the user if the alpha of `source` is lost or changes its meaning, else None.
 
-    For images, `encoder` is "png" or "exr", and `pix_fmt` any format with alpha.
+    encoder, pix_fmt: for images "png" or "exr", and any format with alpha.
     """
     if not source.has_alpha:
         return None
@@ -138,7 +155,7 @@ def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping
         return f"alpha is not kept: ProRes profile {profile} has none; use profile=4444"
     if encoder == "exr" or holds_alpha(av.VideoFormat(pix_fmt)):
         if source.codec == "exr" and encoder != "exr":
-            return "colours stay multiplied by alpha, as EXR has them; show them as premultiplied"
+            return "colours stay premultiplied by alpha, as in EXR; interpret the alpha as premultiplied"
         return None
     if encoder in ALPHA_PIX_FMTS:
         known = " or ".join(dict.fromkeys(ALPHA_PIX_FMTS[encoder]))
@@ -147,19 +164,19 @@ def alpha_notice(source: VideoInfo, encoder: str, pix_fmt: str, options: Mapping
 
 
 def nominal_rate(source: VideoInfo) -> Fraction:
-    """A rate for the encoder's rate control only; the times of the frames are what counts."""
+    """Return the nominal frame rate for the encoder's rate control; frame times do not depend on it."""
     rate = (source.average_rate or Fraction(24)).limit_denominator(1001)
     return rate if 1 <= rate <= 240 else Fraction(24)
 
 
 def output_color(encoder: Encoder, source: VideoInfo) -> ColorTags:
-    """The colours that the pixels of the output have and are marked with."""
+    """Return the colour tags to which output pixels are converted and with which they are tagged."""
     if is_rgb(av.VideoFormat(encoder.pix_fmt)):
         return source.color.for_rgb()
     tags = source.color.for_yuv()
-    if encoder.name == "dnxhd":  # its bit stream names the matrix, FFmpeg always writes this one, decoders go by it
+    if encoder.name == "dnxhd":  # FFmpeg always writes this matrix into DNxHD's bit stream, and decoders obey it
         return replace(tags, matrix=BT709)
-    if encoder.name.startswith("prores"):  # it has no full range
+    if encoder.name.startswith("prores"):  # ProRes has no full range
         return replace(tags, range=LIMITED)
     return tags
 
@@ -178,7 +195,7 @@ def _find_codec(name: str) -> av.Codec:
 
 
 def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, source: VideoInfo, size: Size) -> str:
-    # "yuvj" is an old name for full range, which here comes from the tags of the source.
+    # "yuvj" formats are deprecated names for full range, which here follows the tags of the source.
     supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
     deep = (source.bit_depth > 8) + (source.bit_depth > 10)
     if wanted is not None:
@@ -199,7 +216,7 @@ def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, sourc
 
 
 def _cuts(pix_fmt: str, size: Size) -> bool:
-    """Whether shared chroma would not cover the picture evenly."""
+    """Return whether chroma subsampling does not divide the frame size evenly."""
     layout = av.VideoFormat(pix_fmt)
     if is_rgb(layout):
         return False
@@ -217,7 +234,7 @@ def _check_even(pix_fmt: str, size: Size, codec: str, profile: Profile) -> None:
 def _unknown_option(stream: VideoStream, key: str) -> str:
     name = stream.codec_context.name
     known = getattr(stream.codec_context, "supported_options", None)
-    if known is None:  # PyAV has it from 18 on
+    if known is None:  # available from PyAV 18 on
         return f"option {key!r} is not known to {name}; `ffmpeg -h encoder={name}` lists what it has"
     names = [o.name for o in (*known.private, *known.generic)]
     near = get_close_matches(key, names, n=3, cutoff=0.5) or [o.name for o in known.private][:12]

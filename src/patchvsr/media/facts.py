@@ -1,4 +1,4 @@
-"""What is known about a video, in words for people: the lines of `patchvsr info`."""
+"""Describe a video in words: the lines of `patchvsr info`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from patchvsr.media.color import FULL, LIMITED, ColorTags
 from patchvsr.media.hdr import HdrMetadata
 from patchvsr.media.info import VideoInfo
 
-# Of H.273; PyAV's names are for swscale's numbers.
+# H.273 names. PyAV's own names belong to swscale's numbering.
 _MATRICES = {0: "RGB", 1: "BT.709", 2: "unspecified", 5: "BT.470BG", 6: "SMPTE170M", 9: "BT.2020", 10: "BT.2020 (cl)"}
 _RANGES = {LIMITED: "limited", FULL: "full"}
-_CURVES = {16: "PQ", 18: "HLG"}  # by the names that people know
+_CURVES = {16: "PQ", 18: "HLG"}  # PyAV names these by their standards
 
 
 def facts(info: VideoInfo) -> Iterator[tuple[str, str]]:
-    """(name, value) of everything that is known; what the file does not say is left out."""
+    """Yield (name, value) for everything that is known. What the file does not specify is left out."""
     yield "file", str(info.path)
     yield "container", info.container
     yield "video", f"stream {info.video_index}, {info.codec}, {info.pix_fmt}, {info.bit_depth} bits a component"

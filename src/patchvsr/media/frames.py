@@ -1,4 +1,4 @@
-"""Decoded images, alone or with the time they belong to, and what readers and writers of frames have in common."""
+"""Decoded images and timed frames, and the base classes of frame readers and writers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Frame:
 
     rgb: (h, w, 3), uint8 in [0, 255] or uint16 in [0, 65535]; the same transfer curve as the source.
     pts: presentation time in ticks of `time_base`; strictly increasing along a video.
-    duration: ticks of `time_base` until the next frame; for the last one what the source says, if anything.
+    duration: ticks of `time_base` until the next frame; for the last one the source's value, None if unknown.
     time_base: seconds per tick.
-    alpha: (h, w) of the same dtype, as the source has it (straight, or multiplied in where the source is EXR).
+    alpha: (h, w) of the same dtype; straight, or premultiplied if the source is EXR.
     """
 
     rgb: np.ndarray
@@ -42,11 +42,11 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """What an image file holds.
+    """The contents of an image file.
 
     rgb, alpha: as in `Frame`.
-    color: with the curve that `rgb` has here.
-    notices: lines for the user about what the file holds and nobody keeps.
+    color: its transfer curve is that of `rgb`, which may differ from the file's.
+    notices: lines for the user about contents of the file that are not kept.
     """
 
     rgb: np.ndarray
@@ -59,7 +59,7 @@ class Image:
 
 
 class FrameReader(ABC, Iterator[Frame]):
-    """Frames of `info`'s video, decoded as they are asked for; a context manager."""
+    """An iterator over the frames of the video `info`, decoded on demand; a context manager."""
 
     info: VideoInfo
     _frames: Generator[Frame]
@@ -76,12 +76,12 @@ class FrameReader(ABC, Iterator[Frame]):
         self.close()
 
     def close(self) -> None:
-        """Iterating afterwards yields nothing."""
+        """Stop reading; iterating afterwards yields nothing."""
         self._frames.close()
 
 
 class FrameWriter(ABC):
-    """Takes frames in order; a context manager that finishes the output, or removes it after an exception."""
+    """Take frames in order; as a context manager, finish the output, or remove it after an exception."""
 
     frames_written: int = 0
     notices: tuple[str, ...] = ()

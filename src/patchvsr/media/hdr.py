@@ -1,8 +1,7 @@
-"""HDR metadata: what a mastering display could show, and how bright the content is.
+"""Static HDR metadata: the mastering display and the light levels of the content.
 
 The transfer curve (PQ, HLG) and the primaries are colour tags (`color.py`). This is the rest of HDR10: SMPTE ST 2086
-and CTA-861.3. HEVC, AVC and AV1 have a place for it in their bit streams; for the other codecs it lies in the header
-of the container.
+and CTA-861.3. HEVC, AVC and AV1 carry it in their bit streams; for other codecs it belongs in the container header.
 """
 
 from __future__ import annotations
@@ -10,19 +9,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import av
 
-if TYPE_CHECKING:
-    from patchvsr.media.info import VideoInfo
-
 Point = tuple[Fraction, Fraction]
 
-# The units of the bit streams of HEVC and AVC.
+# Units per 1.0 in the bit streams of HEVC and AVC.
 _CHROMATICITY, _LUMINANCE = 50000, 10000
 
-# The data beside the pixels of a frame that is made for those pixels, or that encoders here have no place for.
+# Frame side data that describes the source pixels only, or that no encoder here can write.
 _LOST = {
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
     "DOVI_METADATA": "Dolby Vision metadata",
@@ -38,23 +33,24 @@ _LOST = {
 
 _MASTER_DISPLAY = "G({})B({})R({})WP({})L({})"
 
-# Encoders whose metadata `hdr_header` can put into the container.
-_IN_HEADER = ("ffv1", "prores_ks", "libvpx-vp9")
-
-# encoder: option, name of the display, name of the light levels, units of chromaticity and luminance (0: decimals)
+# encoder: (option, display key, light level key, units of chromaticity and of luminance; 0 writes decimals)
 _OPTIONS = {
     "libx264": ("x264-params", "mastering-display", "cll", _CHROMATICITY, _LUMINANCE),
     "libx265": ("x265-params", "master-display", "max-cll", _CHROMATICITY, _LUMINANCE),
     "libsvtav1": ("svtav1-params", "mastering-display", "content-light", 0, 0),
 }
 
+# Encoders that write HDR metadata into their bit streams.
+HDR_ENCODERS = tuple(_OPTIONS)
+
 
 @dataclass(frozen=True)
 class HdrMetadata:
-    """Static HDR metadata; None where the source has none.
+    """Static HDR metadata; None for values that the source lacks.
 
-    primaries: (x, y) of red, green and blue in CIE 1931, and the white point; luminances in cd/m2.
-    max_cll, max_fall: the brightest pixel and the brightest frame average, in cd/m2.
+    primaries, white_point: CIE 1931 (x, y) of red, green and blue, and of white.
+    min_luminance, max_luminance: of the mastering display, in cd/m2.
+    max_cll, max_fall: maximum content light level and frame-average light level, in cd/m2.
     """
 
     primaries: tuple[Point, Point, Point] | None = None
@@ -66,7 +62,7 @@ class HdrMetadata:
 
 
 def read_hdr(frame: av.VideoFrame) -> HdrMetadata | None:
-    """The static HDR metadata of a decoded frame, be it from the bit stream or from the container."""
+    """Return the static HDR metadata of a decoded frame, from the bit stream or the container."""
     data = _side_data(frame)
     display = _mastering_display(data.get("MASTERING_DISPLAY_METADATA", b""))
     light = data.get("CONTENT_LIGHT_LEVEL", b"")
@@ -77,12 +73,12 @@ def read_hdr(frame: av.VideoFrame) -> HdrMetadata | None:
 
 
 def lost_side_data(frame: av.VideoFrame) -> tuple[str, ...]:
-    """What lies beside the pixels of a frame and cannot be carried to an upscaled one, in words."""
+    """Return readable names of the side data that cannot be carried to an upscaled frame."""
     return tuple(dict.fromkeys(_LOST[name] for name in _side_data(frame) if name in _LOST))
 
 
 def hdr_options(encoder: str, hdr: HdrMetadata | None) -> dict[str, str]:
-    """Options that make an encoder write the metadata into its bit stream; none where it cannot."""
+    """Return the options that make an encoder write the metadata into its bit stream; empty if it cannot."""
     if hdr is None or encoder not in _OPTIONS:
         return {}
     key, display_name, light_name, chromaticity, luminance = _OPTIONS[encoder]
@@ -97,29 +93,15 @@ def hdr_options(encoder: str, hdr: HdrMetadata | None) -> dict[str, str]:
     return {key: ":".join(parts)} if parts else {}
 
 
-def hdr_notices(encoder: str, source: VideoInfo, *, in_header: bool = False) -> list[str]:
-    """Lines for the user: which metadata of the pictures the output will lack.
-
-    in_header: the container is given the metadata of the codecs in `_IN_HEADER`.
-    """
-    lines = [f"not carried: {what}" for what in source.lost_side_data]
-    carried = encoder in _OPTIONS or (in_header and encoder in _IN_HEADER)
-    if source.hdr is not None and not carried:
-        lines.append(
-            f"not carried: HDR10 mastering display and light levels: {encoder} has no place for them; use codec hevc"
-        )
-    return lines
-
-
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     try:
         return {data.type.name: bytes(data) for data in frame.side_data}  # type: ignore[attr-defined, arg-type]
-    except ValueError:  # a kind that this PyAV has no name for
+    except ValueError:  # a type that this PyAV cannot name
         return {}
 
 
 def _mastering_display(data: bytes) -> dict:
-    """FFmpeg's AVMasteringDisplayMetadata: ten rationals (red, green, blue, white, min, max), two flags."""
+    """Parse FFmpeg's AVMasteringDisplayMetadata: ten rationals (red, green, blue, white, min, max), two flags."""
     if len(data) < 88:
         return {}
     *numbers, has_primaries, has_luminance = struct.unpack("=22i", data[:88])

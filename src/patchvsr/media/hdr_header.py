@@ -1,7 +1,7 @@
-"""HDR metadata in the header of a container, for codecs whose bit streams have no place for it.
+"""Put HDR metadata into a container header, for codecs whose bit streams cannot carry it.
 
-PyAV cannot set it on a stream, but a new stream takes it over from the stream that it is made like. So a Matroska
-header that holds it is written here (RFC 9559, element "Colour") and opened.
+PyAV cannot set it on a stream, but a stream made from a template inherits it. So this module writes a minimal Matroska
+file with the metadata (RFC 9559, element "Colour") and opens it as the template.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from av.video.stream import VideoStream
 
 from patchvsr.media.hdr import HdrMetadata
 
-# The names of codecs in Matroska, and what the demuxer wants to see beside them.
+# FFmpeg codec name: (Matroska codec ID, the codec private data that the demuxer insists on).
 CODECS = {"ffv1": ("V_FFV1", b""), "prores": ("V_PRORES", b"apch"), "vp9": ("V_VP9", b"")}
 
 
 @contextmanager
 def stream_with(hdr: HdrMetadata, codec: str) -> Iterator[VideoStream]:
-    """A stream without a picture whose container holds `hdr`; `codec` is one of CODECS."""
+    """Open a template stream of a container that holds `hdr`; `codec` is a key of CODECS."""
     name, private = CODECS[codec]
     video = _number(0xB0, 16) + _number(0xBA, 16) + _element(0x55B0, _colour(hdr))
     track = _number(0xD7, 1) + _number(0x73C5, 1) + _number(0x83, 1) + _element(0x86, name.encode())

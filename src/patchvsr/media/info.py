@@ -1,4 +1,4 @@
-"""What is known about a video before its frames are read."""
+"""Describe a video before its frames are read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from patchvsr.errors import InputError
 from patchvsr.media.color import ColorTags
 from patchvsr.media.hdr import HdrMetadata
 
-# No camera and no screen has more; what declares more is damaged, and would ask for gigabytes a frame.
+# No camera or screen exceeds this. A larger declared size means damage and would allocate gigabytes per frame.
 MAX_SIDE_PX = 16384
 
 
 def check_size(path: str | Path, width: int, height: int) -> None:
-    """Raises InputError for a picture that nobody can have meant."""
+    """Raise InputError if a declared picture size in pixels is implausibly large."""
     if max(width, height) > MAX_SIDE_PX:
         raise InputError(
             f"{path}: declares {width}x{height} pixels; at most {MAX_SIDE_PX} a side are supported, "
@@ -25,7 +25,7 @@ def check_size(path: str | Path, width: int, height: int) -> None:
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream of a container; `index` is its place in the source file."""
+    """One stream of a container; `index` is its index in the source file."""
 
     index: int
     type: str
@@ -43,13 +43,15 @@ class StreamInfo:
 class VideoInfo:
     """The video stream and its container.
 
-    Sizes are coded sizes in pixels: `rotation` (degrees counterclockwise, a display hint) and
-    `sample_aspect_ratio` are carried, never applied. `start_pts` is the time of the first frame in
-    ticks of `time_base`. `average_rate` and `declared_frames` are hints for progress bars: variable
-    frame rate makes the first meaningless and many files lie about the second. `stored_color` holds
-    the tags of the file, `color` what was decided for those left unspecified; `chroma_unsited` says that
-    the place of chroma samples is unknown as well and taken to be the left of their pixels. `lost_side_data`
-    names, in words, what lies beside the pixels and cannot be carried. With `has_alpha`, every frame has alpha.
+    width, height: coded size in pixels.
+    rotation, sample_aspect_ratio: display hints (degrees counterclockwise, pixel shape); carried, never applied.
+    start_pts: PTS of the first frame, in ticks of `time_base`.
+    average_rate, declared_frames: hints for progress bars only. A variable frame rate makes the first meaningless,
+        and many files declare a wrong second.
+    stored_color: the colour tags of the file. color: the same with defaults for unspecified tags.
+    chroma_unsited: the chroma sample location is unknown as well and is taken to be left.
+    lost_side_data: readable names of the side data that cannot be carried.
+    has_alpha: whether every frame has alpha.
     """
 
     path: Path

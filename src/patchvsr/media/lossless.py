@@ -1,4 +1,4 @@
-"""Read frames as 8-bit RGB, write them without loss (FFV1 in Matroska). Nothing is read ahead or kept."""
+"""Read frames as 8-bit RGB and write them losslessly (FFV1 in Matroska), one frame at a time."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,17 +13,17 @@ from torch import Tensor
 
 from patchvsr.errors import InputError, OutputError
 
-# A common multiple of the usual frame rates; Matroska itself rounds to milliseconds.
+# A multiple of the usual frame rates. Matroska itself rounds to milliseconds.
 _TIME_BASE = Fraction(1, 90_000)
 
 
 def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[Tensor, Fraction]]:
-    """Frames of the first video stream, (3, H, W) in [0, 1], with their time in seconds.
+    """Yield the frames of the first video stream, (3, H, W) in [0, 1], with their time in seconds.
 
-    Material of more than 8 bits is reduced to 8; the file's own colour matrix is used.
+    Deeper sources are reduced to 8 bits. The file's own colour matrix is used.
 
     Raises:
-        InputError: the file cannot be opened or decoded, has no video stream, or a frame has no time.
+        InputError: the file cannot be opened or decoded, has no video stream, or a frame has no PTS.
     """
     try:
         container = av.open(str(path))
@@ -45,15 +45,15 @@ def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[
 
 
 def to_array(frame: Tensor) -> np.ndarray:
-    """8-bit RGB of a frame (3, H, W) in [0, 1], as a contiguous (H, W, 3) array."""
+    """Return a frame (3, H, W) in [0, 1] as 8-bit RGB, a contiguous (H, W, 3) array."""
     return np.ascontiguousarray((frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 class LosslessWriter:
-    """Writes frames to a new FFV1 file: `with LosslessWriter(path) as writer: writer.write(frame, time_s)`.
+    """Write frames to a new FFV1 file: `with LosslessWriter(path) as writer: writer.write(frame, time_s)`.
 
     Raises:
-        OutputError: the file exists (it is never replaced) or cannot be made.
+        OutputError: the file exists (it is never replaced) or cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class LosslessWriter:
         self._stream: VideoStream | None = None
 
     def write(self, frame: Tensor, time_s: Fraction) -> None:
-        """Append one frame (3, H, W) in [0, 1], rounded to 8 bits, shown from `time_s` on."""
+        """Append one frame (3, H, W) in [0, 1], rounded to 8 bits, with its time in seconds."""
         picture = av.VideoFrame.from_ndarray(to_array(frame), format="rgb24").reformat(format="bgr0")
         picture.time_base = _TIME_BASE
         picture.pts = round(time_s / _TIME_BASE)
@@ -75,7 +75,7 @@ class LosslessWriter:
         self._container.mux(self._stream.encode(picture))
 
     def _add_stream(self, width: int, height: int) -> VideoStream:
-        # 24 is only the nominal rate in the header: every frame carries its own time.
+        # 24 is only the nominal rate in the header; every frame carries its own time.
         stream = self._container.add_stream("ffv1", rate=24)
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
         stream.codec_context.time_base = _TIME_BASE

@@ -1,4 +1,4 @@
-"""What an output is: how its frames are encoded, and how encoded frames become a finished file or sequence."""
+"""The interface of an output: encode frames, then assemble them into a finished file or image sequence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from patchvsr.media.segment import EncodedFrame, FrameEncoder
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When each frame of the output is shown, in ticks of the source's time base, on the source's clock.
+    """PTS and durations of the output frames, in ticks of the source's time base, on the source's clock.
 
-    Durations are None where the source does not say: only ever for the last frame.
+    A duration is None where the source does not specify it, which happens for the last frame only.
     """
 
     pts: Sequence[int]
@@ -23,10 +23,11 @@ class FrameTimes:
 
 
 class Output(ABC):
-    """An output that was checked before the work starts: its name, codec, and a place for every stream.
+    """An output whose name, codec and streams were validated before the work starts.
 
-    path: what the user asked for. notices: lines for the user about what cannot be kept.
-    profile: everything that shapes the encoded frames, as plain values.
+    path: the path that the user gave.
+    notices: lines for the user about what cannot be kept.
+    profile: everything that determines the encoded frames, as plain values.
     """
 
     path: Path
@@ -35,27 +36,29 @@ class Output(ABC):
 
     @abstractmethod
     def rehearse(self, frames: int) -> None:
-        """What can fail in the end, without the frames: long work should not end in an error that was there before.
+        """Try everything that could fail at the end, without the frames, so that it fails before the long work.
 
-        Raises OutputError when the output cannot hold that many frames, InputError when another stream of the source
-        cannot be read or put into it. Reads the source through if it has other streams; writes nothing.
+        Raises OutputError if the output cannot hold that many frames. Raises InputError if another stream of the source
+        cannot be read or muxed. Reads the whole source if it has other streams; writes nothing.
         """
 
     @abstractmethod
     def encoder(self) -> FrameEncoder:
-        """A new encoder; what several of them encoded can be put together."""
+        """Return a new encoder; the frames of several encoders can be assembled into one output."""
 
     @abstractmethod
     def assemble(self, frames: Iterable[EncodedFrame], times: FrameTimes, *, reorder: int, folder: Path) -> Contents:
-        """Writes the whole output below `folder`, which is on the same disk, and checks that every frame is there.
+        """Write the whole output below `folder`, on the same disk, and check that it holds every frame.
 
-        reorder: the largest of the segments'. Raises OutputError; can be called again after a failure.
+        reorder: the largest `SegmentTable.reorder` of the segments.
+
+        Raises OutputError on failure, after which it can be called again.
         """
 
     @abstractmethod
     def discard(self, folder: Path) -> None:
-        """Removes what `assemble` wrote below `folder`, now or in a run that was killed, and nothing else."""
+        """Remove what `assemble` wrote below `folder`, also in a killed run, and nothing else."""
 
     @abstractmethod
     def publish(self, folder: Path) -> None:
-        """Gives what `assemble` wrote its name, and replaces an older output. Raises OutputError."""
+        """Rename what `assemble` wrote to `path`, replacing an older output; raise OutputError if that fails."""

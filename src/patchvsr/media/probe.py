@@ -1,4 +1,4 @@
-"""Look at a video, or at a sequence of images, without reading it through."""
+"""Probe a video or an image sequence without reading it through."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchvsr.media.info import StreamInfo, VideoInfo, check_size
 
 __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "video_stream"]
 
-# Enough to see that a video is interlaced when its first frames are not flagged, a title for example.
+# Enough to detect interlaced video whose first frames, such as a title card, are not flagged.
 _FRAMES_LOOKED_AT = 5
 
 
@@ -27,9 +27,11 @@ def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
     """Describe the video at `path`: a media file, a folder of images, or a pattern such as `in/%06d.png`.
 
     A few frames are decoded, because rotation, interlacing and the true pixel format are known only then.
-    `rate` is for images, which have no time of their own; default 24 frames a second.
-    Raises InputError: missing, not a media file, no video stream, empty, or of a kind not supported.
-    Raises SettingsError when a rate is given for a media file.
+
+    rate: frames per second of images, which carry no timing; default 24.
+
+    Raises InputError if the file is missing, not a media file, without video, empty or unsupported.
+    Raises SettingsError if a rate is given for a media file.
     """
     if is_sequence(path):
         return images.probe_images(path, rate=rate)
@@ -41,13 +43,13 @@ def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
 
 
 def open_container(path: str | Path) -> InputContainer:
-    """Open a media file for reading; raises InputError."""
-    # FFmpeg takes "name:rest" for a protocol; an absolute path is always taken for a file.
+    """Open a media file for reading; raise InputError if that fails."""
+    # FFmpeg reads "name:rest" as a protocol, but an absolute path always as a file.
     file = Path(path).absolute()
     if not file.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        # Tags in an old encoding must not keep a good video from being read.
+        # Tags in a legacy text encoding must not make a good video unreadable.
         return av.open(str(file), metadata_errors="replace")
     except (av.FFmpegError, OSError) as err:
         reason = getattr(err, "strerror", None) or str(err)
@@ -57,7 +59,7 @@ def open_container(path: str | Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
-    """The first real video stream, cover art aside; raises InputError when there is none."""
+    """Return the first video stream that is not cover art; raise InputError if there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
@@ -66,19 +68,19 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
 
 
 def describe_stream(stream: Stream) -> StreamInfo:
-    """The facts about one stream that survive closing its container."""
+    """Return a description of a stream that outlives its container."""
     language = stream.metadata.get("language")
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        # Without a decoder for it, a stream has no codec context, and not even a name.
+        # A stream without a decoder has no codec context, and may lack even a name.
         codec=(
             stream.codec_context.codec.canonical_name
             if stream.codec_context
             else (getattr(stream, "name", None) or "unknown")
         ),
         language=None if language == "und" else language,
-        title=stream.metadata.get("title") or stream.metadata.get("name"),  # MP4 calls it name
+        title=stream.metadata.get("title") or stream.metadata.get("name"),  # the MP4 demuxer calls it name
         attached_picture=bool(stream.disposition & Disposition.attached_pic),
     )
 
@@ -95,15 +97,15 @@ def _first_frames(container: InputContainer, stream: VideoStream, path: str | Pa
         for packet in container.demux(stream):
             try:
                 frames += packet.decode()
-            except av.FFmpegError as err:  # a recording cut before its first key frame starts like this
+            except av.FFmpegError as err:  # a recording may start between key frames
                 error = error or err
                 if packet.is_keyframe:
                     break
             if len(frames) >= _FRAMES_LOOKED_AT:
                 break
-    except (av.FFmpegError, IndexError) as err:  # IndexError: PyAV meets a stream that begins later
+    except (av.FFmpegError, IndexError) as err:  # IndexError: PyAV finds a stream that was not there on opening
         error = error or err
-    if not frames:  # damage later on is for the reader to find, with the number of the frame
+    if not frames:  # the reader reports later damage, with the frame number
         raise InputError(f"{path}: no frame of its video can be decoded; the file is damaged") from error
     return frames
 
@@ -151,13 +153,13 @@ def _describe(container: InputContainer, stream: VideoStream, frames: list[av.Vi
 def _color_tags(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
     if is_rgb(frame.format):
         return ColorTags(int(frame.color_primaries), int(frame.color_trc), RGB, int(frame.color_range))
-    full = frame.format.name.startswith("yuvj")  # an old name for full range
+    full = frame.format.name.startswith("yuvj")  # a deprecated name for full range
     stored_range = FULL if full else int(frame.color_range) or int(stream.color_range)
     return ColorTags(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), stored_range)
 
 
 def _chroma_unsited(stream: VideoStream) -> bool:
-    """Whether the decoder leaves the place of chroma open; swscale would then take the centre."""
+    """Return whether the decoder leaves the chroma location unspecified, which swscale would read as centre."""
     context = stream.codec_context
     if context.codec.canonical_name == "av1":
         header = context.extradata or b""  # av1C, the configuration record in MP4 and Matroska

@@ -1,4 +1,4 @@
-"""Read the frames of a video one by one, with their exact times, and notice when some are missing."""
+"""Read the frames of a video one by one, with exact times and without silent gaps."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ def open_reader(
 ) -> VideoReader | images.ImageReader:
     """Open a video file, a folder of images or a pattern such as `in/%06d.png`.
 
-    The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded when they are asked
-    for. With a range in `settings`, their `pts` stay those of the source. `.info` is the video after deinterlacing.
+    The result is a context manager and an iterator of `Frame`, with `.info`. Frames are decoded on demand. With a range
+    in `settings`, their `pts` stay those of the source. `.info` describes the video after deinterlacing.
 
-    resume_pts: begin with the frame that has exactly this pts, in ticks of `.info.time_base`; the range stays in force.
-    seek: whether the decoder may start near the first frame wanted. It begins two key frames early, and reads from
-    the beginning where the container cannot seek or does not find the frame; False always reads from the beginning.
+    resume_pts: start with the frame of exactly this PTS, in ticks of `.info.time_base`; the range still applies.
+    seek: whether the decoder may start near the first frame wanted. It starts two key frames early, and falls back to
+        reading from the beginning where the container cannot seek or the frame is not found.
 
-    Raises InputError (see `probe`; interlaced; while iterating: damaged, truncated, interlaced later on, no frame in
-    the range, none at resume_pts) and SettingsError for a setting that does not fit the kind of input.
+    Raises InputError as `probe` does, and for interlaced video. While iterating, raises it for damaged, truncated or
+    later interlaced video, and if no frame is in the range or at resume_pts.
+    Raises SettingsError for a setting that does not fit the kind of input.
     """
     settings = settings or ReadSettings()
     if is_sequence(path):
@@ -52,7 +53,7 @@ def open_reader(
 
 
 def range_pts(info: VideoInfo, settings: ReadSettings) -> tuple[int | None, int | None]:
-    """Return the range in ticks of the video: frames with first <= pts < last belong to it."""
+    """Return the range in ticks of the video as (first, last): frames with first <= pts < last belong to it."""
 
     def ticks(seconds: float | None) -> int | None:
         # Through str, so that 0.1 means a tenth and not the nearest binary fraction.
@@ -62,7 +63,7 @@ def range_pts(info: VideoInfo, settings: ReadSettings) -> tuple[int | None, int 
 
 
 class VideoReader(FrameReader):
-    """Frames of a media file; see `open_reader`. Holds two decoded frames at a time, four when deinterlacing."""
+    """Read the frames of a media file; see `open_reader`. Holds two decoded frames, four when deinterlacing."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class VideoReader(FrameReader):
                 raise InputError(
                     f"{self.info.path}: the frame at {seconds(self.info, pts)} is damaged; get a good copy"
                 )
-            # What containers say about durations is often a nominal value; the next frame's time is not.
+            # Stored durations are often nominal values; the time of the next frame is exact.
             duration = (following[1] - pts) if following else self._last_duration(frame, pts)
             alpha = self._converter.to_alpha(frame) if self.info.has_alpha else None
             yield Frame(self._converter.to_rgb(frame), pts, duration, self.info.time_base, alpha)
@@ -106,7 +107,7 @@ class VideoReader(FrameReader):
             raise self._nothing()
 
     def _wanted(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """(frame, pts) from the start of the range or the point to resume from, up to the end of the file."""
+        """Return (frame, pts) from the start of the range or the resume point to the end of the file."""
         first = max((p for p in (self._start_pts, self._resume_pts) if p is not None), default=None)
         if first is None:
             return self._whole_frames()
@@ -123,14 +124,14 @@ class VideoReader(FrameReader):
         return chain([head], frames) if head else frames
 
     def _from_seek(self, first: int) -> Iterator[tuple[av.VideoFrame, int]] | None:
-        """Frames from `first` on after a seek; None if they are not sure to be those of a whole read."""
+        """Return frames from `first` on after a seek, or None if they may differ from a read from the beginning."""
         frames, before = self._whole_frames(), 0
         try:
             for item in frames:
                 if item[1] >= first:
                     return chain([item], frames) if before and self._is_first(item) else None
                 before += 1
-        except InputError:  # the pictures just after a seek may lack what they refer to
+        except InputError:  # frames just after a seek may lack their references
             pass
         return None
 
@@ -138,12 +139,11 @@ class VideoReader(FrameReader):
         return self._resume_pts is None or (item is not None and item[1] == self._resume_pts)
 
     def _whole_frames(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """(frame, pts in ticks of `info`) from where the decoder stands: no interlaced ones, or an error."""
-        if self._settings.deinterlace in ("frame", "field"):
-            return Deinterlacer(self._decoder, self._settings.deinterlace).run()
-        return (
-            self._decoder.frames() if self._settings.deinterlace == "off" else self._progressive(self._decoder.frames())
-        )
+        """Return progressive (frame, pts) from the decoder's position, pts in ticks of `info`, or an error."""
+        mode = self._settings.deinterlace
+        if mode in ("frame", "field"):
+            return Deinterlacer(self._decoder, mode).run()
+        return self._decoder.frames() if mode == "off" else self._progressive(self._decoder.frames())
 
     def _progressive(self, frames: Iterable[tuple[av.VideoFrame, int]]) -> Iterator[tuple[av.VideoFrame, int]]:
         for frame, pts in frames:
@@ -158,7 +158,7 @@ class VideoReader(FrameReader):
         return last_duration(self._decoder.stream(), self._source, frame, pts)
 
     def _ticks(self) -> int:
-        """Ticks of `info` in one of the file."""
+        """Return how many ticks of `info` make one tick of the file."""
         return 2 if self._settings.deinterlace == "field" else 1
 
     def _nothing(self) -> InputError:
@@ -176,7 +176,7 @@ _T = TypeVar("_T")
 
 
 def _with_next(items: Iterable[_T]) -> Iterator[tuple[_T, _T | None]]:
-    """Each item with the one after it."""
+    """Yield each item with its successor, None for the last."""
     iterator = iter(items)
     for current in iterator:
         for following in iterator:

@@ -1,7 +1,7 @@
-"""Encoded frames in a plain file: the payloads one after the other, and a table of what they are.
+"""Store encoded frames in a plain file: concatenated payloads, and a table that describes them.
 
-A unit of a job ends as such a file. It holds exactly what the encoder gave, for any codec and for images alike; times
-and containers come later, when all units are put together.
+Each unit of a job is stored as such a file. It holds exactly the encoder's output, for any codec and for images. Times
+and the container are added when all units are assembled.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from patchvsr.media.frames import Frame
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """What an encoder made of one frame; encoders with B-frames give them out of order.
+    """The encoded form of one frame; encoders with B-frames return them out of display order.
 
-    order: the frame's place among the frames the encoder was given, from 0.
+    order: index of the frame among those given to the encoder, from 0.
     """
 
     order: int
@@ -31,21 +31,21 @@ class EncodedFrame:
 
 
 class FrameEncoder(ABC):
-    """Frames in, encoded frames out, later and perhaps in another order."""
+    """An encoder, which may return frames with a delay and in another order."""
 
     @abstractmethod
     def encode(self, frame: Frame) -> list[EncodedFrame]: ...
 
     @abstractmethod
     def finish(self) -> list[EncodedFrame]:
-        """What is still inside; nothing can be encoded afterwards."""
+        """Drain the encoder; nothing can be encoded afterwards."""
 
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """One entry in each list for every encoded frame, in the encoder's order; all of it can be stored as JSON.
+    """One entry per encoded frame in every list, in the encoder's order; serialisable as JSON.
 
-    sizes in bytes; crcs are CRC-32 of the payloads.
+    orders: see `EncodedFrame`. sizes: of the payloads, in bytes. crcs: CRC-32 of the payloads.
     """
 
     orders: list[int] = field(default_factory=list)
@@ -64,14 +64,14 @@ class SegmentTable:
 
     @property
     def reorder(self) -> int:
-        """By how many frames the encoder's order runs ahead of the order of display, at most."""
+        """The largest number of frames by which decoding order runs ahead of display order."""
         return max((place - order for place, order in enumerate(self.orders)), default=0)
 
 
 class SegmentWriter:
-    """Encodes frames into a file; `close` makes it durable and returns its table.
+    """Encode frames into a file; `close` flushes it to disk and returns its table.
 
-    Raises OutputError when the disk is full or the file cannot be written; nothing is left then.
+    Raises OutputError if the disk is full or the file cannot be written, and removes the file.
     """
 
     def __init__(self, path: Path, encoder: FrameEncoder) -> None:
@@ -86,7 +86,7 @@ class SegmentWriter:
         self.frames_written += 1
 
     def close(self) -> SegmentTable:
-        """Raises OutputError also when the encoder did not give every frame back."""
+        """Finish the file and return its table; raise OutputError also if the encoder did not return every frame."""
         with files.reported(self._path, self.abort):
             self._append(self._encoder.finish())
             if sorted(self._table.orders) != list(range(self.frames_written)):
@@ -100,7 +100,7 @@ class SegmentWriter:
         return self._table
 
     def abort(self) -> None:
-        """Drop the file."""
+        """Close and remove the file."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -111,9 +111,9 @@ class SegmentWriter:
 
 
 def read_segments(segments: Sequence[tuple[Path, SegmentTable]]) -> Iterator[EncodedFrame]:
-    """All encoded frames of segments that follow each other, their `order` counted through.
+    """Yield the encoded frames of consecutive segments, with `order` counted across all of them.
 
-    Raises OutputError when a segment is not what was written.
+    Raises OutputError if a segment differs from what was written.
     """
     first = 0
     for path, table in segments:

@@ -1,9 +1,9 @@
-"""Where one shot ends and the next begins, found with PySceneDetect while the frames pass by.
+"""Detect shot cuts with PySceneDetect in a stream of frames.
 
-A missed cut costs the next frame up to 9 dB, a false one next to nothing, so the thresholds prefer false cuts. They
-were chosen on the project's training videos (5,792 frames, one shot each). There they give 18 false cuts, ten of them
-in the first or last two frames of a file, which have fewer neighbours; they miss none of 80 cuts between different
-videos, also none with both darkened to a fifth under grain, and one of 23 jump cuts inside a scene (darkened: 17).
+A missed cut costs the next frame up to 9 dB, a false cut almost nothing, so the thresholds favour false cuts. They were
+chosen on the project's training videos (5,792 frames, one shot each). There they give 18 false cuts, ten of them in the
+first or last two frames of a file, which have fewer neighbours. They miss none of 80 cuts between different videos,
+also none with both videos darkened to a fifth under grain, and one of 23 jump cuts inside a scene (darkened: 17).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
-# Scores are mean changes from the frame before, 0 to 255: of hue, saturation and value, or of value alone, because in
-# the dark the other two are mostly grain. A cut has at least this score, and stands out of its neighbours' mean by
-# this factor; or its value score is so high that it may stand beside another cut, as single frames of a montage do.
+# Scores are mean changes from the previous frame, 0 to 255: of hue, saturation and value, or of value alone, because
+# in the dark the other two are mostly grain. A cut reaches this score and exceeds the mean of its neighbours by this
+# ratio. A value score above SURE_VALUE_SCORE is a cut even next to another one, as for single frames of a montage.
 COLOUR_SCORE, COLOUR_RATIO = 3.0, 2.5
 VALUE_SCORE, VALUE_RATIO = 2.0, 3.0
 SURE_VALUE_SCORE = 30.0
 NEIGHBOURS = 2  # on each side
 
-LONG_SIDE = 256  # pixels; more shows the detectors only grain
-_RATE = 25.0  # timecodes need one, and nothing here depends on it
+LONG_SIDE = 256  # pixels; a larger size adds only grain
+_RATE = 25.0  # arbitrary, but timecodes need a rate
 
 
 def mark_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[bool, np.ndarray]]:
-    """Each frame with whether it is the first of a shot; the very first always is.
+    """Yield (whether the frame starts a shot, frame); the first frame always does.
 
-    frames: (H, W, 3) RGB of one size, uint8 or uint16. They come out in order and unchanged, `NEIGHBOURS` frames
-    later than they went in; never more than that and one are held.
+    frames: (H, W, 3) RGB of one size, uint8 or uint16. They come out in order and unchanged, `NEIGHBOURS` frames late;
+    at most `NEIGHBOURS` + 1 are held.
     """
     detectors = (
         _adaptive(COLOUR_RATIO, COLOUR_SCORE),
@@ -48,21 +48,9 @@ def mark_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[bool, np.ndarray]]
             found = detector.process_frame(FrameTimecode(position, _RATE), small)
             cuts.update(timecode.frame_num for timecode in found)
         decided = position - NEIGHBOURS
-        if decided >= NEIGHBOURS:  # before that there is padding
+        if decided >= NEIGHBOURS:  # earlier positions are padding
             yield decided == NEIGHBOURS or decided in cuts, held[0]
             cuts.discard(decided)
-
-
-def detect_shots(frames: Iterable[np.ndarray]) -> list[range]:
-    """Frame numbers of every shot, without gaps; of a file: `detect_shots(frame.rgb for frame in open_reader(path))`.
-
-    frames: (H, W, 3) RGB of one size, uint8 or uint16.
-    """
-    shots: list[range] = []
-    for index, (is_first, _) in enumerate(mark_cuts(frames)):
-        start = index if is_first else shots.pop().start
-        shots.append(range(start, index + 1))
-    return shots
 
 
 def _adaptive(ratio: float, score: float, *, luma_only: bool = False) -> AdaptiveDetector:
@@ -70,7 +58,7 @@ def _adaptive(ratio: float, score: float, *, luma_only: bool = False) -> Adaptiv
 
 
 def _padded(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """First and last frame repeated: only frames with neighbours on both sides are looked at."""
+    """Repeat the first and the last frame, since the detectors judge only frames with neighbours on both sides."""
     frame = None
     for index, frame in enumerate(frames):
         if index == 0:

@@ -1,4 +1,4 @@
-"""When frames are due, and whether the file really ends where it should."""
+"""Assign frame times, and detect lost frames and truncated files."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from av.video.stream import VideoStream
 from patchvsr.errors import InputError
 from patchvsr.media.info import VideoInfo
 
-_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name for MP4, MOV and their kin
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name for the MP4 and MOV demuxer
 
-# Containers that write the duration of their streams into a header, so that a missing end shows.
+# Containers whose header declares a duration, against which truncation can be detected.
 _HEADER_DURATION = {"matroska,webm", _MP4}
 
-# AVI stores decoding order only; what FFmpeg reports as presentation time is wrong with B-frames.
+# AVI stores decoding order only; the PTS that FFmpeg reports are wrong with B-frames.
 _NO_PTS = {"avi"}
 
 _ONE_PICTURE_A_PACKET = {"h264", "hevc", "av1", "mpeg2video", "ffv1", "prores", "mjpeg"}
 
 
 def has_pts(info: VideoInfo) -> bool:
-    """Whether the container stores presentation times."""
+    """Return whether the container stores presentation timestamps."""
     return info.container not in _NO_PTS
 
 
 def last_duration(stream: VideoStream, info: VideoInfo, frame: av.VideoFrame, pts: int) -> int | None:
-    """How long the last frame of a video lasts, in ticks, if the file says so.
+    """Return the duration of the last frame of a video in ticks, or None if the file does not specify it.
 
-    MP4 and MOV store the steps between decoding times; with B-frames the last frame shown is not the last one
-    decoded, and the step stored with it need not be its duration. There the end of the track decides; but it is
-    known only to a millisecond, the usual clock of the header, so a step that agrees with it is taken as it is.
+    MP4 and MOV store DTS deltas. With B-frames the last frame shown is not the last one decoded, and its DTS delta need
+    not be its duration. There the end of the track decides. The header usually stores that end to a millisecond only,
+    so a delta that agrees with it is preferred.
     """
     step = frame.duration or None
     if info.container != _MP4 or not stream.codec_context.has_b_frames or not stream.duration:
@@ -45,10 +45,10 @@ def last_duration(stream: VideoStream, info: VideoInfo, frame: av.VideoFrame, pt
 
 
 class Clock:
-    """Counts decoded frames and gives each its time, in ticks.
+    """Count decoded frames and assign each its time, in ticks.
 
-    Its own; in containers without presentation times, the times of the packets in order, one for each
-    frame; else its decoding time, which is right without B-frames; else the previous time plus its length.
+    The first of these that applies: in containers without PTS, the packet times in ascending order, one per frame; the
+    frame's PTS; its DTS, which is correct without B-frames; the previous time plus the previous duration.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -56,17 +56,17 @@ class Clock:
         self._nominal = max(1, round(1 / (rate * info.time_base)))
         self._step = 0
         self._in_order = not has_pts(info)
-        self._packet_times: list[int] = []  # a heap: times of packets whose frames are still to come
+        self._packet_times: list[int] = []  # heap: times of packets whose frames are still to come
         self.count = 0
         self.last_pts: int | None = None
 
     def feed(self, packet: Packet) -> None:
-        """Tell the time of a packet that goes into the decoder."""
+        """Note the time of a packet that goes into the decoder."""
         if self._in_order and packet.size and packet.dts is not None:
             heappush(self._packet_times, packet.dts)
 
     def stamp(self, frame: av.VideoFrame) -> int:
-        """The time of the next frame that came out of the decoder."""
+        """Return the time of the next frame that came out of the decoder."""
         pts = self._stored(frame)
         if pts is None:
             pts = 0 if self.last_pts is None else self.last_pts + self._step
@@ -84,25 +84,25 @@ class Clock:
 
 
 class LossCheck:
-    """Notices packets that go into the decoder and never come out as a frame.
+    """Detect packets that go into the decoder and never come out as a frame.
 
-    Only for codecs with one picture in each packet, and not for fields, which may have packets of their own. What
-    comes before the first frame does not count: a recording may start between key frames.
+    Active only for codecs with one picture per packet, and not for interlaced video, whose fields may have separate
+    packets. Packets before the first frame are ignored, because a recording may start between key frames.
     """
 
     def __init__(self, info: VideoInfo) -> None:
         self._info = info
         self._active = info.codec in _ONE_PICTURE_A_PACKET and has_pts(info)
-        self._waiting: list[int] = []  # a heap: times of packets whose frames are still to come
+        self._waiting: list[int] = []  # heap: times of packets whose frames are still to come
 
     def feed(self, packet: Packet) -> None:
         """Note a packet that goes into the decoder."""
-        # An edit list marks packets that are decoded but not shown.
+        # Packets before an edit list's start are decoded but not shown.
         if self._active and packet.size and packet.pts is not None and not packet.is_discard:
             heappush(self._waiting, packet.pts)
 
     def check(self, frame: av.VideoFrame, clock: Clock) -> None:
-        """Raises InputError when this frame comes out although an earlier one has not; before the clock counts it."""
+        """Raise InputError if an earlier frame has not come out; call this before the clock counts `frame`."""
         if frame.interlaced_frame or frame.pts is None:
             self._active = False
         if not self._active or frame.pts is None:
@@ -113,7 +113,7 @@ class LossCheck:
                 raise self._lost(pts, clock)
 
     def check_end(self, clock: Clock) -> None:
-        """Raises InputError when the decoder has kept a frame."""
+        """Raise InputError if a frame is missing when the decoder is drained."""
         if self._active and self._waiting and clock.count:
             raise self._lost(self._waiting[0], clock)
 
@@ -126,26 +126,26 @@ class LossCheck:
 
 
 class EndCheck:
-    """Compares the end that the header declares with the last packet of any stream."""
+    """Compare the end that the header declares with the end of the last packet of any stream."""
 
     def __init__(self, container: InputContainer, info: VideoInfo) -> None:
         self._info = info
         start = Fraction(container.start_time or 0, av.time_base)
         self._declared_end: Fraction | None = None
         if container.format.name in _HEADER_DURATION and container.duration:
-            # Matroska files declare where they end, as FFmpeg writes them, or how long they are: take the earlier.
+            # Matroska files declare their end time (as FFmpeg writes it) or their length: assume the earlier end.
             counted_from = start if container.format.name == _MP4 else min(start, Fraction(0))
             self._declared_end = counted_from + Fraction(container.duration, av.time_base)
         elif container.format.name == "avi" and info.declared_frames:
-            # FFmpeg shortens the duration of an AVI with its file; a tick of its clock is a frame.
+            # For a truncated AVI, FFmpeg shortens the duration, so count frames; a tick is one frame.
             self._declared_end = start + info.declared_frames * info.time_base
         self._end = start
         self._last_video: Fraction | None = None
-        # Some Matroska files do not say how long the last frame lasts: allow for the longest one seen.
+        # Some Matroska files lack the duration of the last frame: allow for the longest gap seen.
         self._longest_gap = 3 / (info.average_rate or Fraction(24))
 
     def see(self, packet: Packet) -> None:
-        """Note a packet, of any stream."""
+        """Note a packet of any stream."""
         if packet.pts is None:
             return
         time = packet.pts * packet.time_base
@@ -156,7 +156,7 @@ class EndCheck:
             self._last_video = time
 
     def check(self, clock: Clock) -> None:
-        """Raises InputError when more is missing than the last frame's unknown length can explain."""
+        """Raise InputError if more is missing than the unknown duration of the last frame can explain."""
         tolerance = max(Fraction(1, 5), self._longest_gap)
         if self._declared_end is not None and self._declared_end - self._end > tolerance:
             raise InputError(

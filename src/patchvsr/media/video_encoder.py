@@ -1,4 +1,4 @@
-"""Frames through a video encoder that was opened as if for the output's container, without writing one."""
+"""Encode frames as for the output's container, without writing that container."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from patchvsr.pixels.size import Size
 # The only place for muxer flags. bitexact: no random identifiers, dates or versions in the file.
 MUXER_OPTIONS = {"fflags": "+bitexact"}
 
-# Matroska stores the shape of a pixel only when PyAV can tell it, which it cannot for these codecs.
+# With these encoders, PyAV cannot pass the sample aspect ratio to the Matroska muxer.
 _NO_ASPECT_IN_MATROSKA = ("ffv1", "libsvtav1", "libaom-av1")
 
 
 class VideoEncoder(FrameEncoder):
-    """Encodes with the very settings that the output's header was made with."""
+    """Encode with the same settings with which the output's header is made."""
 
     def __init__(self, path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> None:
         self._source, self._size, self._encoder = source, size, encoder
@@ -64,7 +64,7 @@ class VideoEncoder(FrameEncoder):
 
 
 class Nowhere(RawIOBase):
-    """Takes a file of any length and keeps nothing of it. Its name tells the kind of file."""
+    """A writable, seekable file that discards all data; its name carries the suffix, so that FFmpeg picks a muxer."""
 
     def __init__(self, path: Path) -> None:
         self.name = f"nowhere{path.suffix}"
@@ -91,7 +91,7 @@ class Nowhere(RawIOBase):
 
 
 def new_container(path: Path, file: Path | Nowhere) -> OutputContainer:
-    """The container of an output `path`, written to `file`. Raises OutputError for an unknown kind of file."""
+    """Open the container of an output `path`, written to `file`; raise OutputError for an unknown file type."""
     try:
         target = str(file.absolute()) if isinstance(file, Path) else file
         return av.open(target, "w", container_options=dict(MUXER_OPTIONS))
@@ -101,9 +101,9 @@ def new_container(path: Path, file: Path | Nowhere) -> OutputContainer:
 
 @contextmanager
 def encoder_alone(path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> Iterator[VideoStream]:
-    """An open encoder in a container of the output's kind that is never written.
+    """Open an encoder in a discarded container of the output's format.
 
-    The kind decides for instance whether the encoder puts its headers into the stream.
+    The format decides, for instance, whether the encoder writes its headers into the stream or into extradata.
     """
     container = new_container(path, Nowhere(path))
     try:
@@ -114,7 +114,7 @@ def encoder_alone(path: Path, source: VideoInfo, size: Size, encoder: Encoder) -
 
 
 def add_encoder(container: OutputContainer, path: Path, source: VideoInfo, size: Size, encoder: Encoder) -> VideoStream:
-    """A stream for frames of `size` (width, height), its encoder open. Raises OutputError and SettingsError."""
+    """Add a stream with an open encoder for frames of `size`; raise OutputError or SettingsError."""
     try:
         stream: VideoStream = container.add_stream(encoder.name, rate=nominal_rate(source))  # type: ignore[assignment]
     except ValueError as err:
@@ -134,7 +134,7 @@ def add_encoder(container: OutputContainer, path: Path, source: VideoInfo, size:
 
 
 def mark_video(stream: VideoStream, source: VideoInfo) -> None:
-    """What the container says of the video: that it is the one to show, and how it is turned."""
+    """Mark a stream as the default video and set its display rotation."""
     stream.disposition = Disposition.default
     if source.rotation:
         stream.set_display_rotation(source.rotation)

@@ -1,4 +1,4 @@
-"""A video with exact times, beside untouched copies of every other stream of its source."""
+"""Write a video file with exact frame times and unchanged copies of all other source streams."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from patchvsr.pixels.size import Size
 class VideoOutput(Output):
     """A video file; see `writer.open_output`.
 
-    Encoders know only the order of frames, as if all came at the nominal rate; the muxer gets the true times, exactly
-    in MP4 and MOV. Matroska counts in milliseconds, so there each time is rounded to the nearest one (and all streams
-    move together if one starts below 0).
+    Encoders see a constant nominal rate; the muxer gets the true times, which are exact in MP4 and MOV. Matroska counts
+    in milliseconds, so its times are rounded to the nearest one, and all streams shift together if one starts below 0.
 
-    Durations: Matroska stores one with each frame. MP4 and MOV store only the steps between decoding times; with
-    B-frames and a variable rate these are not the durations of the frames they stand beside, and what a decoder
-    reports as the duration of a frame is wrong. The format has no place for better. A frame lasts until the next time,
-    and the last one until the end of the track, which the header holds; `open_reader` goes by that.
+    Durations: Matroska stores one per frame. MP4 and MOV store only DTS deltas. With B-frames and a variable rate these
+    are not the durations of their frames, so the durations that a decoder reports are wrong; the format cannot express
+    them. A frame lasts until the next PTS, and the last one until the end of the track, which the header holds.
+    `open_reader` relies on that.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class VideoOutput(Output):
         last_pts: int | None,
         skip_streams: Collection[int],
     ) -> None:
-        """first_pts, last_pts: the range of the source that is used; skip_streams: indexes of source streams."""
+        """Validate the output; first_pts, last_pts: range of the source in ticks; skip_streams: source indexes."""
         self.path, self._source, self._size, self._encoder = path, source, size, encoder
         self._first_pts, self._last_pts, self._skip = first_pts, last_pts, tuple(skip_streams)
         self.profile = {
@@ -66,7 +65,7 @@ class VideoOutput(Output):
         try:
             with self._container(Nowhere(self.path)) as (_, _, copier):
                 copier.finish()
-        except (av.InvalidDataError, av.ArgumentError) as err:  # at the end, where the muxer names no stream
+        except (av.InvalidDataError, av.ArgumentError) as err:  # raised when muxing ends, so the stream is unknown
             raise InputError(
                 f"{self._source.path}: its audio, subtitles or data cannot be copied ({str(err.strerror).lower()}); "
                 "get a good copy, or leave the damaged stream out"
@@ -100,21 +99,21 @@ class VideoOutput(Output):
         return folder / f"output{self.path.suffix}"
 
     def _try(self) -> tuple[str, ...]:
-        """Writes the header of such a file to nowhere: the way to know whether every stream has a place in it."""
+        """Write the header of such a file to nowhere, to find out whether every stream fits; return the notices."""
         with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
             in_header = self._hdr_in_header
             return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
 
     @property
     def _hdr_in_header(self) -> bool:
-        """Whether HDR metadata goes into the container, because the codec's bit stream has no place for it."""
+        """Whether HDR metadata goes into the container, because the codec's bit stream cannot carry it."""
         codec = av.Codec(self._encoder.name, "w").canonical_name
         nothing_written = codec == "vp9" and self.path.suffix.lower() in (".mp4", ".m4v")
         return self._source.hdr is not None and codec in CODECS and not nothing_written
 
     @contextmanager
     def _container(self, file: Path | Nowhere) -> Iterator[tuple[OutputContainer, VideoStream, StreamCopier]]:
-        """An open container with all its streams, its header written."""
+        """Open a container with all its streams and write its header."""
         container = new_container(self.path, file)
         copier = None
         try:
@@ -133,7 +132,7 @@ class VideoOutput(Output):
             yield container, stream, copier
             container.close()
         except BaseException:
-            with suppress(av.FFmpegError, OSError):  # closing writes an end mark, which may not fit either
+            with suppress(av.FFmpegError, OSError):  # closing writes a trailer, for which there may be no room either
                 container.close()
             raise
         finally:
@@ -154,7 +153,7 @@ class VideoOutput(Output):
 
 
 class _VideoMuxer:
-    """Gives encoded frames their times and muxes them, after the packets of other streams that belong before them."""
+    """Mux encoded frames with their times, interleaved with the packets of the other streams."""
 
     def __init__(
         self,
@@ -184,15 +183,15 @@ class _VideoMuxer:
         self._muxed += 1
 
     def _decoding_time(self, place: int) -> int:
-        """The times of display in order, moved by the frames an encoder runs ahead: never after a frame is shown."""
+        """Return the DTS of the packet at `place`: the PTS of `reorder` frames earlier, so that DTS <= PTS holds."""
         pts, ahead = self._times.pts, self._reorder
         return pts[place - ahead] if place >= ahead else pts[0] + pts[place] - pts[ahead]
 
     def _length_left(self, dts: int, order: int, duration: int | None) -> int | None:
-        """The duration of the last packet that makes an MP4 track as long as its frames.
+        """Return the duration of the last packet that makes an MP4 track as long as its frames, in ticks.
 
-        MP4 sums up decoding steps, and with B-frames the last frame decoded is not the last one shown. The edit list
-        ends with this packet if it is the last one shown: it must not be cut short.
+        MP4 sums DTS deltas, and with B-frames the last frame decoded is not the last one shown. If this packet is the
+        last one shown, the edit list ends with it, so it must not be cut short.
         """
         last = self._times.durations[-1]
         if last is None:
@@ -202,9 +201,10 @@ class _VideoMuxer:
 
 
 def _movie_clock(container: OutputContainer, video_base: Fraction) -> int:
-    """Ticks a second of the clock on which an MP4 stores where tracks begin and end: the muxer's own are milliseconds.
+    """Return the MP4 movie timescale in ticks per second, on which the file stores where tracks begin and end.
 
-    One that has every time of the video and, unless the number becomes too large, of the sounds.
+    The muxer's default is milliseconds. This one represents every time of the video exactly and, unless the number
+    exceeds 31 bits, those of the audio streams.
     """
     clock = lcm(1000, video_base.denominator)
     for rate in sorted({stream.codec_context.sample_rate for stream in container.streams.audio}):

@@ -1,4 +1,4 @@
-"""Open an output and check it; or write one in one go."""
+"""Open and validate an output, or write one in a single pass."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def open_output(
     settings: EncodeSettings | None = None,
     read: ReadSettings | None = None,
 ) -> Output:
-    """Check an output for frames of `size` made from `source`; writes nothing there.
+    """Return a validated output for frames of `size` made from `source`; write nothing there.
 
-    The name decides: a folder, a name without a suffix, or a pattern such as `out/%06d.png` gives images (8 or 16
-    bits as the source; `settings` and other streams do not apply), any other name a video. With a range in `read`,
-    frames and packets are moved so that the range starts at 0.
+    path: a folder, a name without a suffix, or a pattern such as `out/%06d.png` gives images (8 or 16 bits like the
+        source; `settings` and other streams do not apply). Any other name gives a video.
+    read: its range is that of the source; frames and packets are shifted so that it starts at 0.
 
-    Raises OutputError (unknown kind of file, a stream does not fit) and SettingsError (codec, option, pixel format).
+    Raises OutputError for an unknown file type or a stream that does not fit.
+    Raises SettingsError for an impossible codec, option or pixel format.
     """
     settings = settings or EncodeSettings()
     path = Path(path)
@@ -57,7 +58,7 @@ def open_output(
 
 
 def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> None:
-    """Raises OutputError when the output is the input, or is there and may not be replaced."""
+    """Raise OutputError if the output is the input, or exists and must not be overwritten."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise OutputError(f"{path}: is a link to nothing; is a disk missing? Remove the link or choose another name")
@@ -75,7 +76,7 @@ def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> 
 
 
 def _share(some: Iterable[Path], others: Iterable[Path]) -> bool:
-    """Whether a file is among both, by whatever path."""
+    """Return whether both lists contain the same file, under any path."""
     known = {(found.st_dev, found.st_ino) for found in (file.stat() for file in others)}
     return any((found.st_dev, found.st_ino) in known for found in (file.stat() for file in some))
 
@@ -88,10 +89,10 @@ def open_writer(
     settings: EncodeSettings | None = None,
     read: ReadSettings | None = None,
 ) -> FileWriter:
-    """Open a writer of a whole output in one go; creates missing folders.
+    """Return a writer for a whole output in a single pass; missing folders are created.
 
-    Everything is checked here, before a frame is written. Raises as `open_output` does, and OutputError for an output
-    that exists and may not be replaced.
+    Arguments and errors are those of `open_output`. Everything is validated before a frame is written. Also raises
+    OutputError if the output exists and may not be overwritten.
     """
     settings = settings or EncodeSettings()
     refuse_existing(path, source, overwrite=settings.overwrite)
@@ -99,9 +100,10 @@ def open_writer(
 
 
 class FileWriter(FrameWriter):
-    """Writes one segment in a hidden folder beside the output, then assembles it; see `open_writer`.
+    """Write one segment to a hidden folder beside the output, then assemble it; see `open_writer`.
 
-    Frames come in order, in the size and the time base the output was opened for (else ValueError).
+    Frames must come in order, in the size and time base for which the output was opened; otherwise ValueError is
+    raised.
     """
 
     def __init__(self, output: Output) -> None:
@@ -122,7 +124,7 @@ class FileWriter(FrameWriter):
         return len(self._pts)
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame; raises OutputError when it cannot be written."""
+        """Encode one frame; raise OutputError if it cannot be written."""
         if self._pts and frame.pts <= self._pts[-1]:
             raise ValueError(f"frame has pts {frame.pts}, not after the previous frame")
         with files.reported(self._output.path, self.abort):
@@ -131,7 +133,7 @@ class FileWriter(FrameWriter):
         self._durations.append(frame.duration)
 
     def close(self) -> None:
-        """Finish the output, count its frames, and give it its name; raises OutputError."""
+        """Finish and check the output, then rename it to its path; raise OutputError if that fails."""
         if self._done:
             return
         with files.reported(self._output.path, self.abort):
@@ -146,5 +148,5 @@ class FileWriter(FrameWriter):
         self._done = True
 
     def abort(self) -> None:
-        """Drop the output; nothing of it stays on the disk."""
+        """Discard the output and all its temporary files."""
         files.remove_folder(self._folder)

@@ -1,1 +1,1 @@
-"""Pure geometry: where patches lie on the canvas and how they are weighted."""
+"""Geometry of patches: their boxes on the canvas and their weights."""

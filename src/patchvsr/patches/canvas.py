@@ -1,9 +1,8 @@
-"""The canvas: many weighted patches become one result, and what a patch is told about its own place.
+"""Blend weighted patches into a canvas, and compute the location conditions of a patch.
 
-Floating-point sums depend on their order, and patches arrive in any order: from batches, from several
-devices, from an all-reduce. The canvas therefore adds whole numbers. Values become multiples of 2^-28,
-weights are multiples of 2^-24 already, so every product is exact in int64 and the sum is the same bits
-however it was split.
+Floating-point sums depend on their order, and patches arrive in any order: from batches, from several devices, from an
+all-reduce. The canvas therefore sums integers. Values are rounded to multiples of 2^-28, and weights are multiples of
+2^-24 already, so every product is exact in int64 and the sum is bit-identical however it is split.
 """
 
 from collections.abc import Sequence
@@ -16,15 +15,15 @@ from patchvsr.patches.grid import Box
 VALUE_BITS = 28
 WEIGHT_BITS = 24
 
-# 28 + 24 bits of fraction leave 11 bits and the sign of an int64. Velocities are of the order of 1.
+# 28 + 24 fractional bits leave 11 bits and the sign of an int64. Velocities are of order 1.
 VALUE_LIMIT = 2.0 ** (63 - VALUE_BITS - WEIGHT_BITS)
 
 
 class Canvas:
-    """Collects weighted patches of a (..., T, H, W) tensor; independent of their order, bit for bit.
+    """Accumulate weighted patches of a (..., T, H, W) tensor; bit-identical for any order of patches.
 
-    `state` is all there is: one flat int64 tensor, the weighted sums and after them the sum of all weights.
-    To merge the canvases of several ranks, add their states (one all-reduce). `stage` is named in errors.
+    `state` is the whole state: a flat int64 tensor of the weighted sums, followed by the sum of all weights. To merge
+    the canvases of several ranks, add their states (one all-reduce). `stage` is named in errors.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Canvas:
         """Add `values` (..., t, h, w), any float type, times `weight` (t, h, w) at `box`.
 
         Raises:
-            ValueError: the shapes of box, weight and values do not fit each other or the canvas.
+            ValueError: the shapes of box, weight and values do not match each other or the canvas.
             FloatingPointError: a value is NaN, infinite or beyond +-2048; the box and stage are named.
         """
         place = self._sums()[box.slices]
@@ -56,10 +55,10 @@ class Canvas:
         self.state[-1] += whole_weight.sum()
 
     def result(self) -> Tensor:
-        """The weighted sum, float32 in the canvas's shape, each element rounded once.
+        """Return the weighted sum, float32 in the shape of the canvas, each element rounded once.
 
         Raises:
-            RuntimeError: the weights do not add up to 1 per cell.
+            RuntimeError: the weights do not sum to 1 per cell.
         """
         cells = self.shape[-3:].numel()
         covered = int(self.state[-1])
@@ -75,11 +74,12 @@ class Canvas:
 
 
 def location_mask(box: Box, canvas_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
-    """The box on the grid of the global view: (1, h, w) float32, 1 where a cell's centre lies in the box.
+    """Return PatchVSR's location mask, (1, h, w) float32 on the global view's grid: 1 for cell centres in the box.
 
-    `canvas_hw` is the area that the global view shows, in the units of the box. A box that is too small to
-    hold any centre gets the cell under its own centre, so that no patch is without a place (PatchVSR's
-    location mask).
+    canvas_hw: height and width of the area that the global view shows, in the units of the box.
+    grid_hw: height and width of the mask in cells.
+
+    A box that contains no cell centre marks the cell under its own centre, so that no mask is empty.
     """
     rows = _covered_cells(box.y0, box.y1, canvas_hw[0], grid_hw[0])
     columns = _covered_cells(box.x0, box.x1, canvas_hw[1], grid_hw[1])
@@ -87,7 +87,7 @@ def location_mask(box: Box, canvas_hw: tuple[int, int], grid_hw: tuple[int, int]
 
 
 def crop_box_condition(box: Box, canvas_shape: Sequence[int]) -> tuple[float, float, float, float]:
-    """The crop micro-condition: (y0, x0, y1, x1) in [0, 1], as fractions of the canvas (..., H, W).
+    """Return the crop micro-condition (y0, x0, y1, x1) in [0, 1], as fractions of the canvas (..., H, W).
 
     Raises:
         ValueError: the box leaves the canvas.
@@ -99,7 +99,7 @@ def crop_box_condition(box: Box, canvas_shape: Sequence[int]) -> tuple[float, fl
 
 
 def _covered_cells(begin: int, end: int, length: int, cells: int) -> Tensor:
-    """Which of `cells` equal parts of `[0, length)` have their centre in `[begin, end)`, at least one."""
+    """Return which of `cells` equal parts of `[0, length)` have their centre in `[begin, end)`; at least one."""
     centres = (2 * torch.arange(cells) + 1) * length  # all three in units of 1 / (2 * cells): no rounding
     covered = (centres >= 2 * cells * begin) & (centres < 2 * cells * end)
     if not covered.any():
@@ -108,5 +108,5 @@ def _covered_cells(begin: int, end: int, length: int, cells: int) -> Tensor:
 
 
 def _fixed_point(values: Tensor, bits: int) -> Tensor:
-    """Values as whole multiples of 2^-bits, int64. Scaling by a power of two is exact, rounding is not."""
+    """Return values as multiples of 2^-bits, int64. Only the rounding is inexact, not the scaling."""
     return (values * 2.0**bits).round().to(torch.int64)

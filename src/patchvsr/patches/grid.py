@@ -1,6 +1,6 @@
-"""Boxes on the latent canvas: a tiling is the product of the windows along time, height and width.
+"""Tile the latent canvas with boxes, as the product of windows along time, height and width.
 
-Everything here is whole numbers in latent cells, so the same canvas always gets the same boxes and weights.
+All geometry is in integers, in latent cells, so the same canvas always gets the same boxes and weights.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ AXES = ("frames", "height", "width")
 
 @dataclass(frozen=True, order=True)
 class Box:
-    """The place of a patch: half-open ranges of time, height and width. Boxes sort in that order."""
+    """The position of a patch: half-open ranges of time, height and width. Boxes sort in that order."""
 
     t0: int
     t1: int
@@ -39,23 +39,19 @@ class Box:
 
     @property
     def slices(self) -> tuple[EllipsisType, slice, slice, slice]:
-        """Index of the box in the last three dimensions of a (..., T, H, W) tensor."""
+        """The index of the box into the last three dimensions of a (..., T, H, W) tensor."""
         return ..., slice(self.t0, self.t1), slice(self.y0, self.y1), slice(self.x0, self.x1)
-
-    def scaled(self, ft: int, fy: int, fx: int) -> "Box":
-        """The same place on a grid that is `ft`, `fy`, `fx` times finer, as pixels are to latents."""
-        return Box(self.t0 * ft, self.t1 * ft, self.y0 * fy, self.y1 * fy, self.x0 * fx, self.x1 * fx)
 
 
 @dataclass(frozen=True)
 class WeightedBox:
-    """A box and its weights along time, height and width, in 1/256."""
+    """A box and its weights along time, height and width, in units of 1/256."""
 
     box: Box
     profiles: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
     def weight(self) -> Tensor:
-        """Weights (t, h, w), float32 in [0, 1] and exact: over a tiling they sum to 1 at every cell."""
+        """Return weights (t, h, w), exact in float32; over a tiling they sum to 1 at every cell."""
         t, y, x = (torch.tensor(profile, dtype=torch.int32) for profile in self.profiles)
         return (t[:, None, None] * y[:, None] * x).to(torch.float32) / WEIGHT_UNIT**3
 
@@ -69,25 +65,25 @@ def tiling(
     overlap: float = 0.25,
     step: int = 0,
 ) -> tuple[WeightedBox, ...]:
-    """Boxes of exactly `patch` that cover a canvas, with weights that sum to exactly 1, in ascending order.
+    """Return boxes of exactly `patch` that cover a canvas, in ascending order, with weights that sum to exactly 1.
 
     Args:
         shape: canvas (T, H, W) in latent cells, padded where needed (see `padded_length`).
         patch: box (t, h, w) in latent cells.
-        mode: a joint mode: `auxiliary` (PatchVSR's multi-patch joint modulation), `overlap`, `shifted`
-            or `independent`; `patchvsr.patches.windows` explains them.
+        mode: a joint mode: `auxiliary` (PatchVSR's multi-patch joint modulation), `overlap`, `shifted` or
+            `independent`; see `patchvsr.patches.windows`.
         multiple: the transformer's token size (t, h, w); boxes start on whole tokens.
-        overlap: least fraction that neighbours share in mode `overlap`.
-        step: denoising step; only mode `shifted` moves with it.
+        overlap: minimum fraction that neighbours share in mode `overlap`.
+        step: denoising step; only mode `shifted` depends on it.
 
     Raises:
-        SettingsError: unknown mode, overlap outside [0, 1), or a canvas that is smaller than a patch or not
-            a whole number of tokens.
+        SettingsError: unknown mode, overlap outside [0, 1), or a canvas that is smaller than a patch or not a whole
+            number of tokens.
     """
     axes = []
     for i, (name, length, size, token) in enumerate(zip(AXES, shape, patch, multiple, strict=True)):
         try:
-            # A third of a period apart: at no step do split lines move alike in two dimensions.
+            # Phases a third of a period apart: at no step do split lines shift equally in two dimensions.
             axes.append(windows(Line(length, size, token), mode, overlap=overlap, step=step, phase=i / 3))
         except SettingsError as error:
             raise SettingsError(f"{name}: {error}") from None
@@ -101,10 +97,12 @@ def tiling(
 
 
 def needed_boxes(tilings: Sequence[Sequence[WeightedBox]], area: Area) -> list[set[Box]]:
-    """The boxes of each step, given in order, that the latents of an area (in cells) depend on in the end.
+    """Return the boxes of every step on which the final latents of an area (in cells) depend.
 
-    What is seen by a box of one step was made by all boxes of the step before that touch it, so the first step has
-    the most.
+    The input of a box comes from all boxes of the previous step that overlap it, so the receptive field grows backwards
+    and the first step needs the most boxes.
+
+    tilings: those of all steps, in order.
     """
     needed = []
     for boxes in reversed([[weighted.box for weighted in tiles] for tiles in tilings]):
@@ -121,7 +119,7 @@ def needed_boxes(tilings: Sequence[Sequence[WeightedBox]], area: Area) -> list[s
 
 
 def grown(area: Area, by: int, multiple: int, size: Size) -> Area:
-    """An area with a margin, rounded outwards to multiples, inside a frame of `size`, itself of multiples."""
+    """Return an area with a margin of `by`, rounded outwards to multiples and clipped to `size`."""
     y0, y1, x0, x1 = area
     starts = [max(0, (start - by) // multiple * multiple) for start in (y0, x0)]
     stops = [min(side, -(-(stop + by) // multiple) * multiple) for stop, side in ((y1, size.height), (x1, size.width))]
@@ -129,10 +127,10 @@ def grown(area: Area, by: int, multiple: int, size: Size) -> Area:
 
 
 def padded_length(length: int, patch: int, multiple: int = 1) -> int:
-    """The smallest whole number of tokens of `multiple` that holds both `length` and one `patch`, in cells.
+    """Return the smallest length in cells, in whole tokens of `multiple`, that holds `length` and one `patch`.
 
     Raises:
-        SettingsError: an empty dimension, or a patch that is not a whole number of tokens.
+        SettingsError: a dimension is empty, or the patch is not a whole number of tokens.
     """
     if length < 1 or multiple < 1 or patch < 1 or patch % multiple:
         raise SettingsError(f"cannot pad length {length} to patches of {patch} with tokens of {multiple}")
@@ -142,7 +140,7 @@ def padded_length(length: int, patch: int, multiple: int = 1) -> int:
 def patch_lines(
     size: Size, patch_px: int, cell_px: int, mode: str = "auxiliary", *, token: int = 2, step: int = 0
 ) -> tuple[list[int], list[int]]:
-    """Rows and columns, in pixels, where a patch starts or ends inside a frame of `size`."""
+    """Return rows and columns in pixels where a patch starts or ends inside a frame of `size`."""
     patch = patch_px // cell_px
     height, width = (padded_length(-(-length // cell_px), patch, token) for length in (size.height, size.width))
     boxes = [weighted.box for weighted in tiling((1, height, width), (1, patch, patch), mode, step=step)]

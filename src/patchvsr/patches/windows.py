@@ -1,17 +1,17 @@
-"""Windows along one dimension: where they start and how they share its cells.
+"""Place windows along one dimension and weight the cells they share.
 
-One mechanism serves every joint mode. Windows of exactly the patch size stand in order on the line, and
-each hands over to the next on a *ramp* somewhere inside their overlap. The share of the windows from number
-i on is a curve that rises from 0 to 1 along ramp i; a window's weight is the difference of its own curve and
-the next one's. The weights therefore telescope to 1 at every cell, and because the curves are rounded to
-whole 1/256 before they are subtracted, the sum is exact, not nearly 1.
+One mechanism serves every joint mode. Windows of exactly the patch size are placed in order along the line, and each
+hands over to the next on a *ramp* inside their overlap. The total weight of windows i, i + 1, ... is a curve that rises
+from 0 to 1 along ramp i, and the weight of a window is the difference between its own curve and the next. The weights
+therefore telescope to 1 at every cell. Because the curves are rounded to multiples of 1/256 before the subtraction, the
+sum is exact.
 
 A mode only chooses the starts and the ramps:
 
-- `auxiliary`: PatchVSR's multi-patch joint modulation: base windows on a grid, one more on every split line.
-- `overlap`: windows that share a fraction of their length, blended over all of it.
-- `shifted`: a grid without overlap whose split lines move from step to step, so that no seam can settle.
-- `independent`: a grid without overlap that stays. Leaves seams; kept to measure what the others gain.
+- `auxiliary`: PatchVSR's multi-patch joint modulation: base windows on a grid, and one more on every split line.
+- `overlap`: windows that share a fraction of their length and blend over all of it.
+- `shifted`: a grid without overlap whose split lines move from step to step, so that seams do not accumulate.
+- `independent`: a fixed grid without overlap. Leaves seams; kept as a baseline.
 """
 
 import math
@@ -25,7 +25,7 @@ from patchvsr.errors import SettingsError
 
 MODES = ("auxiliary", "overlap", "shifted", "independent")
 
-# Weights are whole multiples of 1/256, so a product over three dimensions fits float32's 24-bit significand.
+# Weights are multiples of 1/256, so a product over three dimensions fits the 24-bit significand of float32.
 WEIGHT_UNIT = 256
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -33,7 +33,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Window:
-    """A window over cells `[start, start + len(weights))`, weights in 1/256."""
+    """A window over cells `[start, start + len(weights))`, with weights in units of 1/256."""
 
     start: int
     weights: tuple[int, ...]
@@ -44,8 +44,7 @@ class Line:
     """A dimension of `length` cells to cover with windows of `size`, both in whole tokens of `multiple`.
 
     Raises:
-        SettingsError: a length or size that is not a whole number of tokens, or a dimension shorter than a
-            window.
+        SettingsError: a length or size is not a whole number of tokens, or the line is shorter than a window.
     """
 
     length: int
@@ -65,25 +64,27 @@ class Line:
             )
 
     def cuts(self) -> list[int]:
-        """Ends of the fewest near-equal segments that each fit in a window: `[0, ..., length]`."""
+        """Return the ends `[0, ..., length]` of the fewest near-equal segments that each fit in a window."""
         tokens = self.length // self.multiple
         count = math.ceil(self.length / self.size)
         return [i * tokens // count * self.multiple for i in range(count + 1)]
 
     def start_around(self, begin: int, end: int) -> int:
-        """Start of the window centred on `[begin, end)`, on a whole token and inside the line."""
+        """Return the start of the window centred on `[begin, end)`, on a whole token and inside the line."""
         centred = (begin + end - self.size) // (2 * self.multiple) * self.multiple
         return min(max(centred, 0), self.length - self.size)
 
 
 def windows(line: Line, mode: str, *, overlap: float = 0.25, step: int = 0, phase: float = 0.0) -> list[Window]:
-    """Windows of `mode` on `line` in ascending order; at every cell their weights sum to exactly 256.
+    """Return the windows of `mode` on `line` in ascending order; at every cell their weights sum to exactly 256.
 
-    `overlap` is the least fraction of the window that neighbours share in mode `overlap`. `step` and
-    `phase` (in periods; set it apart for each dimension) choose the offset of mode `shifted`.
+    Args:
+        overlap: minimum fraction of the window that neighbours share in mode `overlap`.
+        step: denoising step, which determines the offset in mode `shifted`.
+        phase: additional offset in mode `shifted`, in periods; use a different one for each dimension.
 
     Raises:
-        SettingsError: unknown mode, or an overlap outside [0, 1).
+        SettingsError: the mode is unknown, or the overlap is outside [0, 1).
     """
     if mode == "auxiliary":
         return _auxiliary(line)
@@ -97,24 +98,24 @@ def windows(line: Line, mode: str, *, overlap: float = 0.25, step: int = 0, phas
 
 
 def _binary(line: Line, cuts: Sequence[int]) -> list[Window]:
-    """Every cell belongs to the window of its segment alone."""
+    """Return windows with binary weights: every cell belongs only to the window of its segment."""
     starts = [line.start_around(begin, end) for begin, end in pairwise(cuts)]
     return _hand_over(line, starts, [(cut, cut) for cut in cuts[1:-1]])
 
 
 def _shifted_cuts(line: Line, step: int, phase: float) -> list[int]:
-    """Cuts one window apart whose offset follows the golden ratio: any few steps in a row spread evenly."""
+    """Return cuts one window apart, with a golden-ratio offset that spreads evenly over any run of steps."""
     turn = (phase + (step + 1) * GOLDEN) % 1.0
     offset = (1 + int(turn * (line.size // line.multiple))) * line.multiple  # in (0, size]
     return [0, *range(offset, line.length, line.size), line.length]
 
 
 def _auxiliary(line: Line) -> list[Window]:
-    """PatchVSR's weights: auxiliary 1 - 2d/l, base 2d/l; d is the distance to the split line, l the segment.
+    """Return windows with PatchVSR's weights: auxiliary 1 - 2d/l, base 2d/l, at distance d from the split line.
 
-    An auxiliary window thus rules on its split line and has faded out in the middle of both segments. One
-    of an odd number of tokens stands off centre, to the left; where it does not reach the right middle, it
-    has faded out at the centre of the first cell outside, hence the half cell.
+    l is the length of the segment. An auxiliary window thus has full weight on its split line and none at the middle of
+    both segments. A window of an odd number of tokens is off centre, to the left. Where it does not reach the middle on
+    the right, its weight ends at the centre of the first cell outside, hence the half cell.
     """
     cuts = line.cuts()
     starts = [line.start_around(cuts[0], cuts[1])]
@@ -128,9 +129,9 @@ def _auxiliary(line: Line) -> list[Window]:
 
 
 def _overlapping(line: Line, overlap: float) -> list[Window]:
-    """The fewest evenly spread windows that share at least `overlap`, blended over all they share.
+    """Return the fewest evenly spaced windows that share at least `overlap`, blended over the whole overlap.
 
-    The overlap is rounded up to whole tokens, but never to the whole window: one token cannot be shared.
+    The overlap is rounded up to whole tokens, but is at least one token shorter than the window.
     """
     if not 0 <= overlap < 1:
         raise SettingsError(f"overlap is {overlap}: it must be at least 0 and less than 1")
@@ -146,10 +147,10 @@ def _overlapping(line: Line, overlap: float) -> list[Window]:
 def _hand_over(
     line: Line, starts: Sequence[int], ramps: Sequence[tuple[float, float]], *, smooth: bool = False
 ) -> list[Window]:
-    """Windows at `starts`, where number i takes over from number i - 1 along `ramps[i - 1]`.
+    """Return windows at `starts`, where window i takes over from window i - 1 along `ramps[i - 1]`.
 
-    Ramps ascend (neither end of one lies before the same end of its predecessor), so no weight is negative;
-    they may be of zero length. Windows that end up in the same place become one.
+    Ramps must ascend: neither end of a ramp may precede the same end of the previous one, so that no weight is
+    negative. They may have zero length. Windows with equal starts are merged.
     """
     centres = np.arange(line.length) + 0.5
     curves = [_ramp(centres, begin, end, smooth) for begin, end in ramps]
@@ -161,7 +162,7 @@ def _hand_over(
 
 
 def _ramp(centres: np.ndarray, begin: float, end: float, smooth: bool) -> np.ndarray:
-    """0 before `begin`, 256 after `end`, between them a straight line or (smooth) half a cosine wave."""
+    """Return 0 before `begin`, 256 after `end`, and between them a linear ramp or (smooth) half a cosine wave."""
     progress = np.clip((centres - begin) / max(end - begin, 1e-9), 0, 1)
     if smooth:
         progress = (1 - np.cos(np.pi * progress)) / 2

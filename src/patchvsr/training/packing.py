@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.media import open_reader
 from patchvsr.media.shots import mark_cuts
+from patchvsr.media.suffixes import VIDEO_SUFFIXES
 from patchvsr.training.shards import INDEX, Index, Shard, write_array
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_SHARD_FRAMES = 120
 _SAVE_EVERY_S = 10

@@ -114,10 +114,10 @@ def test_what_is_not_kept_is_told(tmp_path):
     save(tmp_path / "a1.exr", grey(plane, Z=plane, A=plane), chromaticities=aces)
     assert sequence_notices(list_images(tmp_path)) == (
         "channels that are not kept: Z",
-        "the chromaticities of the images are not kept (no H.273 primaries); their pixels are",
+        "the chromaticities of the images are not kept (no H.273 primaries); pixels are unchanged",
     )
     info = probe(tmp_path / "a1.exr")
-    assert "stay multiplied by alpha" in alpha_notice(info, "png", "rgba")
+    assert "stay premultiplied by alpha" in alpha_notice(info, "png", "rgba")
     assert alpha_notice(info, "exr", "rgba") is None
 
 

@@ -175,7 +175,9 @@ def test_timecode_of_a_frame_that_is_left_out_is_dropped(tmp_path, source):
 
 def test_timecode_that_the_muxer_would_refuse_is_told(tmp_path):
     clip = make_rich(tmp_path / "in.mkv", timecode="01:02:03;04")
-    assert carry(clip, tmp_path / "out.mov")[0].startswith("not carried: timecode 01:02:03;04: frames are dropped")
+    assert carry(clip, tmp_path / "out.mov")[0].startswith(
+        "not carried: timecode 01:02:03;04: it is a drop-frame timecode"
+    )
 
 
 def subtitle_lines(path: Path) -> list[tuple[Fraction, Fraction, str]]:
@@ -198,7 +200,7 @@ def test_text_subtitles_are_converted_and_come_back(tmp_path, suffix, codec):
     there, back = tmp_path / f"out{suffix}", tmp_path / "back.mkv"
     assert carry(clip, there) == [
         f"converted: stream 1 (subtitle, subrip, fra) to {codec}, which {suffix[1:]} takes: "
-        "fonts, colours and places are lost"
+        "fonts, colours and positions are lost"
     ]
     assert subtitle_lines(there) == expected
     assert [s.language for s in probe(there).streams if s.type == "subtitle"] == ["fra"]
@@ -249,7 +251,7 @@ def test_fonts_are_told_where_there_is_no_place(tmp_path):
 def test_a_second_video_is_copied_and_told(tmp_path, suffix):
     clip = make_rich(tmp_path / "in.mkv", second_video=True)
     assert carry(clip, tmp_path / f"out{suffix}") == [
-        "not upscaled: stream 1 (video, h264): only one video is; this one is copied as it is"
+        "not upscaled: stream 1 (video, h264): only the first video is; this one is copied unchanged"
     ]
     with av.open(str(tmp_path / f"out{suffix}")) as out, av.open(str(clip)) as source:
         copied, original = out.streams.video[1], source.streams.video[1]

@@ -1,9 +1,9 @@
-"""OpenEXR images: linear light where 1.0 is diffuse white, half or float, alpha already multiplied in.
+"""Read and write OpenEXR images: linear light, half or float, where 1.0 is diffuse white, with premultiplied alpha.
 
-The pipeline works on 16-bit codes of a curve for displays, so light is carried as PQ (SMPTE ST 2084) with 1.0 at
-100 cd/m2: light from 0 to 100. Measured over all halfs of that range: 16-bit PQ brings back the same half above
-2^-10, and up to there the same or its neighbour (an error of at most 5e-7). Alpha is carried in 65535 equal steps: the
-same half from 1/32 on, below that within half a step.
+The pipeline works on 16-bit codes of a display curve, so light in [0, 100] is carried as PQ (SMPTE ST 2084) with 1.0 at
+100 cd/m2. Measured over all half values of that range, 16-bit PQ returns the same half above 2^-10, and below it the
+same or its neighbour (an error of at most 5e-7). Alpha is carried in 65535 equal steps: the same half from 1/32 on,
+below that within half a step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHROMATICITIES = {
 
 
 def require_openexr() -> ModuleType:
-    """The OpenEXR package; raises SettingsError when it is not installed."""
+    """Return the OpenEXR package; raise SettingsError if it is not installed."""
     try:
         import OpenEXR
     except ImportError as err:
@@ -43,9 +43,12 @@ def require_openexr() -> ModuleType:
 
 
 def read_exr(file: Path) -> Image:
-    """An image of one part with the channels R, G, B and perhaps A, as PQ codes; raises InputError.
+    """Return a single-part image with channels R, G, B and optionally A, as 16-bit PQ codes.
 
-    The picture is the display window. What the data window leaves out of it is black and transparent.
+    The picture is the display window; pixels outside the data window are black and transparent.
+
+    Raises InputError if the file is unreadable, of another layout, or has values that cannot be kept.
+    Raises SettingsError if OpenEXR is not installed.
     """
     header, channels = _load(file)
     names = "RGBA" if "A" in channels else "RGB"
@@ -75,10 +78,10 @@ def encode_exr(
     premultiplied: bool = False,
     sample_aspect_ratio: Fraction | None = None,
 ) -> bytes:
-    """The bytes of an EXR of halfs, compressed with ZIP (lossless); raises SettingsError without OpenEXR.
+    """Return the bytes of a half-float EXR with ZIP compression (lossless); raise SettingsError without OpenEXR.
 
-    color: says which curve `rgb` has and whether it was RGB; see `transfer.linear_of_codes`.
-    premultiplied: the colours are multiplied by `alpha` already; else this is done here, in linear light.
+    color: the transfer curve of `rgb`, and whether the source was RGB; see `transfer.linear_of_codes`.
+    premultiplied: whether `rgb` is already multiplied by `alpha`; if not, that is done here, in linear light.
     """
     openexr = require_openexr()
     bits = rgb.itemsize * 8
@@ -100,13 +103,13 @@ def encode_exr(
 
 
 def _load(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and channels of the only part."""
+    """Return the header and channels of the only part."""
     openexr = require_openexr()
     try:
         image = openexr.File(str(file), separate_channels=True)
     except (RuntimeError, ValueError, OSError) as err:
         raise InputError(f"{file}: not a readable EXR image; replace or remove it") from err
-    # OpenEXR leaves out a part that it cannot read to its end, without an error.
+    # OpenEXR silently omits a part that is truncated.
     if len(image.parts) == 0:
         raise InputError(f"{file}: not a readable EXR image (damaged or truncated); replace or remove it")
     header = image.parts[0].header
@@ -116,7 +119,7 @@ def _load(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _plane(file: Path, name: str, channel: Any, header: dict[str, Any]) -> np.ndarray:
-    """One channel over the whole display window."""
+    """Return one channel over the whole display window."""
     pixels = channel.pixels
     if pixels.dtype not in (np.float16, np.float32) or (channel.xSampling, channel.ySampling) != (1, 1):
         raise InputError(f"{file}: channel {name} is not a full plane of half or float; save it as half first")
@@ -132,7 +135,7 @@ def _plane(file: Path, name: str, channel: Any, header: dict[str, Any]) -> np.nd
 
 
 def _check_range(file: Path, name: str, plane: np.ndarray, *, highest: float) -> None:
-    good = (plane >= 0) & (plane <= highest)  # false for NaN, too
+    good = (plane >= 0) & (plane <= highest)  # False for NaN as well
     if not good.all():
         y, x = np.argwhere(~good)[0]
         raise InputError(
@@ -149,13 +152,13 @@ def _to_pq(plane: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _pq_of_halfs() -> np.ndarray:
-    """The code of every half by its bits; those outside the range are not used."""
+    """Return the PQ code of every half, indexed by its bits; entries outside the range are never used."""
     light = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float64)
     return _pq_codes(np.clip(np.nan_to_num(light), 0, PEAK))
 
 
 def _pq_codes(light: np.ndarray) -> np.ndarray:
-    return np.rint(linear_to_pq(np.abs(light)) * 65535).astype(np.uint16)  # abs: there is a -0.0
+    return np.rint(linear_to_pq(np.abs(light)) * 65535).astype(np.uint16)  # abs removes -0.0
 
 
 def _primaries(header: dict[str, Any]) -> int:
@@ -172,5 +175,5 @@ def _notices(header: dict[str, Any], channels: list[str], primaries: int) -> tup
     if others:
         notices.append(f"channels that are not kept: {', '.join(others)}")
     if "chromaticities" in header and primaries == UNSPECIFIED:
-        notices.append("the chromaticities of the images are not kept (no H.273 primaries); their pixels are")
+        notices.append("the chromaticities of the images are not kept (no H.273 primaries); pixels are unchanged")
     return tuple(notices)

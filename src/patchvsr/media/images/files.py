@@ -14,21 +14,24 @@ from patchvsr.media.images.names import IMAGE_SUFFIXES
 from patchvsr.media.images.png import encode_png, read_png
 from patchvsr.media.info import VideoInfo
 
-SEQUENCE = "image2"  # the container of a sequence, by FFmpeg's name
+SEQUENCE = "image2"  # FFmpeg's name for an image sequence as a container
 
-# H.273 primaries and curves of ordinary video: what everybody takes an untagged PNG for.
+# H.273 primaries and curves of ordinary video, which every viewer assumes for an untagged PNG.
 _PLAIN_PRIMARIES, _PLAIN_CURVES = (1, 2, 5, 6), (1, 2, 6)
 
 
 def read_image(file: Path) -> Image:
-    """Raises InputError (not readable, values that cannot be kept) and SettingsError (EXR without OpenEXR)."""
+    """Return the image in a file.
+
+    Raises InputError if it is unreadable or has values that cannot be kept, and SettingsError for EXR without OpenEXR.
+    """
     return read_exr(file) if file.suffix.lower() == ".exr" else read_png(file)
 
 
 def check_image_format(suffix: str) -> None:
-    """Whether such images can be written here; raises OutputError and SettingsError (EXR without OpenEXR)."""
+    """Raise OutputError for an unsupported image suffix, and SettingsError for EXR without OpenEXR."""
     if suffix.lower() not in IMAGE_SUFFIXES:
-        raise OutputError(f"{suffix}: no image format of ours; use .png or .exr")
+        raise OutputError(f"{suffix}: not a supported image format; use .png or .exr")
     if suffix.lower() == ".exr":
         require_openexr()
 
@@ -36,10 +39,10 @@ def check_image_format(suffix: str) -> None:
 def encode_image(
     rgb: np.ndarray, suffix: str, *, alpha: np.ndarray | None = None, source: VideoInfo | None = None
 ) -> bytes:
-    """The bytes of an image file, the same for the same pixels.
+    """Return the bytes of an image file; equal pixels give equal bytes.
 
-    rgb: (h, w, 3), alpha: (h, w), uint8 or uint16, with the curve of `source`; PNG gets as many bits, EXR halfs.
-    source: where the pixels come from; without one they are untagged RGB.
+    rgb, alpha: (h, w, 3) and (h, w), uint8 or uint16, with the curve of `source`. PNG keeps the depth, EXR stores half.
+    source: the video from which the pixels come; None means untagged RGB.
     """
     check_image_format(suffix)
     if suffix.lower() == ".png":

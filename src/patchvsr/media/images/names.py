@@ -1,6 +1,6 @@
 """Names of image sequences: a folder, a pattern such as `out/%06d.png`, or one image.
 
-A pattern holds one number as `printf` writes it: `%d`, or `%04d` for at least four digits.
+A pattern holds one number in `printf` notation: `%d`, or `%04d` for at least four digits.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _PLACEHOLDER = re.compile(r"%0?([0-9]*)d")
 
 
 def is_sequence(path: str | Path) -> bool:
-    """Whether an input path means images: an existing folder, or a name that ends like an image."""
+    """Return whether an input path means images: an existing folder, or a name with an image suffix."""
     file = Path(path)
     return file.is_dir() or file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def means_sequence(path: str | Path) -> bool:
-    """Whether an output path means images: as for input, and a name without a suffix is a new folder."""
+    """Return whether an output path means images: as for input, or a name without a suffix, for a new folder."""
     return is_sequence(path) or not Path(path).suffix
 
 
 def split_pattern(path: str | Path) -> tuple[Path, str | None]:
-    """(folder, pattern of the file names), None for a folder alone; raises SettingsError for several numbers.
+    """Return (folder, file name pattern); the pattern is None for a folder alone.
 
-    For output, `pattern or DEFAULT_PATTERN` is what names the images.
+    For output, `pattern or DEFAULT_PATTERN` names the images. Raises SettingsError if a pattern has several numbers.
     """
     file = Path(path)
     if file.is_dir() or file.suffix.lower() not in IMAGE_SUFFIXES:
@@ -42,19 +42,19 @@ def split_pattern(path: str | Path) -> tuple[Path, str | None]:
 
 
 def image_name(pattern: str, number: int) -> str:
-    """The name of an image, counted from 1; raises OutputError when one name is given for several images."""
+    """Return the name of image `number`, from 1; raise OutputError if a name without a number is used twice."""
     if not _PLACEHOLDER.search(pattern):
         if number > 1:
             raise OutputError(
                 f"{pattern}: one image holds one frame; give a pattern such as out/%06d.png or a video name"
             )
         return pattern
-    # Not by the % operator: any other percent sign stands for itself.
+    # Not the % operator, because any other percent sign is literal.
     return _PLACEHOLDER.sub(lambda found: f"{number:0{int(found[1] or 1)}d}", pattern)
 
 
 def matching_images(folder: Path, pattern: str | None) -> list[Path]:
-    """The images of a folder, or those of a pattern, in the order of their numbers (2 before 10)."""
+    """Return the images in a folder that match a pattern (None: all), in natural order (2 before 10)."""
     if not folder.is_dir():
         return []
     ending = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
@@ -65,13 +65,13 @@ def matching_images(folder: Path, pattern: str | None) -> list[Path]:
 
 
 def output_images(path: str | Path) -> list[Path]:
-    """The images, in order, that an output of this name consists of; there may be none."""
+    """Return the existing images of an output of this name, in order."""
     folder, pattern = split_pattern(path)
     return matching_images(folder, pattern or DEFAULT_PATTERN)
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """The files of an input sequence in order; raises InputError when there are none, or of two kinds."""
+    """Return the files of an input sequence in order; raise InputError if there are none, or of two formats."""
     folder, pattern = split_pattern(path)
     if not folder.is_dir():
         raise InputError(f"{path}: no such folder; check the path")
@@ -86,7 +86,7 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def numbering_notice(files: Sequence[Path]) -> str | None:
-    """A line for the user when the names of a sequence do not count one by one."""
+    """Return a line for the user if the image numbers are not consecutive, else None."""
     gaps = []
     for first, second in pairwise(files):
         (name, number), (next_name, next_number) = _numbered(first), _numbered(second)
@@ -101,7 +101,7 @@ def numbering_notice(files: Sequence[Path]) -> str | None:
 
 
 def _regex(pattern: str) -> str:
-    """A pattern as a regular expression for exactly the names that `image_name` gives."""
+    """Return a regular expression that matches exactly the names that `image_name` returns."""
     stem, suffix = Path(pattern).stem, Path(pattern).suffix
     ending = rf"(?i:{re.escape(suffix)})"
     found = _PLACEHOLDER.search(stem)
@@ -113,12 +113,12 @@ def _regex(pattern: str) -> str:
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key that compares runs of digits as numbers; names that differ only in zeros keep one order."""
+    """Return a natural sort key; names that differ only in leading zeros are ordered by their text."""
     parts = re.split(r"([0-9]+)", file.name)
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], file.name
 
 
 def _numbered(file: Path) -> tuple[str, int]:
-    """The name around the last number, and that number."""
+    """Return the name with its last number replaced by `#`, and that number (0 if there is none)."""
     found = re.search(r"([0-9]+)([^0-9]*)$", file.stem)
     return (file.stem[: found.start()] + "#" + found[2], int(found[1])) if found else (file.stem, 0)

@@ -1,4 +1,4 @@
-"""An image sequence as an output: every encoded frame is the content of a file."""
+"""Write an image sequence: every encoded frame becomes one file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchvsr.pixels.size import Size
 
 
 class ImageOutput(Output):
-    """Numbered images, from 1; a name without a placeholder takes exactly one frame. Times are dropped."""
+    """Images numbered from 1; a name without a placeholder holds exactly one frame. Frame times are dropped."""
 
     def __init__(self, path: Path, *, source: VideoInfo, size: Size) -> None:
         self.path, self._source, self._size = path, source, size
@@ -53,7 +53,7 @@ class ImageOutput(Output):
             files.move_files(images, self._folder)
             self.discard(folder)
             new = {file.name for file in images}
-            for file in output_images(self.path):  # of a longer sequence that is replaced
+            for file in output_images(self.path):  # left over from a longer sequence that is replaced
                 if file.name not in new:
                     file.unlink()
 
@@ -66,7 +66,7 @@ class ImageOutput(Output):
 
 
 def _notices(source: VideoInfo, suffix: str) -> Iterator[str]:
-    """Lines for the user about what images do not hold."""
+    """Yield lines for the user about what images cannot hold."""
     alpha = alpha_notice(source, suffix[1:], "rgba")
     if alpha is not None:
         yield alpha
@@ -87,7 +87,7 @@ def _notices(source: VideoInfo, suffix: str) -> Iterator[str]:
 
 
 class ImageEncoder(FrameEncoder):
-    """Images have no encoder that looks ahead: each frame comes out as it goes in."""
+    """Encode every frame as one image, without delay or reordering."""
 
     def __init__(self, suffix: str, source: VideoInfo, size: Size) -> None:
         self._suffix, self._source, self._size = suffix, source, size

@@ -1,6 +1,6 @@
-"""Image sequences read with the interface of a video.
+"""Read image sequences through the interface of a video.
 
-Images have no time: they get the rate that is asked for, 24 frames a second by default.
+Images carry no timing: they are given a constant frame rate, 24 frames per second by default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOMINAL_RATE = Fraction(24)
 
 
 def probe_images(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
-    """Describe a sequence by its first image; raises InputError."""
+    """Describe a sequence by its first image; raise InputError if it cannot be read."""
     rate = NOMINAL_RATE if rate is None else rate
     files = list_images(path)
     image = read_image(files[0])
@@ -55,13 +55,13 @@ def probe_images(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo
 
 
 def sequence_notices(files: Sequence[Path]) -> tuple[str, ...]:
-    """Lines for the user: gaps in the numbers, and what the first image holds that is not kept."""
+    """Return lines for the user about gaps in the numbering and contents of the first image that are not kept."""
     numbering = numbering_notice(files)
     return (*((numbering,) if numbering else ()), *read_image(files[0]).notices)
 
 
 class ImageReader(FrameReader):
-    """Frames of a sequence; the counterpart of `reader.VideoReader`."""
+    """Read the frames of a sequence; the counterpart of `reader.VideoReader`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class ImageReader(FrameReader):
         for index, file in self._files:
             image = read_image(file)
             self._check(image, file)
-            # An image without alpha among others that have it is opaque.
+            # An image without alpha in a sequence with alpha is opaque.
             alpha = opaque(image.rgb) if image.alpha is None and self.info.has_alpha else image.alpha
             yield Frame(image.rgb, index, 1, self.info.time_base, alpha)
 
@@ -112,7 +112,7 @@ class ImageReader(FrameReader):
             )
 
     def _index(self, seconds: float | None, default: int) -> int:
-        """The first image at or after a time."""
+        """Return the index of the first image at or after a time."""
         # Through str, so that 0.1 means a tenth and not the nearest binary fraction.
         return default if seconds is None else ceil(Fraction(str(seconds)) / self.info.time_base)
 

@@ -1,1 +1,1 @@
-"""The streams beside the video: audio, subtitles, attachments, cover art, chapters and tags."""
+"""Copy all streams other than the video: audio, subtitles, attachments, cover art, chapters and tags."""

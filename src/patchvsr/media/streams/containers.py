@@ -1,4 +1,4 @@
-"""What a container holds. The muxer itself is asked, with a trial file in memory."""
+"""Find out what a container can hold, by muxing a trial file in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from patchvsr.media.hdr_header import CODECS, stream_with
 
 MP4_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2")
 
-# The marks that are read back; MP4 keeps them all.
+# Dispositions that survive a round trip; MP4 keeps them all.
 _MATROSKA_MARKS = (
     Disposition.default | Disposition.forced | Disposition.original | Disposition.comment | Disposition.descriptions
     | Disposition.hearing_impaired | Disposition.visual_impaired
@@ -31,9 +31,9 @@ _MARKS = {
 
 
 def fits(stream: Stream, container: str, *, tagged: bool = False) -> bool:
-    """Whether the packets of `stream` can be copied into a container of that format.
+    """Return whether the packets of `stream` can be copied into a container of that format.
 
-    tagged: also with the four-character name that its codec has in its file.
+    tagged: whether its codec tag (FourCC) must be kept as well.
     """
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
@@ -47,10 +47,10 @@ def fits(stream: Stream, container: str, *, tagged: bool = False) -> bool:
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
-    """Add a stream for copies of the packets of `stream`; raises ValueError where it does not fit.
+    """Add a stream for copies of the packets of `stream`; raise ValueError if it does not fit.
 
-    Unlike PyAV's, it keeps the four-character name of a video codec where the container takes it: without it
-    ProRes 4444 becomes 422 HQ by name, and HEVC is not played by Apple's players.
+    Unlike PyAV, keep the codec tag (FourCC) of a video where the container allows it. Without it, ProRes 4444 is
+    labelled 422 HQ, and Apple's players refuse HEVC.
     """
     name = output.format.name
     if not fits(stream, name):
@@ -64,9 +64,9 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
 
 
 def _name_channels(target: AudioStream, container: str) -> None:
-    """Matroska and AVI only count the channels of PCM; MP4 must know what they are, and says so when all is written.
+    """Name the channels of PCM audio for MP4, whose muxer needs a layout but complains only when it writes the trailer.
 
-    Raises ValueError for more than two, of which nobody knows.
+    Matroska and AVI store only the number of PCM channels. Raises ValueError for more than two unnamed channels.
     """
     context = target.codec_context
     unnamed = "channels" in context.layout.name
@@ -77,9 +77,9 @@ def _name_channels(target: AudioStream, container: str) -> None:
 
 
 def add_video_copy(output: OutputContainer, stream: VideoStream, hdr: HdrMetadata | None = None) -> VideoStream:
-    """`add_copy` of a video, with HDR metadata in the container where the bit stream has no place for it.
+    """Add a copy of a video stream, with HDR metadata in the container if the bit stream cannot carry it.
 
-    The result has no frame rate of its own, nor a rotation: set that before the header is written.
+    The result has neither a frame rate nor a rotation: set them before the header is written.
     """
     source = stream.codec_context
     codec = source.codec.canonical_name
@@ -100,8 +100,8 @@ def add_video_copy(output: OutputContainer, stream: VideoStream, hdr: HdrMetadat
 
 
 def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) -> dict[str, str]:
-    """What is read back of the tags of a file, or of a stream, in a container of that format."""
-    if container not in MP4_FAMILY:  # Matroska takes any
+    """Return the tags of a file, or of a stream, that survive a round trip through a container of that format."""
+    if container not in MP4_FAMILY:  # Matroska keeps any tag
         return tags
     file = BytesIO()
     with av.open(file, "w", format=container) as trial:
@@ -117,5 +117,5 @@ def kept_tags(container: str, tags: dict[str, str], *, of_stream: bool = False) 
 
 
 def lost_disposition(disposition: Disposition, container: str) -> Disposition:
-    """The marks (forced, comment, ...) that a container of that format has no place for."""
+    """Return the disposition flags (forced, comment, ...) that a container of that format cannot store."""
     return disposition & ~_MARKS.get(container, disposition)

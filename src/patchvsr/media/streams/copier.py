@@ -1,7 +1,7 @@
-"""Carry what is not video into an output: audio, subtitles, pictures, data, attachments, chapters, tags.
+"""Copy all streams other than the video into an output: audio, subtitles, pictures, data, attachments, chapters, tags.
 
-Packets are copied untouched. Only text subtitles are converted, where the container takes another kind. What cannot
-be carried is refused (a second sound track is missed), or told when the video is whole without it.
+Packets are copied unchanged. Only text subtitles are converted, if the container needs another format. A stream that
+does not fit is refused if users would miss it (a second audio track), and otherwise reported.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from patchvsr.media.streams import containers, tags
 from patchvsr.media.streams.pictures import add_picture, read_pictures
 from patchvsr.media.streams.subtitles import SubtitleConverter, is_pause
 
-# How far apart packets of the same time may lie in a file.
+# How far apart, in time, packets of equal time may be interleaved in a file.
 _INTERLEAVE_SLACK_S = 10
 
-# PyAV has names for this only from 18 on.
+# AVDISCARD_ALL, which PyAV names only from 18 on.
 _DISCARD_ALL = 48
 
 
 class StreamCopier:
-    """Feeds the packets of all other streams of a source into an output, up to a given time.
+    """Mux the packets of all other streams of a source into an output, up to a given time.
 
-    The first stream of the output is the new video, already added; the others follow in the order of the source.
-    Only one packet is held. With a range, packets that start inside it are kept and moved so that the range starts
-    at 0. `notices` has a line for the user for all that is left out or changed; it is complete after construction,
-    before anything is written.
+    The new video must already be the first stream of the output; the others follow in source order. Only one packet is
+    held. With a range, packets that start inside it are kept and shifted so that the range starts at 0. `notices` has a
+    line for the user about everything that is left out or changed. It is complete after construction, before anything
+    is written.
 
-    Raises OutputError when the container cannot hold a sound track, subtitles or another video.
+    Raises OutputError if the container cannot hold an audio, subtitle or further video stream.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class StreamCopier:
         first: Fraction | None = None,
         last: Fraction | None = None,
     ) -> None:
-        """first, last: the range in seconds on the clock of the source."""
+        """Add all streams to the output; first, last: the range in seconds on the source's clock."""
         self._source, self._output = source, output
         self._first, self._last = first, last
         self._format = output.format.name
@@ -69,25 +69,25 @@ class StreamCopier:
         self._next = next(self._packets, None)
 
     def copy_until(self, time: Fraction) -> None:
-        """Mux every packet that belongs before `time`, in seconds of the output."""
+        """Mux every packet up to `time`, in seconds of the output."""
         while self._next is not None and _time(self._next) <= time:
             self._mux(self._next)
             self._next = next(self._packets, None)
 
     def finish(self) -> None:
-        """Mux the packets that are left."""
+        """Mux the remaining packets."""
         while self._next is not None:
             self._mux(self._next)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
-        """Release the source."""
+        """Close the source."""
         self._packets.close()
         if self._input is not None:
             self._input.close()
 
     def _mux(self, packet: Packet) -> None:
-        """Raises InputError for what no file can hold, such as times that run backwards."""
+        """Mux a packet; raise InputError if no file can hold it, for instance because time runs backwards."""
         target, place = packet.stream.index, float(_time(packet))
         try:
             self._output.mux(packet)
@@ -125,7 +125,7 @@ class StreamCopier:
         except ValueError as err:
             raise self._refusal(info) from err
         if info.type == "video":
-            self.notices.append(f"not upscaled: {info}: only one video is; this one is copied as it is")
+            self.notices.append(f"not upscaled: {info}: only the first video is; this one is copied unchanged")
         self._describe(info, stream, target)
 
     def _convert(self, info: StreamInfo, stream: Stream) -> None:
@@ -135,7 +135,7 @@ class StreamCopier:
             raise self._refusal(info) from err
         self._converters[info.index] = converter
         self.notices.append(
-            f"converted: {info} to {converter.codec}, which {self._format} takes: fonts, colours and places are lost"
+            f"converted: {info} to {converter.codec}, which {self._format} takes: fonts, colours and positions are lost"
         )
         self._describe(info, stream, converter.target)
 
@@ -153,11 +153,11 @@ class StreamCopier:
             self._pictures.append(picture)
 
     def _add_data(self, info: StreamInfo, stream: Stream) -> None:
-        """Data is only told of: cameras add tracks that no other program can read."""
+        """Copy a data stream if it fits, else report it: cameras add tracks that only their own tools can read."""
         if getattr(stream, "discard", None) == _DISCARD_ALL:
-            return  # the titles of chapters, which are carried as chapters
+            return  # a track of chapter titles, which are copied as chapters
         timecode = stream.metadata.get("timecode")
-        if timecode:  # a tag of the video is enough: the muxer of MP4 and MOV makes such a track of it
+        if timecode:  # set as a tag of the video, from which the MP4 and MOV muxers make such a track
             self._output.streams.video[0].metadata.setdefault("timecode", timecode)
         elif containers.fits(stream, self._format):
             self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
@@ -165,7 +165,7 @@ class StreamCopier:
             self._leave_out(info, f"{self._format} holds no such data streams")
 
     def _add_attachment(self, info: StreamInfo, stream: Stream) -> None:
-        """Fonts matter only to the subtitles that use them, and the containers without fonts have no such subtitles."""
+        """Copy an attachment to Matroska, else report it: no other container has subtitles that use attached fonts."""
         if self._format == "matroska":
             self._describe(info, stream, self._output.add_stream_from_template(stream, opaque=True))
         else:
@@ -188,7 +188,7 @@ class StreamCopier:
         return OutputError(f"{info} does not fit into {self._format}; {advice}")
 
     def _read(self) -> Generator[Packet]:
-        """Packets to mux, with the times and the stream they have in the output."""
+        """Yield packets to mux, with their output times and streams."""
         yield from self._pictures
         timed = [i for i, target in self._targets.items() if target.type != "attachment"]
         if self._input is None or not timed:
@@ -198,9 +198,9 @@ class StreamCopier:
             self._input.seek(max(target, self._input.start_time or 0))
         try:
             for packet in self._input.demux(*(self._input.streams[i] for i in timed)):
-                if packet.size == 0 and packet.dts is None:  # the mark of the end, not a packet
+                if packet.size == 0 and packet.dts is None:  # a flush packet
                     continue
-                if is_pause(packet):  # muxers put in their own
+                if is_pause(packet):  # muxers write their own gaps
                     continue
                 self._give_duration(packet)
                 if self._last is not None and _time(packet) >= self._last + _INTERLEAVE_SLACK_S:
@@ -213,8 +213,10 @@ class StreamCopier:
             ) from err
 
     def _give_duration(self, packet: Packet) -> None:
-        """Where the source does not say how long a packet lasts, as long as the one before: MP4 must know it of the
-        last one, or ends the track before that."""
+        """Set a missing duration to the DTS step from the previous packet.
+
+        MP4 needs one for the last packet, or the track ends before it.
+        """
         index = packet.stream.index
         if packet.dts is None or packet.stream.type == "subtitle":
             return
@@ -227,7 +229,7 @@ class StreamCopier:
         return (self._first is None or time >= self._first) and (self._last is None or time < self._last)
 
     def _prepared(self, packet: Packet) -> list[Packet]:
-        """Moved by the range and, for subtitles, converted."""
+        """Return the packets to mux: shifted by the range and, for subtitles, converted."""
         index, base = packet.stream.index, packet.time_base
         if self._first:
             shift = round(self._first / base)
@@ -254,6 +256,6 @@ class StreamCopier:
 
 
 def _time(packet: Packet) -> Fraction:
-    """When a packet is due, in seconds."""
+    """Return the time by which a packet is interleaved (its DTS, else PTS), in seconds."""
     ticks = packet.dts if packet.dts is not None else packet.pts
     return (ticks or 0) * packet.time_base

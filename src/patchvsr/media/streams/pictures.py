@@ -1,4 +1,4 @@
-"""Cover art: pictures that lie in a media file beside its streams."""
+"""Copy cover art between containers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from av.video.stream import VideoStream
 from patchvsr.media.probe import open_container
 from patchvsr.media.streams.containers import fits
 
-# The pictures that a Matroska attachment can hold: mimetype and the suffix of the file name.
+# MIME types and file suffixes of the pictures that Matroska attachments can hold.
 _MIMETYPES = {"png": "image/png", "mjpeg": "image/jpeg", "gif": "image/gif", "tiff": "image/tiff"}
 _SUFFIXES = {"png": "png", "mjpeg": "jpg", "gif": "gif", "tiff": "tif"}
 
 
 def read_pictures(path: Path, indexes: Collection[int]) -> dict[int, Packet]:
-    """The picture of each of these streams of a file; containers give them before anything else."""
+    """Return the packet of each attached-picture stream in `indexes`; demuxers return them first."""
     pictures: dict[int, Packet] = {}
     if not indexes:
         return pictures
@@ -33,10 +33,10 @@ def read_pictures(path: Path, indexes: Collection[int]) -> dict[int, Packet]:
 
 
 def add_picture(output: OutputContainer, source: VideoStream, picture: Packet) -> VideoStream | None:
-    """Put a picture into `output`; the stream its packet must be muxed into, where that is needed.
+    """Add a picture to `output`; return the stream into which its packet must be muxed, or None if it is complete.
 
-    Matroska takes pictures as attachments, MP4 as streams of one packet. Raises ValueError when the
-    container has no place for it. (The muxer of MOV takes them and writes nothing.)
+    Matroska stores pictures as attachments, MP4 as streams of one packet. Raises ValueError if the container cannot
+    hold the picture. (The MOV muxer accepts pictures but writes nothing.)
     """
     codec = source.codec_context.codec.canonical_name
     if output.format.name == "matroska" and codec in _MIMETYPES:
@@ -46,6 +46,6 @@ def add_picture(output: OutputContainer, source: VideoStream, picture: Packet) -
         return None
     if output.format.name == "mp4" and fits(source, "mp4"):
         target = output.add_stream_from_template(source, opaque=True)
-        target.disposition = Disposition.attached_pic  # with any other mark the muxer takes it for a video
+        target.disposition = Disposition.attached_pic  # with other flags the muxer treats it as a video
         return target
     raise ValueError(f"{output.format.name} holds no {codec} pictures")

@@ -1,4 +1,4 @@
-"""Turn text subtitles of one kind into another, through the decoders and encoders of FFmpeg."""
+"""Convert text subtitles between formats with FFmpeg's decoders and encoders."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
-# The kinds with a text decoder. Pictures (DVD, Blu-ray, DVB) cannot become text.
+# The formats with a text decoder. Bitmap subtitles (DVD, Blu-ray, DVB) cannot become text.
 TEXT_CODECS = ("subrip", "ass", "ssa", "webvtt", "mov_text", "text")
 
-# What text becomes, the first that the container takes: Matroska, MP4 and MOV, WebM.
+# Target formats; the first that the container holds is used: Matroska, MP4 and MOV, WebM.
 _TARGETS = ("subrip", "mov_text", "webvtt")
 
-# Encoded times are integers; no kind of text subtitle is finer.
+# No text subtitle format has a finer resolution.
 _TICK = Fraction(1, 1000)
 
 
 class SubtitleConverter:
-    """A subtitle stream of an output, and the conversion of the packets of `source` into it.
+    """Add a subtitle stream to an output and convert packets of `source` for it.
 
     Text, line breaks, bold, italic and underline are kept; fonts, positions and effects are not.
-    Raises ValueError when `source` is not text or the container holds no text subtitles.
+    Raises ValueError if `source` is not text or the container holds no text subtitles.
     """
 
     def __init__(self, source: SubtitleStream, output: OutputContainer) -> None:
         self._decoder = _context(source)
         if self._decoder.codec.canonical_name not in TEXT_CODECS:
             raise ValueError(f"{self._decoder.name} subtitles are not text")
-        self._decoder.open(strict=False)  # makes the header
+        self._decoder.open(strict=False)  # creates the subtitle header
         self.target = _add_stream(output)
         self._encoder = _context(self.target)
         self._encoder.time_base = self.target.time_base = _TICK
@@ -40,16 +40,16 @@ class SubtitleConverter:
 
     @property
     def codec(self) -> str:
-        """What the subtitles become."""
+        """The name of the target format."""
         return self._encoder.codec.canonical_name
 
     def convert(self, packet: Packet) -> Packet | None:
-        """The packet in the new kind with the same time and duration; None for one without text (a pause)."""
+        """Return the converted packet with the same time and duration, or None if it has no text (a gap)."""
         decoded = self._decoder.decode2(packet)
         lines = [rect.ass for rect in decoded or () if isinstance(rect, AssSubtitle)]
         if not lines or packet.pts is None:
             return None
-        # "order,layer,style,name,left,right,vertical,effect,text": several become lines of one event
+        # "order,layer,style,name,left,right,vertical,effect,text": several events become lines of one
         event = b"\\N".join([lines[0], *(line.split(b",", 8)[-1] for line in lines[1:])])
         duration = round((packet.duration or 0) * packet.time_base / _TICK)
         encoded = self._encoder.encode_subtitle(SubtitleSet.create(event, 0, duration))
@@ -59,7 +59,7 @@ class SubtitleConverter:
 
 
 def is_pause(packet: Packet) -> bool:
-    """Whether a packet is the time without text that MP4 keeps between two subtitles."""
+    """Return whether a packet is an empty one, with which MP4 fills the gap between two subtitles."""
     context = packet.stream.codec_context
     return context is not None and context.codec.canonical_name == "mov_text" and bytes(packet)[:2] == b"\0\0"
 
