@@ -222,7 +222,7 @@ def test_the_card_says_what_the_hub_asks(name: str, tmp_path: Path) -> None:
     assert "video-super-resolution" in data["tags"]
     for text in (
         "512x512",
-        "unless told otherwise: 3.",
+        "Default number of denoising steps: 3.",
         "| adapter | 600 | 22.3 | 6 | 0.0004 |",
         "| distill | 400 | 19.6 | 1 |  |",
         PROVENANCE["data_sha256"],
