@@ -64,7 +64,7 @@ def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
     before = restore(PatchVSRPipeline(transformer, autoencoder, **SMALL))
     write_model(transformer, autoencoder, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     files = {file.name for file in (tmp_path / "model").iterdir()}
-    assert files == {"transformer", "autoencoder", "model_index.json", "README.md", "provenance.json"}
+    assert files == {"transformer", "vae", "scheduler", "model_index.json", "README.md", "provenance.json"}
     loaded = PatchVSRPipeline.from_pretrained(tmp_path / "model")
     assert not any("lora" in name for name in loaded.transformer.state_dict())
     assert loaded.config.num_inference_steps == 1
