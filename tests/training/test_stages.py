@@ -312,7 +312,7 @@ def test_refuses_to_resume_where_a_stage_before_has_gone_on(
     further = recipe("autoencoder", tmp_path, steps=5)
     list(run(further, build_stage(further), source))
     with pytest.raises(
-        SettingsError, match=r"stands on the stages \{'mini_autoencoder': 4\}, which are \{'mini_autoencoder': 5\}"
+        SettingsError, match=r"steps \{'mini_autoencoder': 4\}, which are now at \{'mini_autoencoder': 5\}"
     ):
         next(run(recipe("base", tmp_path, steps=7), build_stage(chosen), source))
 

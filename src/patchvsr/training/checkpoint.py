@@ -119,8 +119,8 @@ class TrainingState:
         before = stages_before(self.recipe)
         if state.get("stands_on", before) != before:
             raise SettingsError(
-                f"{folder} stands on the stages {state['stands_on']}, which are {before} by now: train it anew, in "
-                "another output folder"
+                f"{folder} was trained on stages at steps {state['stands_on']}, which are now at {before}: "
+                "train it again in another output folder"
             )
         self._tell_changes(state["recipe"])
         files = ("weights", "average", "optimizer")
