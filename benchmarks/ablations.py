@@ -1,11 +1,11 @@
-"""The adapter with a part left out each time, or the student with another objective; equal data, noise and steps.
+"""Ablate parts of the adapter, or compare distillation objectives, on equal data, noise and steps.
 
 python benchmarks/ablations.py parts --packed PACKED --validation PACKED_VAL --runs runs/mini --out runs/ablations
 python benchmarks/ablations.py objectives ...
 
-`parts` starts from the base in `--runs` (autoencoder and base), `objectives` from the adapter there. Measures, on
-clips that no variant has seen: the velocity loss over the same samples and noise for all, and PSNR-Y and SSIM of crops
-of 512 pixels, so of nine patches, restored in 1 step (`objectives`: and in 4).
+`parts` starts from the autoencoder and base in `--runs`, `objectives` from the adapter there. Held-out clips give the
+velocity loss, on the same samples and noise for all variants, and PSNR-Y and SSIM of 512-pixel crops (nine patches)
+restored in 1 step (`objectives`: also in 4).
 """
 
 import argparse
@@ -49,7 +49,7 @@ def without_global_branch(stage: AdapterStage) -> None:
 
 
 def without_location(stage: AdapterStage) -> None:
-    """Neither the mask nor the crop box: either tells the place."""
+    """Remove location mask and crop box, because either of them reveals the position."""
     encode = stage.transformer.encode_conditions
 
     def lost(conditions: PatchConditions) -> PatchFeatures:
@@ -85,10 +85,10 @@ def main() -> None:
     parser.add_argument("group", choices=["parts", "objectives"])
     parser.add_argument("--packed", required=True, help="packed training data")
     parser.add_argument("--validation", type=Path, required=True, help="packed validation clips")
-    parser.add_argument("--runs", type=Path, required=True, help="folder with the stages before")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with the runs of the previous stages")
     parser.add_argument("--out", type=Path, required=True, help="new folder")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="further fields of the recipe")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="override recipe fields")
     args = parser.parse_args()
     try:
         run(args)
@@ -135,7 +135,7 @@ def variant(recipe: Recipe, change: Change, footage: ClipSource) -> dict[str, fl
 
 @torch.no_grad()
 def validation_loss(recipe: Recipe, stage: Stage, footage: ClipSource) -> float:
-    """Of the same samples and noise for every variant, without noise augmentation, as upscaling runs by default."""
+    """Return the velocity loss on the same samples for every variant, without noise augmentation, as in upscaling."""
     even = replace(recipe, clean_condition_share=1.0, seed=1)
     samples = Samples(PatchSample(even, stage.make_sample.geometry), footage, even)
     velocity = AdapterStage.forward

@@ -1,12 +1,12 @@
-"""Does the colour match take colour errors back, and does it cost anything? On a folder of videos.
+"""Measure how well colour matching removes colour errors, and what it costs, on a folder of videos.
 
 python benchmarks/color.py --data /path/to/val --frames 3 --steps 0 --out runs/color
 python benchmarks/color.py --data /path/to/val --frames 3 --steps 1 --degradation realbasicvsr --out runs/color_real
 
-Low-quality files are made as by `quality.py`. Every clip is restored once, without the match, and measured as it
-came, matched, spoiled, and spoiled and matched. Spoiled is what colour errors look like in practice: a tint of 6 levels
-of red, a drift from left to right, less saturation, and tiles of 256 pixels that differ by up to 8 levels.
-Prints a Markdown table: mean absolute difference of Cb and Cr to bicubic enlargement (levels of 255, not rounded),
+Low-quality files are made as in `quality.py`. Every clip is restored once without colour matching and measured four
+times: as decoded, matched, spoiled, and spoiled then matched. Spoiling adds typical colour errors: a red tint of 6
+levels, a drift from left to right, lower saturation, and 256-pixel tiles that differ by up to 8 levels.
+Prints a Markdown table: mean absolute difference of Cb and Cr from bicubic upscaling (in 8-bit levels, not rounded),
 PSNR-Y, and PSNR of Cb and Cr against the original.
 """
 
@@ -32,14 +32,14 @@ COLUMNS = ("chroma error", "PSNR-Y", "PSNR-C")
 
 
 def chroma(frames: Tensor) -> Tensor:
-    """(F, 3, H, W) in [0, 1] -> Cb, Cr (F, 2, H, W) of BT.709, full range, in levels of 255."""
+    """Convert (F, 3, H, W) in [0, 1] to full-range BT.709 Cb and Cr (F, 2, H, W), in 8-bit levels."""
     red, _, blue = frames.unbind(1)
     luma = (frames * frames.new_tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)).sum(1)
     return torch.stack([(blue - luma) / 1.8556, (red - luma) / 1.5748], 1) * 255
 
 
 def spoil(frames: Tensor) -> Tensor:
-    """Errors of colour of every kind, none of them in the fine detail."""
+    """Add low-frequency colour errors of several kinds to frames (F, 3, H, W) in [0, 1]."""
     height, width = frames.shape[-2:]
     grey = frames.mean(1, keepdim=True)
     ramp = torch.linspace(-6, 6, width).view(1, 1, 1, -1) * torch.tensor([1, -0.3, -0.5]).view(3, 1, 1)
@@ -50,13 +50,13 @@ def spoil(frames: Tensor) -> Tensor:
 
 
 def matched(frames: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """What the pipeline does with its frames; all (F, 3, H, W) in [0, 1]."""
+    """Match colours as the pipeline does; all (F, 3, H, W) in [0, 1]."""
     video = frames.transpose(0, 1) * 2 - 1
     return match_color_(video, canvas.transpose(0, 1) * 2 - 1, input_size).transpose(0, 1).add(1).div(2)
 
 
 def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
-    """One number per column."""
+    """Return the value of each column."""
     metrics = VideoMetrics(vmaf=False)
     metrics.update(frames, original)
     squared = (chroma(frames) - chroma(original)).square().mean((1, 2, 3))
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def print_row(clip: str, output: str, scores: list[float]) -> None:
-    """One line of the table."""
+    """Print one row of the table."""
     print(f"| {clip} | {output} | {scores[0]:.3f} | {scores[1]:.2f} | {scores[2]:.2f} |", flush=True)
 
 
@@ -108,9 +108,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="sampling steps")
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the low-quality files")
-    parser.add_argument("--frames", type=int, default=3, help="only the first frames of every clip")
+    parser.add_argument("--frames", type=int, default=3, help="number of first frames to use of every clip")
     parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
-    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the degradation")
     parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
     try:
         run(parser.parse_args())

@@ -1,13 +1,13 @@
-"""What the settings that a user can turn do: restoration, steps, noise augmentation, branch scale.
+"""Measure the effect of the user's settings: restoration, steps, noise augmentation, branch scale.
 
 python benchmarks/dial.py --data /path/to/val --frames 5 --out runs/dial
 python benchmarks/dial.py --data /path/to/val --frames 5 --degradation realbasicvsr --out runs/dial_real
 python benchmarks/dial.py --picture docs/images/restoration.png
 
-Low-quality files are made as by `quality.py`. Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
-the change of the mean gradient against bicubic (sharpness, noise included). With --picture: crops of a photo
-under a camera, clean in the upper row and degraded at strength 0.7 in the lower: bicubic, restoration 0, 0.5 and 1,
-as estimated, and the original.
+Low-quality files are made as in `quality.py`. Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
+the change of the mean gradient relative to bicubic (sharpness, which includes noise).
+With --picture, draws crops of a camera move over a photo, clean in the upper row and degraded at strength 0.7 in the
+lower: bicubic, restoration 0, 0.5, 1 and estimated, original.
 """
 
 import argparse
@@ -45,7 +45,7 @@ CLIP_SIZE, CROP = (384, 512), (slice(150, 310), slice(150, 350))
 
 
 def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
-    """PSNR-Y, SSIM-Y, and the gradient's change against bicubic in percent."""
+    """Return PSNR-Y, SSIM-Y, and the change of the mean gradient relative to bicubic in percent."""
     metrics = VideoMetrics(vmaf=False)
     metrics.update(frames, original)
     result = metrics.result()
@@ -54,12 +54,12 @@ def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
 
 
 def gradient(frames: Tensor) -> float:
-    """Mean absolute difference of neighbouring pixels."""
+    """Return the mean absolute difference of neighbouring pixels."""
     return float(frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean())
 
 
 def run(args: argparse.Namespace) -> None:
-    """Every setting on every clip."""
+    """Measure every setting on every clip, and print the means."""
     pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     lq_folder, lq_set = low_quality(args)
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """The picture: bicubic, three settings, the estimate, the original; from left to right."""
+    """Draw the picture: from left to right bicubic, three settings, the estimate, the original."""
     pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     rows = [torch.cat(list(panels(pipeline, settings)), dim=-1) for settings in (BICUBIC, REALBASICVSR.at(0.7))]
@@ -89,7 +89,7 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def panels(pipeline: PatchVSRPipeline, settings: Degradation) -> Iterator[Tensor]:
-    """Crops (3, h, w) of the last of five frames."""
+    """Yield crops (3, h, w) of the last of five frames."""
     original = torch.stack(list(camera_move(load_photo("coffee"), CLIP_SIZE, 5)))
     lq = degrade(original, 4, Generator().manual_seed(1), settings)
     yield resize_bicubic(lq, CLIP_SIZE)[-1][(..., *CROP)]
@@ -105,9 +105,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of original videos")
     parser.add_argument("--out", type=Path, help="new folder for the low-quality files")
-    parser.add_argument("--frames", type=int, default=5, help="only the first frames of every clip")
+    parser.add_argument("--frames", type=int, default=5, help="number of first frames to use of every clip")
     parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
-    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the degradation")
     parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--picture", type=Path, help="draw this PNG instead")

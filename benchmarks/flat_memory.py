@@ -1,9 +1,9 @@
-"""Peak resident memory of jobs of 100, 1,000 and 10,000 frames: it must not grow.
+"""Measure the peak resident memory of jobs of 100, 1,000 and 10,000 frames, which must not grow.
 
 python benchmarks/flat_memory.py --frames 100 1000 10000
 python benchmarks/flat_memory.py --frames 100 1000 --model mini --steps 0
 
-A process of its own for each length; VmHWM of Linux, so reading and putting together count as well.
+Each length runs in its own process. The peak is Linux's VmHWM, so scanning and assembling are included.
 """
 
 import argparse
@@ -18,7 +18,7 @@ SIDE = 64
 
 
 def make_clip(path: Path, frames: int) -> None:
-    """A moving gradient, 25 frames a second, with sound."""
+    """Write a moving gradient at 25 frames/s, with audio."""
     sys.path.insert(0, str(TESTS))
     from clips import make_video
 
@@ -26,7 +26,7 @@ def make_clip(path: Path, frames: int) -> None:
 
 
 def work(source: str, target: str, model: str, steps: int) -> None:
-    """In the process that is measured: one job; prints its peak in KiB."""
+    """Run one job in the measured process and print its peak in KiB."""
     sys.path.insert(0, str(TESTS))
     import toy
 
@@ -52,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.work:
         return work(*args.work, args.model, args.steps)
-    print("| frames | peak MiB | to the first |\n|---|---|---|", flush=True)
+    print("| frames | peak MiB | change from the first |\n|---|---|---|", flush=True)
     first = None
     for frames in args.frames:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""A full disk must cost no work: one clear line, exit code 2, and after some room was made the same command goes on.
+"""Check that a full disk loses no work: one clear line, exit code 2, and the same command resumes once there is space.
 
 sudo python benchmarks/full_disk.py
 
-The output lies on a small disk in memory (mounting one needs root). At each of five moments a ballast file takes all
-that is left of it but a few KiB; then the ballast is removed, and the job must end with the bytes it has elsewhere.
+The output is on a small tmpfs, which needs root to mount. At each of five moments a ballast file fills it up except
+for a few KiB. Then the ballast is removed, and the resumed job must produce the same bytes as an undisturbed one.
 """
 
 import sys
@@ -18,7 +18,7 @@ from jobfiles import make_shots, run
 
 
 def main() -> None:
-    """Fail at every moment and print a table."""
+    """Fill the disk at every moment and print a table."""
     print("| full at | shown | exit code | then |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         source, whole = make_shots(Path(name) / "in.mkv"), Path(name) / "whole.mkv"

@@ -1,8 +1,8 @@
-"""Jump at the joins of chunks for several overlaps: mean frame difference at a join over that of its neighbours.
+"""Measure the jump at chunk joins for several overlaps: frame difference at a join relative to its neighbours.
 
 python benchmarks/joins.py CLIP --steps 1 --overlaps 1 5 9
 
-1.0 is no jump. CLIP is any low-quality video; its bicubic enlargement is measured at the same frames.
+1.0 means no jump. CLIP is any low-quality video; bicubic upscaling is measured at the same frames for comparison.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CHUNK = 17
 
 
 def main() -> None:
-    """Print a Markdown table, a row per overlap."""
+    """Print a Markdown table with one row per overlap."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--steps", type=int, default=1)

@@ -1,10 +1,10 @@
-"""A job is killed at a random moment, then the same command is run again: it must end with the same bytes, each time.
+"""Kill a job at random moments and run the same command again; the output must be the same bytes each time.
 
 python benchmarks/kill.py --kills 40
 
-One job of many units, real processes, SIGKILL. Every kill hits a fresh run of it, at a moment drawn evenly from the
-time it takes; what had been reached is read from the folder that the killed process left. Then one more run is killed
-again and again, within a third of that time, until it has finished.
+Uses real processes and SIGKILL on a job of many units. Each kill hits a fresh run, at a moment drawn uniformly from
+its duration; its progress is read from the folder it left behind. Finally, one more run is killed repeatedly, each time
+within a third of that duration, until it finishes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SHOTS = (57, 2, 41, 33, 1, 26)
 
 
 def reached(target: Path) -> str:
-    """How far a killed run had come, by the files it left."""
+    """Return the progress of a killed run, judged by the files it left."""
     folder = JobFolder(target)
     if target.exists():
         return "output published"
@@ -42,10 +42,10 @@ def reached(target: Path) -> str:
 
 
 def main() -> int:
-    """Kill, compare, print a table; 1 if any output differs."""
+    """Kill, compare and print a table; return 1 if any output differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     args = parser.parse_args()
     moments, killer, states, equal = random.Random(args.seed), Killer(), Counter(), 0
     with tempfile.TemporaryDirectory() as name:
@@ -57,7 +57,7 @@ def main() -> int:
         while states.total() < args.kills:
             target = folder / f"killed {states.total()}" / "out.mkv"
             if not killer.kill_after(moments.uniform(0, seconds), source, target):
-                continue  # it was faster this time: no kill
+                continue  # it finished before the kill
             states[reached(target)] += 1
             killer.run(source, target)
             equal += digest(target) == whole

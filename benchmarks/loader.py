@@ -1,8 +1,8 @@
-"""Milliseconds per training clip from a packed folder, videos and photos apart, on one thread.
+"""Measure the time to load a training clip from a packed folder on one thread, for videos and photos separately.
 
 python benchmarks/loader.py runs/packed 5x256x256 17x512x512
 
-The first clips of a size may wait for the disk; `--warmup` of them are not counted. The folder must hold both kinds.
+The first `--warmup` clips of a size may wait for the disk and are not counted. The folder must hold both kinds.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from patchvsr.training.clips import ClipSource
 
 
 def seconds_per_clip(source: ClipSource, size: tuple[int, int, int], clips: int, warmup: int) -> list[float]:
-    """Wall time of each clip, after the warm-up."""
+    """Return the wall time of each clip after the warm-up."""
     times = []
     for seed in range(warmup + clips):
         generator = torch.Generator().manual_seed(seed)

@@ -1,10 +1,10 @@
-"""Three minutes of film with sound, subtitles and chapters, end to end: is everything there, and in sync at the end?
+"""Upscale a three-minute clip with audio, subtitles and chapters; check that all is kept and in sync at the end.
 
 python benchmarks/long_clip.py --out FOLDER [--minutes 3] [--steps 0] [--suffix .mkv]
 
-The clip is made here: a camera over photos at 24000/1001 frames a second, a white frame and a click at the same moment
-every ten seconds. The output is upscaled as a job, verified, decoded, and compared with its source. Running the same
-command again goes on where it was stopped.
+The clip is generated: camera moves over photos at 24000/1001 frames/s, with a white frame and a simultaneous click
+every ten seconds. It is upscaled as a job, and the output is verified, decoded and compared with the source. Running
+the same command again resumes the job.
 """
 
 import argparse
@@ -34,7 +34,7 @@ FLASH_EVERY = 240  # frames: ten seconds
 
 
 def make_clip(path: Path, minutes: float) -> int:
-    """Writes the source; returns its number of frames."""
+    """Write the source clip and return its number of frames."""
     count = round(minutes * 60 * RATE)
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=RATE, options={"crf": "16"})
@@ -67,7 +67,7 @@ def make_clip(path: Path, minutes: float) -> int:
 
 
 def frames(count: int) -> Iterator[Tensor]:
-    """A shot every ten seconds, each ending with a white frame."""
+    """Yield frames (3, H, W) in shots of ten seconds, each ending with a white frame."""
     for first in range(0, count, FLASH_EVERY):
         length = min(FLASH_EVERY, count - first)
         photo = load_photo(PHOTOS[first // FLASH_EVERY % len(PHOTOS)])
@@ -76,7 +76,7 @@ def frames(count: int) -> Iterator[Tensor]:
 
 
 def clicks(count: int, minutes: float) -> np.ndarray:
-    """(samples,) silence with a click that begins when a white frame does."""
+    """Return silence (samples,) with a click at the start of every white frame."""
     samples = np.zeros(round(minutes * 60 * SAMPLE_RATE), np.float32)
     for index in range(FLASH_EVERY - 1, count, FLASH_EVERY):
         start = round(index / RATE * SAMPLE_RATE)
@@ -91,7 +91,7 @@ def _sound(samples: np.ndarray) -> av.AudioFrame:
 
 
 def sync(path: Path) -> list[tuple[float, float]]:
-    """(time of a white frame, time of its click) in seconds, decoded from a file."""
+    """Decode a file and return (time of a white frame, time of its click) in seconds, for each click."""
     with av.open(str(path)) as container:
         flashes = [f.time for f in container.decode(video=0) if f.to_ndarray(format="gray").mean() > 225]
     times, loud = [], []

@@ -1,8 +1,8 @@
-"""Peak resident memory of a 1080p upscaling, short and long: it must not grow with the length.
+"""Measure the peak resident memory of upscaling to 1080p for several lengths; it must not grow with the length.
 
 python benchmarks/memory.py --steps 1 --seconds 10 60
 
-Makes a 480x270 clip of each length and upscales it by 4 in a process of its own.
+Makes a 480x270 clip of each length and upscales it by 4 in a separate process.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-# Nothing heavy is imported here: on Linux the peak of a new process starts at the memory of its parent.
+# Import nothing heavy here: on Linux the peak of a new process starts at the memory of its parent.
 WIDTH, HEIGHT = 480, 270
 
 
 def make_clip(path: Path, duration_s: int, fps: int) -> None:
-    """Write a clip of waves that move and never repeat exactly."""
+    """Write a clip of moving waves that never repeats exactly."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
@@ -40,7 +40,7 @@ def peak_memory_gib(command: list[str]) -> float:
     """Run `command` and return its peak resident memory.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the command failed.
     """
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)

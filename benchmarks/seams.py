@@ -1,10 +1,10 @@
-"""Seam scores at the patch lines for each joint mode, on a flat gradient and on a photo under a camera.
+"""Measure seam scores at the patch lines for each joint mode, on a flat gradient, a moving photo and texture.
 
 python benchmarks/seams.py --steps 1 4
 
-1.0 is no seam, as far as the material goes: contours, and the pixel grid of the input, score too. So the same is
-measured at every other border of latent cells, where no patch ends: a ratio of means of 1.0 is no seam, whatever the
-material. The bicubic canvas, which has no patches, stands beside.
+A score of 1.0 means no seam, but contours and the pixel grid of the input also raise it. Control lines, which are the
+borders of latent cells where no patch ends, are therefore scored too: a ratio of means of 1.0 means no seam for any
+content. The bicubic canvas, which has no patches, is scored for comparison.
 """
 
 import argparse
@@ -33,14 +33,14 @@ PATCH, CELL_PX = 32, 16
 
 
 def clips(frames: int) -> Iterator[tuple[str, Iterator[Tensor]]]:
-    """The materials, frames (3, 180, 320) in [0, 1]."""
+    """Yield the name and frames (3, 180, 320) in [0, 1] of each clip."""
     yield "flat gradient", flat_gradient(LQ_SIZE, frames, levels_per_px=0.4)
     yield "photo", fast_pan(load_photo("astronaut"), frames)
     yield "texture", texture(frames)
 
 
 def texture(frames: int) -> Iterator[Tensor]:
-    """Smoothed noise, new in every frame: as much contour on a patch line as anywhere else, on the average."""
+    """Yield smoothed noise, new in every frame, so that contours are equally likely on and off patch lines."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(frames):
         noise = torch.randn((3, *LQ_SIZE), generator=generator)
@@ -49,7 +49,7 @@ def texture(frames: int) -> Iterator[Tensor]:
 
 
 def fast_pan(photo: Tensor, frames: int) -> Iterator[Tensor]:
-    """Texture that crosses every patch line: a contour of the picture that rests on a line would score as a seam."""
+    """Yield a pan over a mirrored photo, because a static contour on a patch line would score as a seam."""
     endless = torch.cat([photo, photo.flip(-1)], dim=-1)
     endless = torch.cat([endless, endless.flip(-2)], dim=-2)
     for index in range(frames):
@@ -57,7 +57,7 @@ def fast_pan(photo: Tensor, frames: int) -> Iterator[Tensor]:
 
 
 def all_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
-    """Rows and columns, in pixels, where a patch of any step starts or ends inside the output frame."""
+    """Return rows and columns, in pixels, where a patch of any step starts or ends inside the output frame."""
     size = (LQ_SIZE[0] * SCALE, LQ_SIZE[1] * SCALE)
     per_step = [patch_lines(size, PATCH * CELL_PX, CELL_PX, mode, step=step) for step in range(max(steps, 1))]
     rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
@@ -65,7 +65,7 @@ def all_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
 
 
 def control_lines(lines: tuple[list[int], list[int]]) -> tuple[list[int], list[int]]:
-    """Every other border of latent cells, where no patch starts or ends."""
+    """Return the borders of latent cells where no patch starts or ends."""
     sides = (length * SCALE for length in LQ_SIZE)
     rows, columns = (
         [at for at in range(64, side - 64, CELL_PX) if at not in taken]
@@ -75,7 +75,7 @@ def control_lines(lines: tuple[list[int], list[int]]) -> tuple[list[int], list[i
 
 
 def scores_of(frames: Iterable[Tensor], lines: tuple[list[int], list[int]]) -> str:
-    """The worst score at patch lines and at control lines, and the ratio of their means."""
+    """Format the worst score at patch lines and at control lines, and the ratio of their means."""
     meter = SeamMeter()
     for frame in frames:
         meter.update(frame[None])
@@ -85,7 +85,7 @@ def scores_of(frames: Iterable[Tensor], lines: tuple[list[int], list[int]]) -> s
 
 
 def main() -> None:
-    """Upscale both clips with every mode and print a Markdown table."""
+    """Upscale every clip with every mode and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[1], help="sampling steps")
     parser.add_argument("--frames", type=int, default=33)
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def row(source: Path, mode: str, steps: int) -> str:
-    """Upscale `source`; the scores of the result and, for comparison, of the bicubic canvas."""
+    """Upscale `source` and format the scores of the result and of the bicubic canvas."""
     lines = all_lines(mode, steps)
     target = source.with_name(f"{source.stem} {mode} {steps}.mkv")
     upscale_file(source, target, steps=steps, joint_mode=mode)

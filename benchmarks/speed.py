@@ -1,10 +1,10 @@
-"""Seconds per frame, 320x180 to 1280x720, of PatchVSR beside Real-ESRGAN, on the same CPU threads.
+"""Compare seconds per frame of PatchVSR and Real-ESRGAN, from 320x180 to 1280x720, on the same CPU threads.
 
 python benchmarks/speed.py --steps 1 --rounds 3
 
-The methods take turns, so that a busy or a hot machine slows all of them alike; the median of the rounds is
-printed. PatchVSR's time is that of the whole command (loading, decoding, encoding without loss); that of
-Real-ESRGAN is the network alone, which favours it.
+The methods take turns, so that a busy or hot machine slows all of them equally. The median of the rounds is printed.
+PatchVSR's time includes loading, decoding and lossless encoding. Real-ESRGAN's time is the network alone, which favours
+it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LQ_SIZE = (180, 320)
 
 
 def make_clip(path: Path, frames: int) -> Tensor:
-    """Write a 320x180 clip of a photo under a camera; returns its first frame (3, 180, 320)."""
+    """Write a 320x180 clip of a camera move over a photo; return its first frame (3, 180, 320)."""
     photo = load_photo("astronaut")
     views = camera_move(photo, (LQ_SIZE[0] * 2, LQ_SIZE[1] * 2), frames)
     clip = [bicubic_reduce(view[None], 2)[0] for view in views]
@@ -41,14 +41,14 @@ def make_clip(path: Path, frames: int) -> Tensor:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def methods(args: argparse.Namespace, folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
-    """Every method as a call without arguments and the number of frames it makes."""
+    """Return every method as a call without arguments, with the number of frames it produces."""
     source = folder / "lq.mkv"
     frame = make_clip(source, args.frames)
     ours = partial(upscale_file, source, folder / "out.mkv")
@@ -61,7 +61,7 @@ def methods(args: argparse.Namespace, folder: Path) -> dict[str, tuple[Callable[
 
 
 def measure(calls: dict[str, tuple[Callable[[], object], int]], rounds: int) -> dict[str, float]:
-    """Median seconds per frame of every method, the methods taking turns."""
+    """Return the median seconds per frame of every method, with the methods taking turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, (call, frames) in calls.items():
@@ -84,7 +84,7 @@ def main() -> None:
         times = measure(methods(args, Path(folder)), args.rounds)
     first = next(iter(times))
     print(f"{args.threads} threads of {os.cpu_count()} cores, median of {args.rounds} rounds\n")
-    print(f"| method | seconds per frame | time beside {first} |\n|---|---|---|")
+    print(f"| method | seconds per frame | time relative to {first} |\n|---|---|---|")
     for name, taken in times.items():
         print(f"| {name} | {taken:.3f} | {taken / times[first]:.2f}x |")
 

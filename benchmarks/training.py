@@ -1,10 +1,10 @@
-"""Steps per second of each stage, and whether samples come at least three times as fast as they are used.
+"""Measure steps per second of each stage, and check that samples load at least three times as fast as they are used.
 
 python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_autoencoder ...] [--steps 10]
 
-Samples alone, then steps alone on one batch that lies ready, one after the other in one run; the recipe's own batch,
-sizes and degradation. The workers have up to four batches ready when their time starts: take more steps.
-Needs the stages before each recipe's in `--output`, or `--init mini`.
+Times loading alone, then steps alone on one loaded batch, with the recipe's batch size, patch sizes and degradation.
+Workers may have up to four batches ready when timing starts, so use more steps than that.
+Needs the previous stages of each recipe in `--output`, or `--init mini`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packed", type=Path, required=True, help="packed training data")
     parser.add_argument("--output", default="runs/mini", help="folder of the stages' runs")
-    parser.add_argument("--init", default="", help="model to start from instead")
+    parser.add_argument("--init", default="", help="model to start from instead of previous stages")
     parser.add_argument(
         "--recipes", nargs="*", default=["mini_autoencoder", "mini_base", "mini_adapter", "mini_distill"]
     )
@@ -69,7 +69,7 @@ def row(recipe: Recipe, steps: int) -> str:
 
 
 def one_step(recipe: Recipe, stage: Stage, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """Forward, backward, optimiser: what the trainer does between two batches."""
+    """Return a call that runs forward, backward and optimiser, as the trainer does for each batch."""
     parameters = list(trained_parameters(stage).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
 
@@ -85,7 +85,7 @@ def one_step(recipe: Recipe, stage: Stage, batch: dict[str, torch.Tensor]) -> Ca
 
 
 def seconds(call: Callable[[], object], times: int) -> float:
-    """Mean duration, the first call aside."""
+    """Return the mean duration of a call, excluding the first."""
     call()
     started = time.perf_counter()
     for _ in range(times):

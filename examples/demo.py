@@ -1,4 +1,4 @@
-"""What `make demo` runs: make a clip with sound, upscale it x4 with the bundled model, put before and after together.
+"""Demo for `make demo`: make a clip with audio, upscale it x4 with the bundled model, and draw before and after.
 
 python examples/demo.py [FOLDER]
 """
@@ -30,7 +30,7 @@ def run(*command: object) -> None:
 
 
 def before_after(small: Path, large: Path, picture: Path) -> None:
-    """The same crop of the first frame, enlarged bicubically and restored, side by side."""
+    """Write the same crop of the first frame, bicubic and restored, side by side."""
     restored = first_frame(large)
     height, width = restored.shape[:2]
     bicubic = first_frame(small, (width, height))

@@ -1,12 +1,12 @@
-"""Make a small clip with sound from photos inside scikit-image: a camera moves over them. No download.
+"""Make a small clip with audio from camera moves over photos of scikit-image. Nothing is downloaded.
 
 python examples/make_demo_clip.py demo.mp4
 python examples/make_demo_clip.py cut.mp4 --photo astronaut coffee     a hard cut in the middle
 python examples/make_demo_clip.py vfr.mp4 --vfr                        frames of uneven length
 python examples/make_demo_clip.py eye.mp4 --photo retina --hq eye_hq.mkv
 
-The clip is a true reduction (antialiased, by 4) of a larger rendering. `--hq` keeps that rendering, without
-loss, as the original to compare with; it is refused where the photo is too small for it to be real detail.
+The clip is rendered at a larger size and downscaled by 4 with antialiasing. `--hq` also writes the larger rendering
+losslessly, as the original to compare with. It is refused if the photo is too small to give real detail at that size.
 """
 
 import argparse
@@ -33,14 +33,14 @@ H264 = {"crf": "14", "bf": "0"}
 
 
 def render(photos: list[str], size: tuple[int, int], frames: int) -> Iterator[Tensor]:
-    """Frames (3, height, width): each photo gets an equal share, one after the other."""
+    """Yield frames (3, height, width): one camera move per photo, with equal shares."""
     for index, name in enumerate(photos):
         share = frames * (index + 1) // len(photos) - frames * index // len(photos)
         yield from camera_move(load_photo(name), size, share)
 
 
 def frame_times(frames: int, *, vfr: bool) -> list[Fraction]:
-    """Start of every frame in seconds, and the end of the last; `vfr` makes every third 2.5 times as long."""
+    """Return frame start times in seconds, and the end of the last; `vfr` makes every third 2.5 times as long."""
     times = [Fraction(0)]
     for index in range(frames):
         times.append(times[-1] + Fraction(5 if vfr and index % 3 == 2 else 2, 2 * FPS))
@@ -48,7 +48,7 @@ def frame_times(frames: int, *, vfr: bool) -> list[Fraction]:
 
 
 def check_detail(photos: list[str], size: tuple[int, int]) -> None:
-    """Refuse an original that would only be a magnified photo."""
+    """Raise SettingsError if the original would be an upscaled photo."""
     height, width = size
     for name in photos:
         photo_h, photo_w = load_photo(name).shape[-2:]
@@ -60,7 +60,7 @@ def check_detail(photos: list[str], size: tuple[int, int]) -> None:
 
 
 def chord(duration_s: float) -> np.ndarray:
-    """A soft major chord that swells and fades, (2, samples) float32, a little wider than mono."""
+    """Return a soft major chord that fades in and out, slightly detuned stereo, (2, samples) float32."""
     t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
     envelope = np.sin(np.pi * t / duration_s) ** 2
     pitches = np.array([[220.0, 277.2, 329.6], [220.7, 277.9, 330.3]])  # Hz, left and right
@@ -78,7 +78,7 @@ def write_audio(container: OutputContainer, samples: np.ndarray) -> None:
 
 
 def write_clip(path: Path, frames: Iterator[Tensor], size: tuple[int, int], times: list[Fraction]) -> None:
-    """Write an MP4 (H.264, AAC), BT.709, every frame with its own time stamp and duration."""
+    """Write an MP4 (H.264, AAC, BT.709) with the exact timestamp and duration of every frame."""
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS, options=H264)
         video.height, video.width, video.pix_fmt = *size, "yuv420p"
@@ -97,7 +97,7 @@ def write_clip(path: Path, frames: Iterator[Tensor], size: tuple[int, int], time
 
 
 def make(args: argparse.Namespace) -> None:
-    """Render once; write the original on the way, if asked for, and its reduction."""
+    """Render the clip and write its downscaled version and, if requested, the original."""
     width, height = args.size
     hq_size = (height * args.scale, width * args.scale)
     times = frame_times(args.frames, vfr=args.vfr)
@@ -110,7 +110,7 @@ def make(args: argparse.Namespace) -> None:
 
 
 def kept(frames: Iterator[Tensor], times: list[Fraction], path: Path) -> Iterator[Tensor]:
-    """Pass frames on and write them without loss to `path`."""
+    """Write frames losslessly to `path` and pass them on."""
     with LosslessWriter(path) as writer:
         for frame, time_s in zip(frames, times, strict=False):
             writer.write(frame, time_s)
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="MP4 file to write")
     parser.add_argument("--photo", nargs="+", choices=PHOTOS, default=["astronaut"])
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), default=[320, 180])
-    parser.add_argument("--scale", type=int, default=4, help="how much larger the original is")
+    parser.add_argument("--scale", type=int, default=4, help="size of the original relative to the clip")
     parser.add_argument("--frames", type=int, default=48, help=f"at {FPS} per second")
     parser.add_argument("--vfr", action="store_true", help="frames of uneven length")
     parser.add_argument("--hq", type=Path, help="also write the original, as lossless .mkv")

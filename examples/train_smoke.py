@@ -1,11 +1,10 @@
-"""What `make train-smoke` runs: every stage of the bundled model from scratch, on clips it makes itself.
+"""Smoke test for `make train-smoke`: train every stage of the bundled model from scratch on generated clips.
 
 python examples/train_smoke.py [FOLDER]
 
-Prints the loss of each stage before and after, on the same samples; stops one stage in the middle and goes on, and
-compares the weights with those of an uninterrupted run; exports the model and upscales a clip with it. Takes a few
-minutes on two CPU cores.
-The model is far too young to be of use: `docs/train.md` is about real training.
+Prints the loss of each stage before and after training, on the same samples. Interrupts and resumes one stage, and
+compares the weights with those of an uninterrupted run. Exports the model and upscales a clip with it. Takes a few
+minutes on two CPU cores. The model is not trained enough to be useful: see `docs/train.md` for real training.
 """
 
 import subprocess
@@ -62,7 +61,7 @@ def main(folder: Path) -> None:
 
 
 def make_clips(data: Path) -> None:
-    """A camera over photos that come with scikit-image, without loss."""
+    """Write lossless clips of camera moves over photos of scikit-image."""
     data.mkdir(parents=True)
     for name, frames in CLIPS.items():
         with LosslessWriter(data / f"{name}.mkv") as writer:
@@ -76,7 +75,7 @@ def recipe_of(stage: str, folder: Path, output: Path) -> Recipe:
 
 
 def train(recipe: Recipe, *, stop_after: int | None = None) -> None:
-    """`stop_after` leaves in the middle of the run, as a kill would."""
+    """Train a recipe; `stop_after` abandons the run after that step, like a kill."""
     for event in run_recipe(recipe):
         if event.step == stop_after:
             break
@@ -84,13 +83,13 @@ def train(recipe: Recipe, *, stop_after: int | None = None) -> None:
 
 @torch.no_grad()
 def loss(recipe: Recipe, stage: Stage) -> float:
-    """Mean over the run's first batches."""
+    """Return the mean loss over the first batches of the run."""
     first = islice(batches(samples_of(recipe, stage), recipe, 0), MEASURED_BATCHES)
     return fmean(sum(value.item() for value in stage(batch).values()) for batch in first)
 
 
 def check_resume(folder: Path, stage: str) -> None:
-    """The same stage once more, left in the middle and taken up again: the weights must be the same, bit for bit."""
+    """Train the stage again with an interruption; the weights must be equal bit for bit."""
     recipe = recipe_of(stage, folder, folder / "resumed")
     for done in STAGES[: STAGES.index(stage)]:
         recipe.run_of(done).parent.mkdir(exist_ok=True)

@@ -1,28 +1,28 @@
-"""Errors a user can act on: one line that says what came, what is needed and what to do.
+"""Errors that the user can fix, with a one-line message: what was given, what is needed and what to do.
 
-Everything else is a bug and keeps its traceback. The command line turns these into exit code 2.
+Any other exception is a bug and keeps its traceback. The command line prints these and exits with code 2.
 """
 
 
 class PatchVSRError(Exception):
-    """Base of all errors that are shown to the user as one line."""
+    """Base class of all errors shown to the user as one line."""
 
 
 class InputError(PatchVSRError):
-    """The input cannot be used: missing, not a video, damaged, no frames, no video stream."""
+    """The input is unusable: missing, not a video, damaged, without frames or without a video stream."""
 
 
 class OutputError(PatchVSRError):
-    """The output cannot be written: it exists, its folder is missing, the disk is full, a codec refuses."""
+    """The output cannot be written: it exists, its folder is missing, the disk is full, or the encoder failed."""
 
 
 class ModelError(PatchVSRError):
-    """The model is unknown, incomplete or does not fit."""
+    """The model is unknown, incomplete or incompatible."""
 
 
 class SettingsError(PatchVSRError):
-    """A setting is out of its range or contradicts another."""
+    """A setting is out of range or conflicts with another."""
 
 
 class JobError(PatchVSRError):
-    """The job's folder cannot be gone on with: made with other settings, damaged, or in use by another process."""
+    """The job folder cannot be resumed: other settings, damaged, or in use by another process."""

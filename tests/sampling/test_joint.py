@@ -2,7 +2,6 @@
 
 import gc
 import random
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -162,34 +161,6 @@ def test_known_frames_guide_the_others() -> None:
         for frames in (known, None)
     )
     assert (pinned[:, 1:] - free[:, 1:]).abs().max() > 0.1
-
-
-def test_two_ranks_make_the_bytes_of_one() -> None:
-    shape, barrier = (6, 18, 22), threading.Barrier(2)
-    noise, results, states = noise_canvas(shape), {}, {}
-
-    def rank(number: int) -> None:
-        def all_reduce(state: Tensor) -> None:
-            states[number] = state.clone()
-            barrier.wait()
-            state.copy_(states[0] + states[1])
-            barrier.wait()
-
-        results[number] = denoise(
-            BlurModel(),
-            noise,
-            lambda step: tilings(shape, "overlap")(step)[number::2],
-            toy.scheduler(3),
-            reduce=all_reduce,
-        )
-
-    threads = [threading.Thread(target=rank, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expected = denoise(BlurModel(), noise, tilings(shape, "overlap"), toy.scheduler(3))
-    assert torch.equal(results[0], expected) and torch.equal(results[1], expected)
 
 
 def test_on_step_sees_every_step_and_may_replace() -> None:

@@ -67,7 +67,7 @@ def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
     before = restore(PatchVSRPipeline(transformer, autoencoder, **SMALL))
     write_model(transformer, autoencoder, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     files = {file.name for file in (tmp_path / "model").iterdir()}
-    assert files == {"transformer", "autoencoder", "model_index.json", "README.md", "provenance.json"}
+    assert files == {"transformer", "vae", "scheduler", "model_index.json", "README.md", "provenance.json"}
     loaded = PatchVSRPipeline.from_pretrained(tmp_path / "model")
     assert not any("lora" in name for name in loaded.transformer.state_dict())
     assert loaded.config.num_inference_steps == 1
@@ -225,7 +225,7 @@ def test_the_card_says_what_the_hub_asks(name: str, tmp_path: Path) -> None:
     assert "video-super-resolution" in data["tags"]
     for text in (
         "512x512",
-        "unless told otherwise: 3.",
+        "Default number of denoising steps: 3.",
         "| adapter | 600 | 22.3 | 6 | 0.0004 |",
         "| distill | 400 | 19.6 | 1 |  |",
         PROVENANCE["data_sha256"],

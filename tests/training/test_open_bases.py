@@ -12,7 +12,7 @@ import toy_wan
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
-from patchvsr.models import bases
+from patchvsr.models.wan_base import prompt
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage
@@ -41,7 +41,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(autouse=True)
 def short_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bases, "PROMPT_LENGTH", 6)
+    monkeypatch.setattr(prompt, "PROMPT_LENGTH", 6)
 
 
 def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_latents_and_prompt_are_made_once(
 ) -> None:
     chosen = recipe(base, source, tmp_path, cache=str(tmp_path / "cache"))
     assert list(cache_recipe(chosen, 4)) == [1, 2, 3, 4]
-    monkeypatch.setattr(bases, "encode_prompt", None)
+    monkeypatch.setattr(prompt, "encode_prompt", None)
     monkeypatch.setattr(toy_wan.WanAutoencoder, "encode", None)
     assert [event.step for event in run_recipe(chosen)] == [1, 2, 3]
 

@@ -312,7 +312,7 @@ def test_refuses_to_resume_where_a_stage_before_has_gone_on(
     further = recipe("autoencoder", tmp_path, steps=5)
     list(run(further, build_stage(further), source))
     with pytest.raises(
-        SettingsError, match=r"stands on the stages \{'mini_autoencoder': 4\}, which are \{'mini_autoencoder': 5\}"
+        SettingsError, match=r"steps \{'mini_autoencoder': 4\}, which are now at \{'mini_autoencoder': 5\}"
     ):
         next(run(recipe("base", tmp_path, steps=7), build_stage(chosen), source))
 
@@ -469,7 +469,7 @@ def test_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_path: Path) -> 
     assert all(torch.equal(state[name], value) for name, value in runs["autoencoder"][1].items())
 
 
-def test_a_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
+def test_an_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
     runs: dict[str, Any], tmp_path: Path
 ) -> None:
     autoencoder, transformer = trained_modules(recipe("distill", runs["output"]))
@@ -482,7 +482,7 @@ def test_a_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
     export(chosen, tmp_path / "after", num_inference_steps=0)
     after = PatchVSRPipeline.from_pretrained(tmp_path / "after")
     assert [after.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
-    for name, value in after.autoencoder.state_dict().items():
+    for name, value in after.vae.state_dict().items():
         assert torch.equal(value, runs["autoencoder"][1][f"autoencoder.{name}"].bfloat16().float()), name
     for name, value in after.transformer.state_dict().items():
         torch.testing.assert_close(value, transformer.state_dict()[name], rtol=1e-2, atol=1e-6, msg=name)

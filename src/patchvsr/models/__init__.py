@@ -1,1 +1,1 @@
-"""The transformer with its dual-branch adapter, the codecs, and how they are found and loaded."""
+"""Transformer with a dual-branch adapter, autoencoders, and the code that finds and loads them."""

@@ -1,4 +1,4 @@
-"""What the pipeline asks of an autoencoder, so that the bundled one and Wan's are interchangeable."""
+"""Autoencoder interface that the pipeline relies on; the bundled autoencoder and Wan's both implement it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from patchvsr.models.geometry import Geometry
 
 
-@runtime_checkable  # diffusers checks a pipeline's parts against their annotations
+@runtime_checkable  # diffusers checks pipeline components against their annotations
 class Autoencoder(Protocol):
-    """Pixels in [-1, 1] to latents and back. Clips have 4k+1 frames and sides in whole latent cells."""
+    """Encode pixels in [-1, 1] to latents and decode them; clips have 4k+1 frames and sides in whole latent cells."""
 
-    decoder: nn.Module  # what the last stage of training tunes
-    takes_restoration: bool  # whether `decode` makes use of it, and there is an estimate
+    decoder: nn.Module  # fine-tuned by the last training stage
+    takes_restoration: bool  # whether `decode` uses `restoration` and `estimate_restoration` is implemented
 
     @property
     def geometry(self) -> Geometry: ...
@@ -27,20 +27,24 @@ class Autoencoder(Protocol):
     def device(self) -> torch.device: ...
 
     def encode(self, video: Tensor) -> Tensor:
-        """(N, 3, F, H, W) -> latents (N, C, T, h, w) of about unit variance."""
+        """Encode video (N, 3, F, H, W) to latents (N, C, T, h, w) of approximately unit variance."""
         ...
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
-        """(N, 3, F, H, W) low-quality canvas -> what the transformer sees of it (N, condition_channels, T, h, w)."""
+        """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, condition_channels, T, h, w)."""
         ...
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,)."""
+        """Estimate the degradation of each clip as a logit (N,).
+
+        canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
+        """
         ...
 
     def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
-        """Latents and the low-quality canvas -> (N, 3, F, H, W).
+        """Decode latents to video (N, 3, F, H, W) in [-1, 1].
 
-        An implementation may ignore the canvas, its degradation (N,), 0 to 1, and its scale (N,).
+        reference: low-quality canvas (N, 3, F, H, W). restoration: (N,) its degradation, 0 to 1. scale: (N,) canvas
+        size / input size. An implementation may ignore all three.
         """
         ...

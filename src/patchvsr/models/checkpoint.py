@@ -1,8 +1,8 @@
-"""An adapter as a folder of its own: what was trained, without the base, which users have already.
+"""Save and load an adapter folder: the trained weights without the base, which users download once.
 
-config.json                         the adapter's settings, the base's name, and the pipeline's settings
-adapter.safetensors                 the adapter's tensors; sharded, with an index, where they are large
-pytorch_lora_weights.safetensors    LoRA of the base's blocks, if any, as diffusers and peft write it
+config.json                         adapter settings, name of the base, and pipeline settings
+adapter.safetensors                 adapter tensors; sharded, with an index, if large
+pytorch_lora_weights.safetensors    LoRA weights of the base's blocks, if any, in the format of diffusers and peft
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from patchvsr.models.registry import ADAPTER_CONFIG
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
 ADAPTER_SETTINGS = ("condition_channels", "num_branch_blocks", "branch_input", "prompt_length")
-MAX_SHARD_SIZE = "5GB"  # as the Hub and diffusers have it
+MAX_SHARD_SIZE = "5GB"  # the default of the Hub and diffusers
 
 
 def save_adapter(
@@ -35,10 +35,11 @@ def save_adapter(
     pipeline: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes adapter and LoRA into a new folder, which appears whole or not at all.
+    """Write adapter and LoRA atomically into a new folder.
 
-    `base_name` tells which base to load, `pipeline` the settings to build `PatchVSRPipeline` with. Raises ModelError
-    where the folder exists, unless `overwrite`.
+    base_name: base to load with this adapter. pipeline: arguments of `PatchVSRPipeline`.
+
+    Raises ModelError if the folder exists, unless `overwrite`.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
@@ -68,9 +69,9 @@ def save_adapter(
 
 
 def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTransformer3DModel:
-    """The model that `save_adapter` wrote, around its base, whose weights it shares; in evaluation mode.
+    """Load an adapter written by `save_adapter` onto its base, sharing the base's weights; in evaluation mode.
 
-    Raises ModelError for a folder that is missing or incomplete, or was made for another base.
+    Raises ModelError for a folder that is missing, incomplete, or made for another base.
     """
     folder = Path(folder)
     config, tensors = read_config(folder), _read_tensors(folder)
@@ -91,7 +92,7 @@ def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTra
 
 def _load_lora(model: PatchVSRTransformer3DModel, folder: Path) -> None:
     try:
-        # From the folder, not as tensors: LoRA's scale stands in the file's metadata.
+        # Load from the folder, not as tensors: the scale of LoRA is stored in the file's metadata.
         model.load_lora_adapter(folder, prefix=None, adapter_name="default", weight_name=LORA)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
@@ -99,7 +100,7 @@ def _load_lora(model: PatchVSRTransformer3DModel, folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `save_adapter` wrote beside the tensors; raises ModelError where that is not complete."""
+    """Read the `config.json` of an adapter. Raises ModelError if it is missing or incomplete."""
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text())
         missing = {"lora", *ADAPTER_SETTINGS} - set(config)

@@ -1,4 +1,4 @@
-"""Estimate how degraded a clip is, from small blocks of the canvas as in training."""
+"""Estimate how degraded a clip is from small blocks of its canvas, at the size used in training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.pixels.size import Size
 
 BLOCK_PX, BLOCKS_A_SIDE, NUM_FRAMES = 192, 4, 5
-FLAT = 1 / 255  # standard deviation, of values from -1 to 1
-# Blocks of one clip are witnesses of one thing: together they are surer than each, yet less than independent ones.
-# As many as decode clips of the training footage best (docs/experiments.md).
+FLAT = 1 / 255  # standard deviation below which a block is ignored, for values in [-1, 1]
+# Blocks of a clip are correlated, so the mean logit is scaled by an effective sample size, which is smaller than the
+# number of blocks. The value decodes clips of the training footage best (docs/experiments.md).
 INDEPENDENT_VOTES = 4.0
 
 
 def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: Size, scale: float) -> float:
-    """The restoration that a canvas (3, F, H, W) in [-1, 1], F = 4k+1, needs: 0 (only made smaller) to 1.
+    """Return the restoration strength that a clip needs, from 0 (downscaled only) to 1.
 
-    size: of the picture on it; what lies beyond is padding. scale: canvas size / input size.
-    Up to 4x4 blocks spread over the canvas and its first 5 frames vote, by logits, because a block of sky knows
-    nothing and should say little; black bars have no vote, and a picture of nothing else needs nothing. Two decimals:
-    what a record shows is what was used.
+    canvas: (3, F, H, W) in [-1, 1], F = 4k+1. size: of the picture on it, without padding.
+    scale: canvas size / input size.
+
+    Logits of up to 4x4 blocks of the first 5 frames are averaged. Averaging logits, not probabilities, gives
+    featureless blocks such as sky little weight. Flat blocks (black bars) are excluded; if all are flat, the result is
+    0. The result is rounded to two decimals so that the recorded value is exactly the value used.
     """
     clip = canvas[:, :NUM_FRAMES]
     rows, columns = (_blocks(side, autoencoder.geometry.spatial_factor) for side in (size.height, size.width))
@@ -36,7 +38,7 @@ def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: Size, s
 
 
 def _blocks(side: int, cell_px: int) -> list[slice]:
-    """Up to four blocks from one end of a side to the other; on a side of less than a cell, that cell."""
+    """Return up to four evenly spaced blocks along a side. A side shorter than a latent cell gets one cell."""
     block = min(BLOCK_PX, max(1, side // cell_px) * cell_px)
     count = min(BLOCKS_A_SIDE, -(-side // BLOCK_PX))
     starts = [max(0, side - block) * index // max(1, count - 1) for index in range(count)]

@@ -1,4 +1,8 @@
-"""Tiled encoding and decoding, equal to the whole: tiles are cut with a halo as wide as the receptive field."""
+"""Encode and decode in tiles.
+
+Tiles are cut with the halo that the autoencoder declares. If it covers the receptive field, the result equals that of
+the whole frame.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from patchvsr.patches.grid import Area
 
 @dataclass(frozen=True)
 class Tile:
-    """Areas in pixels: `inner` is kept, `outer` is inner plus halo, clipped at the frame."""
+    """Areas in pixels: `inner` is kept; `outer` is `inner` plus halo, clipped to the frame."""
 
     inner: Area
     outer: Area
@@ -24,7 +28,10 @@ class Tile:
 def tiles(
     height: int, width: int, tile_px: int, halo_px: int, cell_px: int, area: Area | None = None
 ) -> Iterator[Tile]:
-    """Near-equal tiles of at most `tile_px`, in whole latent cells; sides and `area` must be multiples of `cell_px`."""
+    """Yield near-equal tiles of at most `tile_px`, in whole latent cells.
+
+    Sides and `area` must be multiples of `cell_px`.
+    """
     top, bottom, left, right = area or (0, height, 0, width)
     for y0, y1 in _cuts(top, bottom, tile_px, cell_px):
         for x0, x1 in _cuts(left, right, tile_px, cell_px):
@@ -45,7 +52,7 @@ def _cuts(start: int, stop: int, tile_px: int, cell_px: int) -> list[tuple[int, 
 
 
 def encode_condition_tiled(autoencoder: Autoencoder, canvas: Tensor, tile_px: int) -> Tensor:
-    """Canvas (3, F, H, W) in [-1, 1] -> conditions (C, T, h, w), equal to encoding the whole."""
+    """Encode the canvas (3, F, H, W) in [-1, 1] to conditions (C, T, h, w) in tiles."""
     geometry, (_, num_frames, height, width) = autoencoder.geometry, canvas.shape
     factor = geometry.spatial_factor
     condition = torch.empty(geometry.condition_channels, *geometry.latent_shape(num_frames, height, width))
@@ -67,10 +74,10 @@ def decode_tiled(
     scale: float,
     area: Area | None = None,
 ) -> Tensor:
-    """Latents (C, T, h, w) and canvas (3, F, H, W) -> video (3, F, H, W), equal to decoding the whole.
+    """Decode latents (C, T, h, w) and canvas (3, F, H, W) to video (3, F, H, W) in tiles.
 
     restoration, scale: see `Autoencoder.decode`.
-    area: in pixels, whole latent cells; only that is decoded, and the canvas stands around it.
+    area: in pixels, whole latent cells; only this area is decoded, the rest of the result is the canvas.
     """
     factor = autoencoder.geometry.spatial_factor
     video = torch.empty_like(canvas) if area is None else canvas.clone()

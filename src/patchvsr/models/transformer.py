@@ -1,7 +1,7 @@
-"""The network: a Wan transformer steered by a dual-branch adapter (Du et al., CVPR 2025, section 3.2).
+"""Wan transformer with a dual-branch adapter (Du et al., CVPR 2025, section 3.2).
 
-Read top to bottom: the conditions that steer one patch, the block, the two branches, the model. With its gates at
-zero, as `from_base` leaves them, the model computes exactly what the base computes.
+In order: the conditions of a patch, the attention processor and block, the global branch, the model. With the adapter
+zero-initialised, as `from_base` returns it, the output equals the base's exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from diffusers.models.transformers.transformer_wan import (
 )
 from torch import Tensor, nn
 
-# The whole base and nothing of the adapter: matched in full, so `branch_blocks.0...` stays out.
+# All linear layers of the base blocks, none of the adapter. peft matches the full name, so `branch_blocks.0...` is
+# excluded.
 LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ffn\.net\.(0\.proj|2))"
 ADAPTER_KEYS = re.compile(
     r"prompt_embeds|(condition_embedding|branch_blocks|global_encoder|micro_embedder)\..*"
@@ -36,12 +37,12 @@ NUM_MICRO_CONDITIONS = 6  # scale factor, four sides of the crop box, noise-augm
 
 @dataclass(frozen=True)
 class PatchConditions:
-    """What steers one batch of patches. All depend on the low-quality input alone, never on the denoising step.
+    """Conditions of a batch of patches. They depend only on the low-quality input, not on the denoising step.
 
     patch_latents: (N, C, T, h, w), low-quality latents of the patch, noised to `noise_timestep`
-    global_latents: (N, C, T, hg, wg), latents of the whole clip at the base's own size
+    global_latents: (N, C, T, hg, wg), latents of the global view: the whole clip at the base's native size
     location_mask: (N, 1, hg, wg), 1 where the patch lies on the global view
-    scale: (N,), up-sampling factor from input to canvas
+    scale: (N,), upscaling factor from input to canvas
     crop_box: (N, 4), top, left, bottom, right of the patch on the canvas, 0 to 1
     noise_timestep: (N,), noise augmentation of `patch_latents`, 0 to 1000
     """
@@ -54,7 +55,7 @@ class PatchConditions:
     noise_timestep: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> PatchConditions:
-        """Moves all; only latents change their type, because a place in bfloat16 is off by up to 2 pixels of 512."""
+        """Move all tensors. Only latents are cast: in bfloat16 a position is off by up to 2 pixels of 512."""
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
         moved["patch_latents"] = moved["patch_latents"].to(dtype)
         moved["global_latents"] = moved["global_latents"].to(dtype)
@@ -63,9 +64,9 @@ class PatchConditions:
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """The branches' outputs, computed once per patch and reused at every denoising step.
+    """Outputs of both branches, computed once per patch and reused at every denoising step.
 
-    patch: one (N, L, D) per branch block; or the embedded condition alone where the branch sees the noisy tokens
+    patch: (N, L, D) per branch block; only the embedded condition with `branch_input="noisy"`
     global_tokens: (N, L/4, D)
     micro: (N, D), added to the time embedding
     """
@@ -76,7 +77,7 @@ class PatchFeatures:
 
     @staticmethod
     def cat(batch: Sequence[PatchFeatures]) -> PatchFeatures:
-        """Features of several patches as one batch."""
+        """Concatenate the features of several patches along the batch dimension."""
         return PatchFeatures(
             tuple(torch.cat(layer) for layer in zip(*(one.patch for one in batch), strict=True)),
             torch.cat([one.global_tokens for one in batch]),
@@ -85,9 +86,9 @@ class PatchFeatures:
 
 
 class DualCrossAttnProcessor:
-    """Cross-attention to the prompt and, with keys and values of its own, to the global tokens (paper, eq. 4).
+    """Cross-attend to the prompt and, with separate key and value projections, to the global tokens (paper, eq. 4).
 
-    diffusers' processor splits the two at a hard-coded 512 text tokens; here the number is the prompt's own.
+    `WanAttnProcessor` of diffusers assumes 512 text tokens; this one splits at the actual prompt length.
     """
 
     _attention_backend = None
@@ -105,7 +106,7 @@ class DualCrossAttnProcessor:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         num_global = encoder_hidden_states.shape[1] - self.prompt_length
-        # Contiguous like the base's own prompt: a strided matrix product rounds otherwise.
+        # Contiguous, as in the base: matrix products of strided tensors round differently.
         prompt = encoder_hidden_states[:, num_global:].contiguous()
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
@@ -122,9 +123,9 @@ class DualCrossAttnProcessor:
 
 
 class PatchVSRBlock(WanTransformerBlock):
-    """The base's block, whose output the patch features are added to.
+    """Base block that adds projected patch features to its output.
 
-    The addition lies inside the block and not between blocks: caching hooks of diffusers replace whole blocks.
+    The addition is inside the block, not between blocks, because the caching hooks of diffusers replace whole blocks.
     """
 
     def __init__(self, dim: int, *args: Any, prompt_length: int, **kwargs: Any):
@@ -149,7 +150,7 @@ class PatchVSRBlock(WanTransformerBlock):
 
 
 class GlobalEncoder(nn.Module):
-    """Global latents and location mask -> a quarter of the tokens, with their place in the frame (paper, eq. 3)."""
+    """Encode global latents and location mask to a quarter of the tokens, with position encoding (paper, eq. 3)."""
 
     def __init__(self, in_channels: int, dim: int, token_size: tuple[int, int, int]):
         super().__init__()
@@ -161,18 +162,18 @@ class GlobalEncoder(nn.Module):
         mask = location_mask.unsqueeze(2).expand(-1, -1, global_latents.shape[2], -1, -1)
         x = self.embedding(torch.cat([global_latents, mask.to(global_latents)], dim=1))
         x = x + self.mix(nn.functional.silu(x))
-        # Cross-attention has no rotary encoding, so without this the tokens would be a bag.
+        # Cross-attention has no rotary embedding, so the position encoding is added to the tokens.
         return x.flatten(2).transpose(1, 2) + sincos_3d(x.shape[1], x.shape[2:], x.device).to(x)
 
 
 class PatchVSRTransformer3DModel(WanTransformer3DModel):
     """Wan transformer with patch branch, global branch, micro-conditions and a stored fixed prompt.
 
-    Args beyond the base's:
+    Arguments in addition to the base's:
         condition_channels: channels of the patch and global latents.
-        num_branch_blocks: blocks of the patch branch; base block i of L hears branch block i * n // L.
-        branch_input: "condition" computes patch features once from the input alone; "noisy" also shows the branch
-            the noisy tokens, at every step, as ControlNet and VACE do.
+        num_branch_blocks: blocks of the patch branch; base block i of L receives the output of branch block i * n // L.
+        branch_input: "condition" computes patch features once, from the input alone; "noisy" adds the noisy tokens to
+            the branch input and runs the branch at every step, as in ControlNet and VACE.
         prompt_length: tokens of the fixed prompt.
     """
 
@@ -204,13 +205,13 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
             raise ValueError(f"branch_input is {branch_input!r}: choose condition or noisy")
         dim = num_attention_heads * attention_head_dim
         own_config: Any = self._internal_dict  # type: ignore[has-type]
-        # Built without blocks: ours replace them, and a 14B base should not be allocated twice.
+        # Build the parent without blocks: ours replace them, and a 14B base should not be allocated twice.
         super().__init__(
             patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
             ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=dim, added_kv_proj_dim=dim,
             rope_max_seq_len=rope_max_seq_len,
         )  # fmt: skip
-        self._internal_dict = own_config  # the base's constructor has put its own arguments there
+        self._internal_dict = own_config  # the parent's constructor registered its own arguments
         block_args = (dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
         self.blocks = nn.ModuleList(
             PatchVSRBlock(*block_args, added_kv_proj_dim=dim, prompt_length=prompt_length) for _ in range(num_layers)
@@ -224,7 +225,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     # --- branches -----------------------------------------------------------------------------------------
 
     def encode_conditions(self, conditions: PatchConditions) -> PatchFeatures:
-        """Runs both branches: once per patch, before denoising."""
+        """Run both branches, once per patch before denoising."""
         micro = self.micro_embedder(conditions)
         global_tokens = self.global_encoder(conditions.global_latents, conditions.location_mask)
         global_tokens = self.condition_embedder.image_embedder(global_tokens)
@@ -232,7 +233,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         tokens = tokens.flatten(2).transpose(1, 2).contiguous()  # (N, L, D)
         if self.config.branch_input == "noisy":
             return PatchFeatures((tokens,), global_tokens, micro)
-        # The branch is a copy of the base looking at a noisy video: it is told that video's own noise level.
+        # The branch blocks are copies of base blocks, so the timestep is the noise level of the condition.
         _, time_proj, prompt = self._embed_time_and_prompt(conditions.noise_timestep, None, micro)
         rotary_emb = self.rope(conditions.patch_latents)
         return PatchFeatures(self._run_branch(tokens, prompt, time_proj, rotary_emb), global_tokens, micro)
@@ -250,7 +251,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         self, timestep: Tensor, encoder_hidden_states: Tensor | None, micro: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         if encoder_hidden_states is None:
-            # Repeated, not expanded: a strided matrix product rounds otherwise once the prompt is frozen.
+            # Repeat, not expand: matrix products of strided tensors round differently once the prompt is frozen.
             encoder_hidden_states = self.prompt_embeds.repeat(timestep.shape[0], 1, 1)
         if encoder_hidden_states.shape[1] != self.config.prompt_length:
             raise ValueError(
@@ -278,13 +279,13 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         branch_scale: float = 1.0,
         return_dict: bool = True,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """Velocity of noisy latents.
+        """Predict the velocity of noisy latents.
 
         Args:
             hidden_states: (N, C, T, h, w) noisy latents of N patches.
             timestep: (N,), 1000 * sigma.
             encoder_hidden_states: (N, prompt_length, text_dim); the stored fixed prompt if None.
-            features: from `encode_conditions`; without them the model is the (LoRA-adapted) base.
+            features: from `encode_conditions`; if None, the model is the (LoRA-adapted) base.
             branch_scale: strength of the patch branch.
         """
         num_patches, _, num_frames, height, width = hidden_states.shape
@@ -327,10 +328,12 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     def from_base(
         cls, base: WanTransformer3DModel, *, prompt_embeds: Tensor | None = None, **adapter_config: Any
     ) -> PatchVSRTransformer3DModel:
-        """Builds the model around a base's weights (shared, not copied), the branch copied from its blocks, gates zero.
+        """Build the model on a base, with a zero-initialised adapter.
 
-        `prompt_embeds` (1, prompt_length, text_dim) is the base's text embedding of the fixed prompt. Raises
-        ValueError where the base is not a plain text-to-video Wan transformer.
+        The base's weights are shared, not copied. The branch blocks are copies of base blocks. `prompt_embeds`
+        (1, prompt_length, text_dim) is the base's text embedding of the fixed prompt.
+
+        Raises ValueError if the base is not a plain text-to-video Wan transformer.
         """
         if prompt_embeds is not None:
             adapter_config["prompt_length"] = prompt_embeds.shape[1]
@@ -341,7 +344,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         model = cls(**base_config, **adapter_config)
         for parameter in model.parameters():
             parameter.data = parameter.data.to(base.dtype)
-        # Assigned, not copied: a large base is held once, and its layers kept in float32 stay so.
+        # Assign, not copy: a large base stays in memory once, and its float32 layers stay float32.
         missing, unexpected = model.load_state_dict(base.state_dict(), strict=False, assign=True)
         if unexpected or set(missing) != set(model.adapter_state_dict()):
             raise ValueError(f"the base does not fit: unexpected {unexpected[:3]}, missing {sorted(missing)[:3]}")
@@ -355,13 +358,13 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         return model
 
     def adapter_state_dict(self) -> dict[str, Tensor]:
-        """The adapter's tensors: all that the base does not have, LoRA aside."""
+        """Return the tensors of the adapter: all that the base lacks, except LoRA."""
         return {name: value for name, value in self.state_dict().items() if ADAPTER_KEYS.fullmatch(name)}
 
     def train_adapter_and_lora(self, *, rank: int = 16) -> None:
-        """Adds LoRA to the base's blocks (unless rank is 0) and leaves exactly LoRA and adapter trainable.
+        """Add LoRA to the base's blocks (unless `rank` is 0) and make only LoRA and adapter trainable.
 
-        The fixed prompt stays fixed. peft freezes all it does not own, so the adapter is thawed afterwards.
+        The fixed prompt stays frozen. peft freezes all other parameters, so the adapter is unfrozen afterwards.
         """
         self.requires_grad_(False)
         if rank:
@@ -374,7 +377,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
 
 
 class MicroEmbedder(nn.Module):
-    """Scale factor, crop box and noise-augmentation timestep -> a vector added to the time embedding."""
+    """Embed scale factor, crop box and noise-augmentation timestep as (N, D), added to the time embedding."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -383,7 +386,7 @@ class MicroEmbedder(nn.Module):
         zero_init(self.mlp.linear_2)
 
     def forward(self, conditions: PatchConditions) -> Tensor:
-        # Brought to about 0..1000, the range that sinusoidal embeddings are made for.
+        # Scale to about 0..1000, the range that sinusoidal timestep embeddings are designed for.
         scale = conditions.scale.float().log2().unsqueeze(1) * 250
         values = torch.cat(
             [scale, conditions.crop_box.float() * 1000, conditions.noise_timestep.float().unsqueeze(1)], 1
@@ -393,13 +396,14 @@ class MicroEmbedder(nn.Module):
 
 
 def zero_init(linear: nn.Linear) -> nn.Linear:
+    """Zero weight and bias in place, and return the layer."""
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
 
 
 def sincos_3d(dim: int, grid: tuple[int, ...] | torch.Size, device: torch.device) -> Tensor:
-    """(L, dim) sine-cosine code of the position in the frame: time in steps, height and width from 0 to 1."""
+    """Return a sine-cosine position encoding (L, dim): time by frame index, height and width relative to the frame."""
     time, height, width = grid
     positions = torch.meshgrid(
         torch.arange(time, device=device, dtype=torch.float32) * 10,

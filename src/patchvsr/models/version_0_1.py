@@ -1,4 +1,4 @@
-"""Read model folders that version 0.1 wrote: it called the autoencoder a codec, and kept no scheduler."""
+"""Read model folders of version 0.1, which name the autoencoder `codec` and store no scheduler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLASSES: dict[str, Any] = {"MiniAutoencoder": MiniAutoencoder, "WanCodec": WanA
 
 
 def updated_index(index: dict[str, Any]) -> dict[str, Any]:
-    """The contents of `model_index.json` under today's names; those of a folder of today unchanged."""
+    """Rename version 0.1 entries of `model_index.json`; a current index is returned unchanged."""
     if OLD_FOLDER not in index:
         return index
     renamed = _CLASSES[index[OLD_FOLDER][1]]
@@ -25,7 +25,7 @@ def updated_index(index: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_old_autoencoder(folder: Path, dtype: torch.dtype | None) -> Any:
-    """The autoencoder of a pipeline's folder that calls it a codec, in evaluation mode."""
+    """Load the autoencoder from the `codec` folder of a version 0.1 pipeline, in evaluation mode."""
     part = folder / OLD_FOLDER
     renamed = _CLASSES[json.loads((part / "config.json").read_text())["_class_name"]]
     return renamed.from_pretrained(part, dtype=dtype, use_safetensors=True).eval()

@@ -1,1 +1,1 @@
-"""Noise, schedules and joint denoising of many patches as one canvas."""
+"""Noise, schedules and joint denoising of patches on one canvas."""

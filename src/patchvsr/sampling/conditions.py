@@ -1,4 +1,4 @@
-"""What the model is told about the input: the canvas, its latents, the global view, and each patch's place."""
+"""Conditions of the transformer: latents of the canvas and of the global view, and the position of each patch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from patchvsr.patches.grid import Box
 
 @dataclass(frozen=True)
 class ClipConditions:
-    """Conditions of a whole clip, from which those of its patches are cut.
+    """Conditions of a clip, from which the conditions of its patches are cut.
 
     canvas_latents: (C, T, H/16, W/16), conditions of the canvas (see `Autoencoder.encode_condition`)
-    global_latents: (C, T, hg, wg), the same of the whole clip at the base's own size
+    global_latents: (C, T, hg, wg), conditions of the global view: the whole clip at the base's native size
     noise: (C, T, H/16, W/16), for noise augmentation
     noise_timestep: 0 to 1000; the paper trains and samples at 200-300
     scale: canvas height / input height
@@ -31,7 +31,7 @@ class ClipConditions:
     scale: float
 
     def of_patches(self, boxes: Sequence[Box]) -> PatchConditions:
-        """Cuts the conditions of patches out (paper, section 3.2)."""
+        """Cut out the conditions of these patches and apply noise augmentation (paper, section 3.2)."""
         sigma = self.noise_timestep / 1000
         canvas_hw = (self.canvas_latents.shape[-2], self.canvas_latents.shape[-1])
         global_hw = (self.global_latents.shape[-2], self.global_latents.shape[-1])

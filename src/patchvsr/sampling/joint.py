@@ -1,8 +1,8 @@
-"""Joint denoising: many patches, one canvas, one sampler (PatchVSR, multi-patch joint modulation).
+"""Joint denoising: many patches, one canvas, one scheduler (PatchVSR, multi-patch joint modulation).
 
-The model only ever sees patches of the size it was trained for. At every step its velocities are merged to
-one velocity of the whole canvas, and ONE scheduler steps the whole canvas, so neighbours meet again at
-every step and samplers with a history (UniPC) keep one history instead of one per patch.
+The model only sees patches of the size it was trained for. At every step their velocities are merged into one velocity
+of the whole canvas, and a single scheduler steps the canvas. Neighbouring patches are therefore reconciled at every
+step, and multistep samplers (UniPC) keep one history for the canvas instead of one per patch.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,50 +27,45 @@ def denoise(
     *,
     batch_size: int = 1,
     known: Tensor | None = None,
-    reduce: Callable[[Tensor], object] | None = None,
     on_step: Callable[[int, int, Tensor], Tensor | None] | None = None,
 ) -> Tensor:
-    """Denoise a canvas patch by patch; the result does not depend on the patches' order or batches.
+    """Denoise a canvas patch by patch; the result does not depend on the order or batching of patches.
 
-    Besides the canvas this holds its int64 sums, what the scheduler keeps, and `batch_size` patches.
+    Memory: the canvas, its int64 sums, the state of the scheduler, and `batch_size` patches.
 
     Args:
-        velocity: the model: predicts eps - z_0 for a batch of patches.
-        latents: noise canvas (C, T, H, W), float32, on the host or a device; it is not changed.
-        tilings: step number -> boxes with weights that sum to 1 at every cell.
-        scheduler: a diffusers flow scheduler whose timesteps were set and which has not stepped yet.
+        velocity: model that predicts eps - z_0 for a batch of patches.
+        latents: noise canvas (C, T, H, W), float32, on the CPU or a device; not modified.
+        tilings: maps a step number to boxes with weights that sum to 1 at every cell.
+        scheduler: a diffusers flow scheduler with timesteps set, not yet stepped.
         batch_size: patches per call of `velocity`.
-        known: clean latents (C, Tk, H, W) of the first Tk frames, taken over from the chunk before. They
-            are kept at each step's noise level as context for the others, and returned unchanged.
-        reduce: sums the canvas state (one int64 tensor) over ranks in place, where `tilings` gives each
-            rank its share.
-        on_step: called after every step with (step, number of steps, latents); may return other latents.
+        known: clean latents (C, Tk, H, W) of the first Tk frames, taken from the previous chunk. They are
+            noised to the level of each step as context for the other frames, and returned unchanged.
+        on_step: called after every step with (step, number of steps, latents); may return replacement latents.
 
     Returns:
         Clean latents (C, T, H, W), float32.
 
     Raises:
-        ValueError: latents, known, batch size or the model's output do not fit.
-        FloatingPointError: the model predicted NaN or infinity; step and box are named.
+        ValueError: latents, known, batch size or the model's output have an unexpected shape or value.
+        FloatingPointError: the model predicted NaN or infinity; the message names step and box.
     """
     _check(latents, known, batch_size)
     noise = None if known is None else latents[:, : known.shape[1]].clone()
     num_steps = len(scheduler.timesteps)
 
     for step, timestep in enumerate(scheduler.timesteps):
-        # 1. Frames that are known follow the straight path from their noise to their clean latents.
+        # 1. Set known frames to this step's noise level, on the straight path from their noise to their clean latents.
         if known is not None:
             latents = _pin(latents, known, noise, float(scheduler.sigmas[step]))
 
-        # 2. One velocity for the whole canvas.
+        # 2. Merge the velocities of all patches into one for the canvas.
         canvas = Canvas(latents.shape, latents.device, stage=f"denoising step {step + 1} of {num_steps}")
         tiles = tilings(step)
         for first in range(0, len(tiles), batch_size):
             _predict(canvas, velocity, latents, float(timestep), tiles[first : first + batch_size])
-        if reduce is not None:
-            reduce(canvas.state)
 
-        # 3. One step for the whole canvas.
+        # 3. Step the whole canvas once.
         latents = scheduler.step(canvas.result()[None], timestep, latents[None], return_dict=False)[0][0]
         if on_step is not None:
             replaced = on_step(step, num_steps, latents)
@@ -82,7 +77,7 @@ def denoise(
 def _predict(
     canvas: Canvas, velocity: Velocity, latents: Tensor, timestep: float, batch: Sequence[WeightedBox]
 ) -> None:
-    """Add one batch of velocities to the canvas; a function of its own so that its patches die with it."""
+    """Add one batch of velocities to the canvas. A separate function, so that its tensors are freed on return."""
     boxes = [weighted.box for weighted in batch]
     patches = torch.stack([latents[box.slices] for box in boxes])  # (N, C, t, h, w)
     predicted = velocity(patches, timestep, boxes)
@@ -93,7 +88,7 @@ def _predict(
 
 
 def _pin(latents: Tensor, known: Tensor, noise: Tensor | None, sigma: float) -> Tensor:
-    """Latents whose first frames are (1 - sigma) known + sigma noise."""
+    """Return latents with the first frames set to (1 - sigma) known + sigma noise."""
     pinned = known if noise is None or sigma == 0 else (1 - sigma) * known + sigma * noise
     return torch.cat([pinned, latents[:, known.shape[1] :]], dim=1)
 

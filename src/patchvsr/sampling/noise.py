@@ -1,4 +1,4 @@
-"""Noise that belongs to a place in the video, not to the way the work was split."""
+"""Noise that depends on the position in the video, not on how the work is split."""
 
 import hashlib
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def noise_frames(seed: int, first_frame: int, num_frames: int, shape: tuple[int, int, int]) -> Tensor:
-    """Gaussian noise (C, T, H, W) of the latent frames from `first_frame` on, float32 on the CPU.
+    """Return Gaussian noise (C, T, H, W) for `num_frames` latent frames from `first_frame`, float32 on the CPU.
 
-    Every frame has a generator of its own, seeded by `seed` and its absolute number, so a frame's noise is
-    the same whichever chunk, unit or rank asks for it, and on whichever device it is used.
+    Each frame has its own generator, seeded by `seed` and its absolute index, so the noise of a frame is the same for
+    every chunk, unit, rank and device.
 
     Args:
-        seed: any whole number.
-        first_frame: absolute number in the video, in latent frames.
+        seed: any integer.
+        first_frame: absolute index in the video, in latent frames.
         num_frames: T.
-        shape: (C, H, W) of the whole canvas; a patch takes its part of it.
+        shape: (C, H, W) of the whole canvas; patches are cut from it.
     """
     noise = torch.empty(shape[0], num_frames, *shape[1:])
     for i in range(num_frames):
@@ -26,6 +26,6 @@ def noise_frames(seed: int, first_frame: int, num_frames: int, shape: tuple[int,
 
 
 def _frame_seed(seed: int, frame: int) -> int:
-    """A hash, because seed + frame would make frame 1 of seed 0 equal frame 0 of seed 1."""
+    """Hash seed and frame: with seed + frame, frame 1 of seed 0 would equal frame 0 of seed 1."""
     digest = hashlib.blake2b(f"patchvsr noise {seed} {frame}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -1,4 +1,4 @@
-"""The transformer as joint denoising wants it: noisy patches and their boxes in, velocities out."""
+"""Adapt the transformer to the `joint.Velocity` interface: noisy patches and their boxes in, velocities out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from patchvsr.sampling.joint import Velocity
 
 
 class PatchVelocity:
-    """Velocities of patches of one clip (a `joint.Velocity`).
+    """Predict the velocities of patches of one clip (a `joint.Velocity`).
 
-    Patch and global features depend on the input alone. With `reuse_features` they are kept from the first step on,
-    about 4 MiB a patch for the bundled model, less than the patch's own pixels; without, nothing is kept.
+    Patch and global features depend only on the input. With `reuse_features` they are cached at the first step, about
+    4 MiB per patch for the bundled model, less than the pixels of the patch. Otherwise they are recomputed.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class PatchVelocity:
         self._features: dict[Box, PatchFeatures] = {}
 
     def __call__(self, patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
-        """(N, C, t, h, w) noisy patches -> velocities, float32."""
+        """Return float32 velocities (N, C, t, h, w) of noisy patches of that shape."""
         if self.device.type == "cpu" and len(boxes) > 1:
-            # A matrix product of another height rounds otherwise, and a CPU gains nothing from batches: one by one,
-            # the bytes are the same for any batch size.
+            # Matrix products of another batch size round differently, and batching gains nothing on a CPU. Running
+            # patches one by one makes the result independent of the batch size, bit for bit.
             pairs = zip(patches.split(1), boxes, strict=True)
             return torch.cat([self(patch, timestep, [box]) for patch, box in pairs])
         features = PatchFeatures.cat([self._features_of(box) for box in boxes])
@@ -57,7 +57,7 @@ class PatchVelocity:
 
 
 class NeededVelocity:
-    """Velocities of the patches that a result depends on, zero for the others, which are not computed.
+    """Predict only the velocities that a result depends on; the others are zero.
 
     needed: boxes by timestep, see `needed_boxes`.
     """
@@ -66,7 +66,7 @@ class NeededVelocity:
         self.velocity, self.needed = velocity, needed
 
     def __call__(self, patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
-        """(N, C, t, h, w) noisy patches -> velocities, float32."""
+        """Return float32 velocities (N, C, t, h, w) of noisy patches of that shape."""
         velocities = torch.zeros(patches.shape, dtype=torch.float32)
         places = [place for place, box in enumerate(boxes) if box in self.needed[timestep]]
         if places:

@@ -1,1 +1,1 @@
-"""From clips to weights: data, degradation, objectives, recipes and one trainer."""
+"""Training: data, samples, objectives, recipes, one trainer, and export."""

@@ -1,4 +1,4 @@
-"""An adversary of our own: a small patch discriminator on frames, and the losses of both sides in one step."""
+"""Patch discriminator on frames, with generator and discriminator losses computed in one step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Discriminator(nn.Module):
-    """Frames beside their canvas -> a map of scores, each of a patch of about 60 pixels (PatchGAN).
+    """Score frames, concatenated with their canvas, per patch of about 60 pixels (PatchGAN).
 
-    It sees what the input was, so it judges the detail that was added and not the scene.
+    Conditioning on the canvas makes it judge the added detail, not the scene.
     """
 
     def __init__(self, width: int = 32):
@@ -34,8 +34,8 @@ class Discriminator(nn.Module):
 class Adversary(nn.Module):
     """Hinge losses of generator and discriminator, summed and minimised by one optimiser.
 
-    Each side's graph ends where the other begins: the discriminator sees detached outputs, and the generator is
-    judged by detached weights.
+    Gradients do not cross between the two: the discriminator loss uses detached outputs, and the generator loss uses
+    detached discriminator weights.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Adversary(nn.Module):
         self.discriminator = Discriminator()
 
     def losses(self, output: Tensor, target: Tensor, canvas: Tensor, *, weight: float) -> dict[str, Tensor]:
-        """`output` and `target` (N, 3, F, H, W) beside the `canvas` they were restored from."""
+        """Return both losses for `output` and `target`, given the `canvas`, each (N, 3, F, H, W) in [-1, 1]."""
         output, target, canvas = (clip.float() for clip in (output, target, canvas))
         real = self.discriminator(target, canvas)
         fake = self.discriminator(output.detach(), canvas)

@@ -1,4 +1,4 @@
-"""Builds a stage from its recipe: on the weights of the stages before it, of a finished model, or of an open base."""
+"""Build a stage from its recipe: on previous stages, on a finished model, or on an open base."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from patchvsr.training.stages import AdapterStage, AutoencoderStage, BaseStage, 
 
 
 def build_stage(recipe: Recipe) -> Stage:
-    """The stage as it is before its first step.
+    """Build a stage in its state before the first step.
 
-    Raises SettingsError where a stage before it has not been trained, ModelError where a base cannot be loaded.
+    Raises SettingsError if a previous stage has not been trained, and ModelError if a base cannot be loaded.
     """
     torch.manual_seed(recipe.seed)
     if recipe.base != "mini":
@@ -49,7 +49,7 @@ def build_stage(recipe: Recipe) -> Stage:
 
 
 def _from_runs(recipe: Recipe) -> Stage:
-    """The bundled model, stage by stage."""
+    """Build a stage of the bundled model on the runs of the previous stages."""
     autoencoder = mini.new_autoencoder()
     if recipe.stage == "autoencoder":
         return AutoencoderStage(recipe, autoencoder)
@@ -63,7 +63,7 @@ def _from_runs(recipe: Recipe) -> Stage:
 
 
 def _from_model(recipe: Recipe) -> Stage:
-    """Goes on from a finished model, with the parts that this training has already improved in their place."""
+    """Build a stage on a finished model, replacing the parts that previous stages of this training have trained."""
     disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     autoencoder, transformer = pipeline.vae, pipeline.transformer
@@ -97,7 +97,7 @@ def _after_adapter(
 
 
 def _on_open_base(recipe: Recipe) -> Stage:
-    """An adapter, or more, on a Wan base: what is trained in float32, the rest in the recipe's precision."""
+    """Build a stage on a Wan base: trained parameters in float32, the rest in the recipe's precision."""
     if recipe.stage == "autoencoder":
         raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
@@ -118,14 +118,14 @@ def _on_open_base(recipe: Recipe) -> Stage:
 
 
 def _trained_in_float32(stage: Stage) -> Stage:
-    """Steps of training are smaller than bfloat16 can tell from none."""
+    """Cast trained parameters to float32, because bfloat16 would round small updates away."""
     for parameter in trained_parameters(stage).values():
         parameter.data = parameter.data.float()
     return stage
 
 
 def unlocked(transformer: PatchVSRTransformer3DModel) -> PatchVSRTransformer3DModel:
-    """Folds LoRA into the base's weights and leaves everything trainable, save for the fixed prompt."""
+    """Fuse LoRA into the base's weights and make everything trainable except the fixed prompt."""
     if getattr(transformer, "peft_config", None):
         transformer.fuse_lora()
         transformer.unload_lora()
@@ -135,14 +135,16 @@ def unlocked(transformer: PatchVSRTransformer3DModel) -> PatchVSRTransformer3DMo
 
 
 def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
-    """Loads the averaged weights of a run's last checkpoint into a stage that trains what that run trained.
+    """Load the averaged weights of a run's last checkpoint into a stage with the same trained parameters.
 
-    `optional` leaves a stage as it is where the run does not exist, or froze part of it.
+    optional: accept a missing run, and a run that trained only part of the stage.
+
+    Raises SettingsError if the run has no checkpoint or another architecture.
     """
     if optional and not checkpoints(run):
         return
     folder = last_checkpoint(run)
-    # A discriminator and a learned score belong to their run and are no part of the model.
+    # The discriminator and the learned score belong to their run and are not part of the model.
     weights, trained = (
         {name: value for name, value in tensors.items() if not name.startswith(("adversary.", "score_of_student."))}
         for tensors in (load_file(folder / "average.safetensors"), trained_parameters(stage))
@@ -154,13 +156,17 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
 
 
 def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DModel]:
-    """What a stage has made, for export; after `autoencoder` or `base`, the model of `init` with what was trained."""
+    """Return the trained modules of a stage for export.
+
+    For stages `autoencoder` and `base`, this is the model of `init` with the trained parts replaced. Raises
+    SettingsError if they have no `init`, or if the stage has no checkpoint.
+    """
     if recipe.stage not in ("autoencoder", "base"):
         stage = build_stage(recipe)
         load_average(recipe.run, stage)
     elif recipe.init:
-        last_checkpoint(recipe.run)  # or it raises
-        # The stage after them finds what was trained by its place.
+        last_checkpoint(recipe.run)  # raises SettingsError if there is none
+        # A distill stage in the same output loads the weights of the stages before it.
         stage = build_stage(replace(recipe, stage="distill", name=recipe.run_of("distill").name, objective="pixel"))
     else:
         raise SettingsError(f"{recipe.name} makes no whole model: export an adapter or distill recipe")
@@ -169,7 +175,7 @@ def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DM
 
 
 def _compile_blocks(stage: Any) -> None:
-    """Repeated blocks one by one: all of one kind are compiled once."""
+    """Compile repeated blocks individually, so that each kind is compiled once."""
     for module in stage.modules():
         if type(module).__name__ in ("PatchVSRBlock", "WanTransformerBlock", "ResidualBlock"):
             module.compile()

@@ -1,7 +1,7 @@
-"""Encoded samples on disk, for bases whose autoencoder costs as much as the training step.
+"""Cache encoded samples on disk, for bases whose autoencoder costs as much as the training step.
 
-A cache holds what samples show; noise is drawn anew at every use. One file per sample, so writing can be interrupted
-and taken up again.
+A cache holds the content of samples; noise is drawn anew at every use. There is one file per sample, so writing can be
+interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from patchvsr.training.samples import Sample, Samples, generator_of
 from patchvsr.training.stages import AdapterStage, BaseStage, Stage
 
 INDEX = "cache.json"
-# What the encoded samples depend on; the rest of a recipe may change between uses of a cache.
+# Recipe fields that encoded samples depend on; all others may change between uses of a cache.
 SHAPING = ("stage", "base", "seed", "num_frames", "sizes", "canvas_min", "canvas_max", "photo_share", "degradation")
 
 
 def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, count: int) -> Iterator[int]:
-    """Encodes `count` samples, one at a time, on a GPU where there is one; yields how many are done.
+    """Encode `count` samples one at a time, on a GPU if available; yield the number done.
 
-    Raises SettingsError for a stage that needs pixels, or a folder that holds samples of another recipe.
+    Raises SettingsError for a stage that needs pixels, for several patch sizes, or for a folder that holds samples of
+    another recipe.
     """
     if not isinstance(stage, (AdapterStage, BaseStage)) or isinstance(stage, DistillStage):
         raise SettingsError(f"stage {recipe.stage} needs pixels: only adapter and base can be cached")
@@ -59,7 +60,10 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
 
 
 class CachedSamples(Dataset[Sample]):
-    """A cache's samples in random order, each time with new noise."""
+    """Draw cached samples at random, each time with new noise.
+
+    Raises SettingsError if the cache is incomplete or of another recipe, and InputError if there is none.
+    """
 
     def __init__(self, stage: Stage, folder: Path, recipe: Recipe):
         index = _read(folder)
@@ -89,7 +93,7 @@ def _shaping(recipe: Recipe) -> dict[str, object]:
 
 
 def _digest(stage: Stage) -> str:
-    """Of the frozen autoencoder that made the latents."""
+    """Return the digest of the frozen autoencoder's weights."""
     digest = hashlib.sha256()
     for name, value in sorted(stage.autoencoder.state_dict().items()):  # type: ignore[union-attr]
         digest.update(name.encode() + value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

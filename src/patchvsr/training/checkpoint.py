@@ -1,10 +1,10 @@
-"""What a run must remember to go on as if it had never stopped: one folder that appears whole or not at all.
+"""Training checkpoints: one folder, written atomically, from which a run resumes exactly.
 
 RUN/checkpoints/step-000500/
     weights.safetensors     trained parameters, and buffers that training changes
-    average.safetensors     their moving average, which is what a run is for
+    average.safetensors     moving average of the parameters, which is the result of the run
     optimizer.safetensors   AdamW's moments
-    state.json              step, digest of the data, steps of the stages before, recipe
+    state.json              step, digest of the data, steps of the previous stages, recipe
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATE = "state.json"
 
 
 class TrainingState:
-    """Weights, their moving average, optimiser and step. Tensors may be sharded over devices: files hold them whole."""
+    """Weights, their moving average, optimiser and step. Tensors may be sharded; files hold full tensors."""
 
     def __init__(self, recipe: Recipe, stage: Stage, optimizer: torch.optim.Optimizer, data_digest: str):
         self.recipe, self.optimizer, self.data_digest, self.step = recipe, optimizer, data_digest, 0
@@ -46,14 +46,15 @@ class TrainingState:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        # A young average forgets faster, or it would remember the initial weights for long.
+        """Update the moving average with the current weights."""
+        # The decay starts low, so that the average soon forgets the initial weights.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         parameters = [parameter.detach() for parameter in self.trained.values()]
         torch._foreach_lerp_(list(self.average.values()), parameters, 1 - decay)
 
     @torch.no_grad()
     def swap_average(self) -> None:
-        """Exchanges weights and their average; a second call changes them back."""
+        """Swap the weights with their average; a second call swaps them back."""
         for name, parameter in self.trained.items():
             weights = parameter.detach().clone()
             parameter.copy_(self.average[name])
@@ -61,7 +62,7 @@ class TrainingState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in the model for a while."""
+        """Use the averaged weights within the context."""
         self.swap_average()
         try:
             yield
@@ -69,9 +70,10 @@ class TrainingState:
             self.swap_average()
 
     def save(self, run: Path, *, is_main: bool = True) -> None:
-        """Every device takes part in gathering the tensors; the main one writes them, and removes old checkpoints.
+        """Write a checkpoint and remove old ones.
 
-        Raises OutputError where they cannot be written; the checkpoints before are left as they are.
+        Call on every device, because all take part in gathering sharded tensors; only the main process writes. Raises
+        OutputError if writing fails; earlier checkpoints are then kept.
         """
         weights = _whole({name: parameter.detach() for name, parameter in self.trained.items()} | self.buffers)
         average, moments = _whole(self.average), _whole(self._moments())
@@ -97,16 +99,16 @@ class TrainingState:
         }
         (partial / STATE).write_text(json.dumps(state, indent=1))
         _sync_folder(partial)
-        shutil.rmtree(final, ignore_errors=True)  # of the same step: nothing new in it
+        shutil.rmtree(final, ignore_errors=True)  # a checkpoint of the same step has the same contents
         partial.rename(final)
         for old in checkpoints(run)[: -self.recipe.keep_checkpoints]:
             shutil.rmtree(old)
 
     @torch.no_grad()
     def load(self, run: Path) -> None:
-        """Continues the last checkpoint of `run`, if there is one.
+        """Load the last checkpoint of `run`, if there is one.
 
-        Raises SettingsError where it was made from other data, on other stages before it, or for another architecture.
+        Raises SettingsError if it was made from other data, other previous stages or another architecture.
         """
         if not checkpoints(run):
             return
@@ -117,8 +119,8 @@ class TrainingState:
         before = stages_before(self.recipe)
         if state.get("stands_on", before) != before:
             raise SettingsError(
-                f"{folder} stands on the stages {state['stands_on']}, which are {before} by now: train it anew, in "
-                "another output folder"
+                f"{folder} was trained on stages at steps {state['stands_on']}, which are now at {before}: "
+                "train it again in another output folder"
             )
         self._tell_changes(state["recipe"])
         files = ("weights", "average", "optimizer")
@@ -138,7 +140,7 @@ class TrainingState:
         self.step = state["step"]
 
     def _tell_changes(self, before: dict[str, Any]) -> None:
-        """Settings may change on the way, but not unnoticed."""
+        """Log changed settings: they may change between resumes, but not unnoticed."""
         now = json.loads(json.dumps(asdict(self.recipe)))
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
@@ -153,23 +155,23 @@ class TrainingState:
 
 
 def trained_parameters(stage: Stage) -> dict[str, torch.nn.Parameter]:
-    """What a stage trains, by name."""
+    """Return the trained parameters of a stage by name."""
     return {name: parameter for name, parameter in stage.named_parameters() if parameter.requires_grad}
 
 
 def stages_before(recipe: Recipe) -> dict[str, int]:
-    """Steps of the runs that a stage starts from, by name: should they go on, the stage stands on other ground."""
+    """Return the step counts of the previous stages by run name, to detect whether one of them was trained further."""
     runs = [recipe.run_of(stage) for stage in STAGES[: STAGES.index(recipe.stage)]]
     return {run.name: read_state(checkpoints(run)[-1])["step"] for run in runs if checkpoints(run)}
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """List the complete checkpoints of a run, oldest first."""
     return sorted(folder for folder in (run / "checkpoints").glob("step-*") if folder.suffix != ".partial")
 
 
 def last_checkpoint(run: Path) -> Path:
-    """Raises SettingsError where the run has none."""
+    """Return the last checkpoint of a run. Raises SettingsError if there is none."""
     found = checkpoints(run)
     if not found:
         raise SettingsError(f"{run} holds no checkpoint: train that stage first (patchvsr train {run.name})")
@@ -177,11 +179,12 @@ def last_checkpoint(run: Path) -> Path:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Read the `state.json` of a checkpoint."""
     return json.loads((checkpoint / STATE).read_text())
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """What an architecture looks like from outside."""
+    """Return the shapes by name, to compare architectures."""
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
@@ -193,13 +196,13 @@ def _whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _placed_as(model: Tensor, whole: Tensor) -> Tensor:
-    """`whole` on the device of `model`, and sharded as it is."""
+    """Move `whole` to the device of `model` and shard it in the same way."""
     whole = whole.to(model.device)
     return distribute_tensor(whole, model.device_mesh, model.placements) if isinstance(model, DTensor) else whole
 
 
 def _sync_folder(folder: Path) -> None:
-    """After a power loss the checkpoint is there whole, or not at all."""
+    """Flush the files and the folder to disk, so that a power loss cannot leave a partial checkpoint."""
     for path in [*folder.iterdir(), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)

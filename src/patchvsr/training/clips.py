@@ -1,7 +1,7 @@
-"""Training clips, cut by random access from packed footage (see `packing`).
+"""Training clips, read by random access from packed footage (see `packing`).
 
-Photos become clips through smooth random camera moves, because there are many more good photos than good videos.
-Every draw comes from a generator that the caller seeds by position, so a resumed run sees the same clips.
+Photos become clips through smooth random camera moves, because good photos are far more plentiful than good videos.
+All draws come from a generator that the caller seeds by position, so a resumed run sees the same clips.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from patchvsr.training.shards import Index, Shard
 
 STRIDE_2_SHARE, TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.25, 0.1, 0.4
 
-# Root mean square change from frame to frame; a tilt is what the depth of the picture's corner changes by.
+# RMS change per frame. Tilt is the change of the perspective depth at the corner of the picture.
 PAN_SPEED_PX, SHAKE_SPEED_PX, SPIN_SPEED, ZOOM_SPEED, TILT_SPEED = 2.0, 0.3, 0.003, 0.003, 0.003
 MAX_TILT = 0.2
 SLOW_PERIODS, SHAKE_PERIODS = (24, 96), (5, 12)  # frames
 
 
 class ClipSource:
-    """Random windows of a packed folder.
+    """Draw random windows from a packed folder.
 
-    `entries` are its arrays; `digest` is a function of the footage and its cutting, not of its place. Arrays are
-    mapped for one window at a time, so a source holds no memory and can be pickled to workers.
+    `entries` are its arrays. `digest` depends on the footage and its division into arrays, not on its location. Arrays
+    are mapped for one window at a time, so a source uses little memory and can be pickled to workers.
     """
 
     def __init__(self, packed: Path, *, photo_share: float = 0.6):
-        """Raises InputError: nothing packed there, or by another version."""
+        """Open a packed folder. Raises InputError if it has no index or one of another version."""
         self.packed = packed
-        # Sorted, so that the same footage gives the same clips in whatever order it was packed.
+        # Sort, so that the same footage gives the same clips in any packing order.
         self.entries = sorted(Index.load(packed).entries, key=lambda entry: (entry.sha256, entry.first_frame))
         self.photo_share = photo_share
         parts = sorted(f"{e.sha256} {e.first_frame} {e.num_frames} {e.height} {e.width}" for e in self.entries)
@@ -46,9 +46,9 @@ class ClipSource:
         self._lengths, self._heights, self._widths = shapes.T
 
     def window(self, generator: Generator, num_frames: int, height: int, width: int) -> Tensor:
-        """A random clip (F, 3, height, width) in [0, 1] that no resampling has touched, save for camera moves.
+        """Draw a random clip (F, 3, height, width) in [0, 1], not resampled except by camera moves.
 
-        Every frame of footage is equally likely to be seen. Raises InputError: no file is large or long enough.
+        Videos are drawn in proportion to their length. Raises InputError if no file is large or long enough.
         """
         entry = self._choose(generator, num_frames, height, width)
         array = np.load(self.packed / entry.path, mmap_mode="r")
@@ -66,11 +66,11 @@ class ClipSource:
         return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float().div_(255)
 
     def check_holds(self, num_frames: int, height: int, width: int) -> None:
-        """Raises InputError where no file is large or long enough for such a window, or a smaller one."""
+        """Raise InputError if no file is large and long enough for such a window."""
         self._fitting(num_frames, height, width)
 
     def _fitting(self, num_frames: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the photos and of the videos that hold such a window."""
+        """Return the indices of the photos and of the videos that hold such a window."""
         fitting = (self._heights >= height) & (self._widths >= width)
         photos = np.flatnonzero(fitting & (self._lengths == 1))
         videos = np.flatnonzero(fitting & (self._lengths > 1) & (self._lengths >= num_frames))
@@ -99,7 +99,7 @@ def _cut_video(array: np.ndarray, generator: Generator, num_frames: int, height:
 
 
 def _camera_move(photo: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
-    """(F, height, width, 3): the photo (H, W, 3) under a moving camera, sampled bicubically."""
+    """Render a camera move over a photo (H, W, 3) with bicubic sampling: (F, height, width, 3)."""
     moves = _moves(generator, num_frames, height, width)
     middle = np.array([width - 1, height - 1]) / 2
     corners = np.array([[x, y, 1] for x in (-middle[0], middle[0]) for y in (-middle[1], middle[1])]).T
@@ -107,29 +107,29 @@ def _camera_move(photo: np.ndarray, generator: Generator, num_frames: int, heigh
     seen = seen[:, :2] / seen[:, 2:]
     low, high = seen.min(axis=(0, 2)), seen.max(axis=(0, 2))  # x, y, from the middle of the window
 
-    # Whole pixels again, so that moves by whole pixels stay exact.
+    # Place the window at whole pixels, so that whole-pixel moves stay exact.
     places = [
         _place(generator, size, *reach)
         for size, *reach in zip(photo.shape[1::-1], low + middle, high + middle, strict=True)
     ]
     centre = middle + places
-    start = np.maximum(0, np.floor(centre + low) - 3).astype(int)  # with what bicubic sampling reaches
+    start = np.maximum(0, np.floor(centre + low) - 3).astype(int)  # margin for the bicubic kernel
     end = np.ceil(centre + high).astype(int) + 4
     part = np.ascontiguousarray(photo[start[1] : end[1], start[0] : end[0]])
 
-    cv2.setNumThreads(1)  # workers are processes; threads of OpenCV's own would not survive a fork
+    cv2.setNumThreads(1)  # workers are processes, and OpenCV's threads would not survive a fork
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     for frame, move in zip(frames, _shift(centre - start) @ moves @ _shift(-middle), strict=True):
-        # Where the photo ends it is reflected: a black border would be learned as content.
+        # Reflect beyond the edge of the photo: the model would learn a black border as content.
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         cv2.warpPerspective(part, move, (width, height), frame, flags, cv2.BORDER_REFLECT_101)
     return frames
 
 
 def _moves(generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
-    """(F, 3, 3): homographies from window to photo, around their middles; the identity at the middle of the clip."""
+    """Draw homographies (F, 3, 3) from window to photo, about their centres; identity at the middle of the clip."""
     pan = _curves(generator, num_frames, 2, PAN_SPEED_PX, SLOW_PERIODS)
-    if chance(generator, WHOLE_PIXEL_SHARE):  # the photo's own sharpness is kept
+    if chance(generator, WHOLE_PIXEL_SHARE):  # keeps the sharpness of the photo
         steps = np.diff(pan, prepend=pan[:, :1]).round().cumsum(axis=1)
         return _shift((steps - steps[:, num_frames // 2, None]).T)
     pan += chance(generator, 0.5) * _curves(generator, num_frames, 2, SHAKE_SPEED_PX, SHAKE_PERIODS)
@@ -148,7 +148,7 @@ def _moves(generator: Generator, num_frames: int, height: int, width: int) -> np
 def _curves(
     generator: Generator, num_frames: int, count: int, speed: float, periods: tuple[float, float]
 ) -> np.ndarray:
-    """(count, F): random smooth curves, sums of two sines, zero at the middle of the clip."""
+    """Draw smooth random curves (count, F): sums of two sines, zero at the middle of the clip."""
     time = np.arange(num_frames) - (num_frames - 1) / 2
     draw = torch.rand((2, count, 2, 1), generator=generator, dtype=torch.float64).numpy()
     period = periods[0] * (periods[1] / periods[0]) ** draw[0]
@@ -159,13 +159,13 @@ def _curves(
 
 
 def _place(generator: Generator, size: int, low: float, high: float) -> int:
-    """Where in `size` pixels the window goes, which sees pixels `low` to `high`; the middle if it sees more."""
+    """Draw the position of a window that covers pixels `low` to `high` of `size`; centre it if it does not fit."""
     first, last = ceil(-low), floor(size - 1 - high)
     return first + below(generator, last - first + 1) if first <= last else round((size - 1 - low - high) / 2)
 
 
 def _shift(offsets: np.ndarray) -> np.ndarray:
-    """(..., 2) offsets x, y -> (..., 3, 3) homographies."""
+    """Return translation homographies (..., 3, 3) for offsets x, y (..., 2)."""
     matrices = np.broadcast_to(np.eye(3), (*offsets.shape[:-1], 3, 3)).copy()
     matrices[..., :2, 2] = offsets
     return matrices

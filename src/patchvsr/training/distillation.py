@@ -1,11 +1,11 @@
-"""Few steps: at the noise levels of 1 to 4 steps the estimate of the clean latents must already decode well.
+"""Few-step distillation: the clean estimate at the noise levels of 1 to 4 steps must decode well.
 
-Every objective has losses in pixels. Three more can be added, compared in docs/experiments.md:
-consistency     the estimate must agree with the one after a step of the frozen teacher towards the data
+Every objective has pixel losses. Three optional terms are compared in docs/experiments.md:
+consistency     match the estimate after one step of the frozen teacher towards the data
                 (Song et al., "Consistency Models", eq. 8, in latents)
-distribution    estimates are pushed where the teacher's score of data and a learned score of the student's
-                own output differ (Yin et al., DMD2, section 4.1)
-adversarial     a discriminator on the decoded crops
+distribution    follow the difference between the teacher's score and a learned score of the student's output
+                (Yin et al., DMD2, section 4.1)
+adversarial     discriminator on the decoded crops
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, DISTRIBUTION_WEIGHT = 0.02, 0.1, 0.1
 
 
 class DistillStage(AdapterStage):
-    """Few-step student; the decoder learns its estimates' smoothness along with it.
+    """Train a few-step student jointly with the decoder, which adapts to the smoothness of its estimates.
 
-    The transformer works on whole patches, the decoder on crops of them, because it costs as much as the transformer.
-    One crop in three decodes from dropped latents, to keep the feed-forward preview.
+    The transformer sees whole patches. The decoder costs as much as the transformer, so it sees crops. One crop in
+    three is decoded from dropped latents, to preserve the feed-forward mode.
     """
 
     few_steps = True
@@ -61,7 +61,7 @@ class DistillStage(AdapterStage):
         return losses
 
     def _decoded(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Pixel losses of decoded crops; the last crop of every patch without latents."""
+        """Compute pixel losses of decoded crops. The last crop of every patch is decoded without latents."""
         origins = batch["crops"].tolist()
         crops = [self._crop(estimate, batch, [patch[number] for patch in origins]) for number in range(DECODED_CROPS)]
         latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
@@ -72,14 +72,14 @@ class DistillStage(AdapterStage):
         return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
 
     def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same part of latents, canvas and clean clip, `decode_size` pixels and `decode_frames` frames."""
+        """Cut the same crop of `decode_size` pixels and `decode_frames` frames from latents, canvas and original."""
         factor = self.autoencoder.geometry.spatial_factor
         side = min(self.recipe.decode_size // factor, latents.shape[-1])
         frames = min(latent_frames(self.recipe.decode_frames), latents.shape[2])
         parts = []
         for index, (t, y, x) in enumerate(origins):
             cells = (index, ..., slice(t, t + frames), slice(y, y + side), slice(x, x + side))
-            # The last frame of a cell stands where a first frame, alone in its cell, would stand.
+            # A crop starts at the last frame of its first cell, because the decoder expects a single frame there.
             first, last = TEMPORAL_FACTOR * t, TEMPORAL_FACTOR * (t + frames - 1) + 1
             rows, columns = (slice(start * factor, (start + side) * factor) for start in (y, x))
             pixels = (index, ..., slice(first, last), rows, columns)
@@ -90,7 +90,7 @@ class DistillStage(AdapterStage):
     def _consistency(self, noisy: Tensor, estimate: Tensor, batch: Batch, features: PatchFeatures) -> dict[str, Tensor]:
         assert self.teacher is not None
         sigma = batch["sigma"]
-        later = (sigma - 1 / 4).clamp_min(0)  # the next of the levels that the student sees, or none at all
+        later = (sigma - 1 / 4).clamp_min(0)  # the student's next noise level, or 0
         with torch.no_grad():
             teaching = self.teacher.encode_conditions(self.conditions(batch))
             velocity = self.teacher(noisy, 1000 * sigma, features=teaching).sample.float()
@@ -99,7 +99,7 @@ class DistillStage(AdapterStage):
         return {"consistency": CONSISTENCY_WEIGHT * F.mse_loss(estimate, target)}
 
     def _distribution(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The student is moved along the difference of two scores; the second one learns from its output meanwhile."""
+        """Move the student along the difference of two scores, and train the second score on its output."""
         assert self.teacher is not None and self.score_of_student is not None
         again = {"sigma": 0.02 + 0.96 * batch["second_sigma"], "noise": batch["second_noise"]}
         noisy, target = add_noise(estimate.detach(), again)
@@ -108,7 +108,7 @@ class DistillStage(AdapterStage):
         fake = student(noisy, timestep, features=student.encode_conditions(conditions)).sample.float()
         with torch.no_grad():
             real = self.teacher(noisy, timestep, features=self.teacher.encode_conditions(conditions)).sample.float()
-            direction = per_clip(again["sigma"]) * (real - fake)  # from the teacher's estimate to the fake one's
+            direction = per_clip(again["sigma"]) * (real - fake)  # real to fake clean estimate
             size = (estimate - (noisy - per_clip(again["sigma"]) * real)).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
             aim = estimate - direction / size.clamp_min(1e-3)
         return {

@@ -1,4 +1,4 @@
-"""Trained weights as a model folder that `PatchVSRPipeline.from_pretrained` and `--model` read."""
+"""Export trained weights to a model folder for `PatchVSRPipeline.from_pretrained` and `--model`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from patchvsr.training.logs import read_log
 from patchvsr.training.model_card import base_was_trained, model_card
 from patchvsr.training.recipes import STAGES, Recipe
 
-MAX_SHARD_SIZE = "15MB"  # hosts of source code refuse large files
+MAX_SHARD_SIZE = "15MB"  # source code hosts reject large files
 
 
 def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, validation: Path | None = None) -> None:
-    """Writes what the recipe's stage trained, see `write_model`; raises OutputError where `output` exists already.
+    """Write the weights trained by the recipe's stage to the folder `output`; see `write_model`.
 
-    `num_inference_steps` becomes the model's default: the number that does best. `validation` is a `quality.json` of
-    benchmarks/quality.py, whose mean scores go into the provenance.
+    num_inference_steps: default of the model; choose the number that scores best.
+    validation: `quality.json` of benchmarks/quality.py, whose mean scores are added to the provenance.
+
+    Raises OutputError if `output` exists.
     """
     _check_new(output)
     autoencoder, transformer = trained_modules(recipe)
     patch_px, patch_frames = max(recipe.size_choices), recipe.num_frames
-    if recipe.stage in ("autoencoder", "base"):  # the transformer's patches, not this stage's
+    if recipe.stage in ("autoencoder", "base"):  # patch size of the transformer, not of this stage
         before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
         patch_px, patch_frames = before["patch_px"], before["patch_frames"]
     write_model(
@@ -61,15 +63,15 @@ def write_model(
     num_inference_steps: int = 1,
     **settings: Any,
 ) -> None:
-    """Writes a model with its card and provenance into a new folder, which appears whole or not at all.
+    """Write a model with its card and provenance atomically into a new folder.
 
-    `autoencoder` is a `MiniAutoencoder` or `WanAutoencoder`. A mini becomes a whole pipeline, LoRA folded into its
-    weights, and so does any base that has had a stage of its own. On any other base, named as users will find it,
-    only what they lack is written: adapter, LoRA, and the autoencoder where its parameters are trainable. Weights are
-    written in bfloat16, and
-    the modules given are left so. `settings` go to
-    `PatchVSRPipeline`. Raises OutputError where the folder exists, and ModelError where weights of the base were
-    trained, which an adapter does not hold.
+    The bundled model, and any base that was itself trained, is written as a whole pipeline with LoRA fused. For other
+    bases only the adapter and LoRA are written, and the autoencoder if its parameters are trainable; `base` must then
+    be a name that users can resolve. Weights are written in bfloat16, and the given modules are converted in place.
+
+    autoencoder: `MiniAutoencoder` or `WanAutoencoder`. settings: arguments of `PatchVSRPipeline`.
+
+    Raises OutputError if the folder exists, and ModelError if base weights were trained, which an adapter cannot hold.
     """
     folder = Path(folder)
     _check_new(folder)
@@ -119,14 +121,14 @@ def _write_adapter(
 
 
 def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:
-    """To bfloat16, except the few layers that diffusers holds in float32 (norms, time embedding)."""
+    """Cast to bfloat16, except the layers that diffusers keeps in float32 (norms, time embedding)."""
     for name, parameter in module.named_parameters():
         if not any(part in keep for part in name.split(".")):
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
-    """What the weights were made from: every stage's recipe, steps, time and data, and the model they went on from."""
+    """Collect the recipe, steps and duration of every stage, the data digest, and the initial model."""
     stages = {}
     for stage in STAGES[: STAGES.index(last.stage) + 1]:
         run = last.run_of(stage)
@@ -154,7 +156,7 @@ def _mean_scores(file: Path) -> dict[str, Any]:
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:
-    """Training time: each event covers the steps since the one before."""
+    """Sum the training time: each event covers the steps since the previous one."""
     seconds, last_step = 0.0, 0
     for event in events:
         if "seconds_per_step" in event:

@@ -1,6 +1,6 @@
-"""What a run reports: one JSON line per event in `log.jsonl`, and TensorBoard's curves and pictures beside it.
+"""Training log: one JSON line per event in `log.jsonl`, plus TensorBoard scalars and images.
 
-TensorBoard is optional (`pip install 'patchvsr[train]'`): without it the JSON lines alone are written.
+TensorBoard is optional (`pip install 'patchvsr[train]'`). Without it, only the JSON lines are written.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ LOG = "log.jsonl"
 
 
 def picture_folder(run: Path, step: int) -> Path:
-    """Where a run keeps the validation pictures of a step."""
+    """Return the folder of a step's validation images."""
     return run / "validation" / f"step-{step:06d}"
 
 
 class RunLog:
-    """Writes the events of the run in `folder`, which continues after `step`; a context manager.
+    """Write the events of the run in `folder`, resuming after `step`; a context manager.
 
-    Events are dataclasses with a `step`. Every number in them becomes a curve named by its fields, such as
-    `losses/pixel`; the pictures of `picture_folder(folder, step)` go along with an event that has a `validation`.
-    Whatever an earlier, killed run has reported after `step` is replaced: in the lines when `read_log` reads
-    them, in TensorBoard when it shows them.
+    Events are dataclasses with a `step` field. Every number in them becomes a scalar named by its field path, such as
+    `losses/pixel`. An event with a `validation` field also logs the images in `picture_folder(folder, step)`. Events
+    after `step` from an earlier, killed run are superseded: `read_log` drops them, and TensorBoard purges them.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
@@ -48,7 +47,7 @@ class RunLog:
         self._curves = _summary_writer(folder / "tensorboard", purge_step=step + 1)
 
     def event(self, event: DataclassInstance) -> None:
-        """Writes one event; it is on its way to the disk when this returns."""
+        """Write and flush one event."""
         values = asdict(event)
         self._lines.write(json.dumps(values).encode() + b"\n")
         self._lines.flush()
@@ -80,10 +79,10 @@ class RunLog:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The events of the run in `folder` in the order of their steps, as if it had never been killed.
+    """Return the events of the run in `folder` in step order, as if it had never been killed.
 
-    Training events have `losses`, validation events have `validation`. A line cut off by a kill is left out; a step
-    that was taken again replaces what was reported of it, and of all steps after it, before.
+    Training events have `losses`, validation events have `validation`. Truncated lines are skipped. A repeated step
+    replaces the earlier events of that step and of all later steps.
     """
     events: dict[tuple[int, bool], dict[str, Any]] = {}
     for line in (folder / LOG).read_bytes().splitlines():
@@ -91,7 +90,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             event = json.loads(line)
         except json.JSONDecodeError:
             continue
-        # Steps only ever fall where a run continued from its checkpoint.
+        # The step number only decreases where a run resumed from a checkpoint.
         while events and next(reversed(events))[0] > event["step"]:
             events.popitem()
         events[event["step"], "validation" in event] = event
@@ -99,7 +98,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _ends_within_a_line(file: BinaryIO) -> bool:
-    """Whether a kill has cut the last line off; the file is left at its end."""
+    """Tell whether the last line is truncated. Leaves the file position at the end."""
     if file.seek(0, os.SEEK_END) == 0:
         return False
     file.seek(-1, os.SEEK_END)

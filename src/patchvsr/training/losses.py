@@ -1,4 +1,4 @@
-"""Losses in pixels, shared by the stages."""
+"""Pixel losses shared by the stages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def charbonnier(output: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Smooth L1: sharper than squared error, and unlike L1 with a gradient that fades at zero."""
+    """Compute the Charbonnier loss: sharper than MSE, and with a gradient that vanishes at zero, unlike L1."""
     return ((output - target).float().square() + epsilon**2).sqrt().mean()
 
 
 def spectral(output: Tensor, target: Tensor) -> Tensor:
-    """L1 between the Fourier transforms of frames (N, 3, F, H, W): fine detail counts as much as broad shapes."""
+    """Compute the L1 distance of the spectra of videos (N, 3, F, H, W), which weights all frequencies equally."""
     difference = torch.fft.rfft2((output - target).float(), norm="ortho")
     return difference.abs().mean()

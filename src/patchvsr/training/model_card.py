@@ -1,4 +1,4 @@
-"""The README.md of a model folder, filled from its provenance: what it is, how to use it, how it was made."""
+"""Model card: the README.md of a model folder, filled in from its provenance."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RECIPE_COLUMNS = {
 
 
 def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The text of the card, with the YAML head that the Hub reads.
+    """Return the text of the card, with the YAML metadata that the Hub reads.
 
-    `name` is the model's folder, `base` what it was trained on, `provenance` what `provenance.json` holds, and
-    `settings` those of its `PatchVSRPipeline`.
+    name: model folder. base: base it was trained on. provenance: contents of `provenance.json`. settings: arguments of
+    its `PatchVSRPipeline`.
     """
     sections = (
         _head(base),
@@ -48,7 +48,7 @@ def _head(base: Base) -> str:
 
 
 def base_was_trained(provenance: Mapping[str, Any]) -> bool:
-    """Whether the base has had a stage of its own, so that an adapter alone would not be the model."""
+    """Tell whether the base itself was trained, so that the adapter alone is not the whole model."""
     return any(stage.endswith("_base") for stage in provenance["stages"])
 
 
@@ -64,7 +64,7 @@ def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:
     side, steps = settings["patch_px"], settings["num_inference_steps"]
     return (
         f"{what} It enlarges video to any size, in patches of {side}x{side} pixels (after Du et al., CVPR 2025, arXiv "
-        f"2509.26025). Denoising steps, unless told otherwise: {steps}."
+        f"2509.26025). Default number of denoising steps: {steps}."
     )
 
 
@@ -88,7 +88,7 @@ def _training(provenance: Mapping[str, Any]) -> str:
         for name, stage in stages.items()
     ]
     head = ["stage", "steps", "minutes", *(RECIPE_COLUMNS[key] for key in columns)]
-    before = "" if "went_on_from" not in provenance else " It went on from an earlier model, told there too."
+    before = "" if "went_on_from" not in provenance else " It started from an earlier model, recorded there too."
     return (
         f"{_table(head, rows)}\n\nEvery setting is in `provenance.json`. Made with PatchVSR {provenance['patchvsr']}; "
         f"digest of the training data (SHA-256): `{provenance['data_sha256']}`.{before}"
@@ -107,12 +107,12 @@ def _limits(base: Base) -> str:
     size = (
         "It is small, made to run on a CPU."
         if isinstance(base, BundledModel)
-        else "Its base is not in here: it is loaded at every start."
+        else "It does not include its base, which is loaded separately."
     )
     return (
         "- It invents plausible detail: not for evidence, medicine or measurement.\n"
         "- It was trained on synthetic degradations, see `provenance.json`; footage degraded otherwise may gain less.\n"
-        "- The table above, if there is one, is all that this card knows of its quality.\n"
+        "- Its quality is known only from the validation above, if any.\n"
         f"- {size}"
     )
 

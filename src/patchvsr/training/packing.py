@@ -1,6 +1,6 @@
-"""Footage and photos decoded once into the arrays of `shards`, so that training never waits for a decoder.
+"""Decode footage and photos once into the arrays of `shards`, so that training never waits for a decoder.
 
-Names come from the content of a file, so the same file is packed once wherever it lies.
+Arrays are named by the content hash of their source, so identical files are packed once.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _UNREADABLE = (InputError, av.FFmpegError, ValueError)
 
 @dataclass(frozen=True)
 class PackReport:
-    """What of the data is in the pack now, whether packed by this call or before; and what is not.
+    """Summary of the given data in the packed folder, whether packed by this call or an earlier one.
 
-    files, shots, frames: a photo is one of each. skipped: files that cannot be read. too_short: shots left out.
+    files, shots, frames: a photo counts as one of each. skipped: unreadable files. too_short: number of shots omitted.
     """
 
     files: int
@@ -50,17 +50,19 @@ class PackReport:
 
 
 def pack(data: Path, packed: Path, *, max_side: int | None = None, min_frames: int = 5) -> PackReport:
-    """Decode what `data` names into `packed`, beside what is there already.
+    """Decode `data` into the folder `packed`, adding to its contents.
 
-    data: a folder, searched with all below it, or a `.jsonl` file with a line {"video": path} or {"image": path} and
-        perhaps "caption" for each file; relative paths start at the folder of the list.
-    max_side: larger pictures are shrunk, antialiased, until their shorter side has this many pixels.
-    min_frames: shorter shots are left out, as is such a rest of a shot that is split after each 120 frames.
+    data: a folder, searched recursively, or a `.jsonl` file with one object per line, {"video": path} or
+        {"image": path}, optionally with "caption"; relative paths start at the folder of the list.
+    max_side: larger pictures are downscaled with antialiasing until their shorter side has this many pixels.
+    min_frames: shorter shots are omitted. Shots are split every 120 frames; a shorter remainder is omitted too.
 
-    Files packed before are not decoded again, so the same command continues an interrupted pack. Pictures are stored
-    as displayed (rotation of phones and cameras is applied, mirroring is not), in 8 bits, with the transfer curve of
-    their source. Raises InputError (nothing usable, a wrong line in the list), SettingsError (the folder was packed
-    with other settings) and OutputError (it cannot be written).
+    Files that are already packed are not decoded again, so the same command resumes an interrupted pack. Pictures are
+    stored as displayed (rotation metadata is applied, mirroring is not), in 8 bits, with the transfer curve of their
+    source.
+
+    Raises InputError (nothing usable, or a malformed line in the list), SettingsError (the folder was packed with other
+    settings) and OutputError (the folder cannot be written).
     """
     if not data.exists():
         raise InputError(f"{data}: no such folder or list; give footage to pack")
@@ -136,7 +138,7 @@ def _index_to_extend(packed: Path, settings: dict[str, Any]) -> Index:
 
 
 def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[str], list[str]]:
-    """The sha256 of the files that are in the pack now, and the names of those skipped."""
+    """Pack all sources; return the sha256 of the files now in the pack, and the names of those skipped."""
     done, skipped, saved = set(), [], time.monotonic()
     index.complete = False
     try:
@@ -146,12 +148,12 @@ def _pack_all(sources: list[_Source], packed: Path, index: Index) -> tuple[set[s
             except _UNREADABLE as error:
                 logger.warning("skipped %s: %s", source.name, error)
                 skipped.append(source.name)
-            if time.monotonic() - saved > _SAVE_EVERY_S:  # not after each: the index grows with the pack
+            if time.monotonic() - saved > _SAVE_EVERY_S:  # not after each file: the index grows with the pack
                 index.save(packed)
                 saved = time.monotonic()
                 logger.info("packed %d of %d files", number, len(sources))
         index.complete = True
-    finally:  # an interruption loses one file only
+    finally:  # an interruption loses one file at most
         if index.shards:
             index.save(packed)
     return done, skipped
@@ -167,7 +169,7 @@ def _pack_source(source: _Source, packed: Path, index: Index) -> str:
     try:
         index.add(sha256, *_write_shards(source, sha256, packed, **index.settings))
     except _UNREADABLE:
-        for path in packed.glob(f"{_stem(sha256)}-*"):  # the shots before the damage
+        for path in packed.glob(f"{_stem(sha256)}-*"):  # shots decoded before the error
             path.unlink()
         raise
     return sha256
@@ -176,7 +178,7 @@ def _pack_source(source: _Source, packed: Path, index: Index) -> str:
 def _write_shards(
     source: _Source, sha256: str, packed: Path, *, max_side: int | None, min_frames: int
 ) -> tuple[list[Shard], int]:
-    """Arrays on disk, written as the frames come, and how many shots were too short."""
+    """Write the arrays of one source while decoding it; return its shards and the number of shots too short."""
     shards, too_short, first_frame = [], 0, 0
     for shot, frames in _shots(_marked_frames(source)):
         for part, piece in enumerate(_pieces(frames)):
@@ -193,11 +195,11 @@ def _write_shards(
 
 
 def _marked_frames(source: _Source) -> Iterator[tuple[bool, np.ndarray]]:
-    """Frames (H, W, 3) uint8 as they are displayed, each with whether it starts a shot."""
+    """Yield frames (H, W, 3) uint8 as displayed, each with a flag that tells whether it starts a shot."""
     with open_reader(source.path) as reader:
         turns = round(reader.info.rotation / 90)  # anticlockwise, as in numpy
         frames = (np.rot90(_eight_bits(frame.rgb), turns) for frame in reader)
-        # An animated picture is no footage: only its first frame is taken.
+        # Animated images are not footage: take only the first frame.
         yield from ((True, frame) for frame in islice(frames, 1)) if source.is_photo else mark_cuts(frames)
 
 

@@ -1,4 +1,4 @@
-"""Recipes: typed training configurations, one function each; every field can be overridden."""
+"""Recipes: typed training configurations, one function each. Every field can be overridden."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training stage. Sides in pixels, lengths in frames (4k+1); lists are texts with commas."""
+    """Configuration of one stage. Sides are in pixels, lengths in frames (4k+1); lists are comma-separated strings."""
 
-    # what is trained, on what
+    # stage, base and data
     stage: str  # autoencoder, base, adapter, distill
     name: str
-    base: str = "mini"  # a name of models/bases.py, or a folder of a diffusers Wan model
-    init: str = ""  # start from this model (bundled name or folder) instead of the stages before
-    data: str = "data/train"  # folder, or JSONL of videos and photos
+    base: str = "mini"  # a name in models/registry.py, a Hub name, or a folder of a Wan model in diffusers' format
+    init: str = ""  # start from this model (bundled name, folder or Hub name) instead of the previous stages
+    data: str = "data/train"  # folder, or .jsonl list, of videos and photos
     packed: str = "runs/packed"
     output: str = "runs/mini"
-    cache: str = ""  # adapter: folder of latents written by `patchvsr cache`; "" encodes as it goes
+    cache: str = ""  # adapter, base: folder of latents written by `patchvsr cache`; "" encodes on the fly
     seed: int = 0
     # samples
     num_frames: int = 5
-    sizes: str = "192"  # sides of square patches; every step draws one
-    canvas_min: int = 256  # sides of the canvas that a patch is cut from; height and width are drawn apart
+    sizes: str = "192"  # sides of square patches; one is drawn per step
+    canvas_min: int = 256  # range of canvas sides; height and width are drawn independently
     canvas_max: int = 384
     photo_share: float = 0.6
     workers: int = 2
@@ -52,17 +52,17 @@ class Recipe:
     compile: bool = False
     # objectives
     spectral_weight: float = 0.1
-    adversarial_weight: float = 0.0  # autoencoder; distill with objective "adversarial"
-    dropped_share: float = 0.5  # autoencoder: clips that are decoded without latents, as by 0 steps
-    train_encoder: bool = True  # autoencoder; off keeps the latent space, and with it a trained transformer
+    adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
+    dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
+    train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
-    clean_condition_share: float = 0.5  # patches without noise augmentation
+    clean_condition_share: float = 0.5  # share of patches without noise augmentation
     lora_rank: int = 16
-    objective: str = "pixel"  # distill: pixel, or pixel and consistency, distribution or adversarial
-    decode_size: int = 192  # distill: pixels and frames of the crops that are decoded
+    objective: str = "pixel"  # distill: pixel; the others add a term to the pixel losses
+    decode_size: int = 192  # distill: side and length of the decoded crops
     decode_frames: int = 9
-    # watching and keeping
+    # logging, checkpoints, validation
     log_every: int = 20
     checkpoint_every: int = 250
     keep_checkpoints: int = 2
@@ -70,12 +70,12 @@ class Recipe:
     validation_packed: str = "runs/packed_validation"
     validation_every: int = 500
     validation_frames: int = 5
-    validation_side: int = 512  # centre crop; 0 for whole frames, which seams at patches of 512 need
+    validation_side: int = 512  # centre crop; 0 for whole frames, needed to measure seams between patches of 512
     validation_steps: str = "1,4"
     validation_vmaf: bool = False
 
     def run_of(self, stage: str) -> Path:
-        """Folder of another stage of the same training, such as runs/mini/mini_base."""
+        """Return the run folder of another stage in the same output, such as runs/mini/mini_base."""
         return Path(self.output) / f"{self.name.removesuffix(self.stage)}{stage}"
 
     @property
@@ -91,7 +91,7 @@ class Recipe:
         return _whole_numbers("validation_steps", self.validation_steps)
 
     def check(self) -> Recipe:
-        """Itself, if its values make sense together; raises SettingsError otherwise."""
+        """Return the recipe itself. Raises SettingsError if its values are inconsistent."""
         if self.stage not in STAGES:
             raise SettingsError(f"unknown stage {self.stage!r}: choose one of {', '.join(STAGES)}")
         if not self.name.endswith(f"_{self.stage}"):
@@ -147,7 +147,7 @@ def mini_adapter() -> Recipe:
 
 
 def mini_distill() -> Recipe:
-    """At the size and length of patches when upscaling, after shorter stages on smaller ones."""
+    """Train at the patch size and length used for upscaling, after stages on smaller and shorter patches."""
     return Recipe(
         stage="distill", name="mini_distill", steps=400, batch_size=1, num_frames=17, sizes="512",
         canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4", validation_side=0,
@@ -186,12 +186,12 @@ def mini_gpu_distill() -> Recipe:
 
 
 def wan21_adapter() -> Recipe:
-    """Wan2.1-T2V-1.3B, one GPU; memory and time are computed in docs/train.md."""
+    """Train an adapter for Wan2.1-T2V-1.3B on one GPU; docs/train.md computes memory and time."""
     return _for_wan("wan2.1-1.3b", name="wan21_adapter", batch_size=2, accumulate=8)
 
 
 def wan22_adapter() -> Recipe:
-    """Wan2.2-TI2V-5B, one GPU of 80 GB, or several with FSDP2 (`accelerate launch`)."""
+    """Train an adapter for Wan2.2-TI2V-5B on one GPU of 80 GB, or on several with FSDP2 (`accelerate launch`)."""
     return _for_wan("wan2.2-5b", name="wan22_adapter", batch_size=1, accumulate=16)
 
 
@@ -204,7 +204,7 @@ def _for_wan(base: str, **settings: Any) -> Recipe:
     )  # fmt: skip
 
 
-# --- every stage in seconds, to see that the stack works ----------------------------------------------------
+# --- every stage in seconds, as a smoke test ----------------------------------------------------------------
 
 
 def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
@@ -248,9 +248,9 @@ RECIPES = {
 
 
 def resolve(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
-    """A recipe by name, or from a `recipe.json` that a run saved, with fields replaced from text.
+    """Return a recipe by name, or from a `recipe.json` saved by a run, with overrides parsed from strings.
 
-    Nested fields take a dot: `degradation.clean_share=0.2`. Raises SettingsError for an unknown name, field or value.
+    Nested fields use a dot: `degradation.clean_share=0.2`. Raises SettingsError for an unknown name, field or value.
     """
     if name in RECIPES:
         recipe = RECIPES[name]()
@@ -264,7 +264,7 @@ def resolve(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
 
 
 def load_recipe(file: Path) -> Recipe:
-    """The recipe that `save_recipe` wrote. Raises SettingsError for a file that is none."""
+    """Load a recipe written by `save_recipe`. Raises SettingsError if the file is not a recipe."""
     try:
         values = json.loads(file.read_text())
         return Recipe(**(values | {"degradation": Degradation(**values["degradation"])}))
@@ -273,7 +273,7 @@ def load_recipe(file: Path) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, file: Path) -> None:
-    """The resolved recipe, beside the checkpoints made with it."""
+    """Write the resolved recipe as JSON."""
     file.write_text(json.dumps(asdict(recipe), indent=1) + "\n")
 
 

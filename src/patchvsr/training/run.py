@@ -1,4 +1,4 @@
-"""A recipe from its data to its weights: what `patchvsr train` and `patchvsr cache` do."""
+"""Run a recipe from data to weights, for `patchvsr train` and `patchvsr cache`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_recipe(recipe: Recipe, *, minutes: float | None = None) -> Iterator[TrainEvent | ValidationEvent]:
-    """Trains a recipe's stage from where it stopped; see `trainer.train`."""
+    """Train a recipe's stage, resuming from its last checkpoint; see `trainer.train`."""
     stage = build_stage(recipe)
     validator = None
     if recipe.validation:
@@ -40,7 +40,10 @@ def run_recipe(recipe: Recipe, *, minutes: float | None = None) -> Iterator[Trai
 
 
 def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
-    """Encodes `count` samples of a recipe into its cache; yields how many are done."""
+    """Encode `count` samples of a recipe into its cache; yield the number done.
+
+    Raises SettingsError if the recipe names no cache.
+    """
     if not recipe.cache:
         raise SettingsError(f"{recipe.name} names no cache: add --set cache=FOLDER")
     stage = build_stage(recipe)
@@ -48,9 +51,9 @@ def cache_recipe(recipe: Recipe, count: int) -> Iterator[int]:
 
 
 def samples_of(recipe: Recipe, stage: Stage) -> Samples:
-    """The stage's samples from the recipe's footage, packed on first use.
+    """Return the samples of a stage, packing the recipe's footage on first use.
 
-    Raises InputError where the footage is too small for the recipe: a worker would say so after hours, less plainly.
+    Raises InputError early if the footage is too small for the recipe, instead of from a worker hours later.
     """
     source = clip_source(Path(recipe.data), Path(recipe.packed), photo_share=recipe.photo_share)
     largest = max(recipe.size_choices) if recipe.stage == "autoencoder" else recipe.canvas_max
@@ -59,10 +62,10 @@ def samples_of(recipe: Recipe, stage: Stage) -> Samples:
 
 
 def clip_source(data: Path, packed: Path, *, photo_share: float = 0.0) -> ClipSource:
-    """What is packed, or else `data`, packed now; an interrupted pack is completed first.
+    """Open a packed folder, packing `data` first if it is missing or its packing was interrupted.
 
-    Of several processes one packs, the others wait. Raises SettingsError where `data` is there and what is packed was
-    made from something else.
+    With several processes, one packs and the others wait. Raises SettingsError if `data` exists but the folder was
+    packed from other data, and OutputError if the folder cannot be written.
     """
     if not _is_packed(packed):
         try:

@@ -1,7 +1,7 @@
-"""Training samples: everything random about one is drawn here, from its place in the run.
+"""Training samples. All randomness of a sample is drawn here, seeded by its position in the run.
 
-Losses are then functions of a batch alone, and a run gives the same weights for any number of workers, devices and
-interruptions. Samples are made in worker processes, so they hold no model: only its geometry.
+Losses are therefore deterministic in the batch, and a run gives the same weights for any number of workers, devices
+and interruptions. Samples are made in worker processes, so they hold the geometry of the model, not the model.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from patchvsr.training.recipes import Recipe
 
 Sample = dict[str, Tensor]
 Cells = tuple[int, int, int]  # (T, h, w) of latents
-# Noise levels of 1 to 4 sampling steps, one step twice as often.
+# Noise levels of 1 to 4 denoising steps; sigma 1, where sampling starts, is drawn twice as often.
 FEW_STEP_SIGMAS = (1.0, 1.0, 0.75, 0.5, 0.25)
 DECODED_CROPS = 3
 TOKEN_PX = 32  # of the bundled model and Wan2.2; a multiple of Wan2.1's
 
 
 class MakeSample(Protocol):
-    """How one kind of sample is drawn: what it shows, which a cache can hold encoded, and the noise of its turn."""
+    """Draw one kind of sample: its content, which a cache can store encoded, and noise that is new at every use."""
 
     @property
     def geometry(self) -> Geometry: ...
 
     def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
-        """Pixels (3, F, H, W) in [-1, 1] and what is known about them, for patches of `side` pixels."""
+        """Draw pixels (3, F, H, W) in [-1, 1] and their conditions, for patches of `side` pixels."""
         ...
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
-        """Noise and its levels, for latents of `cells`."""
+        """Draw noise and noise levels for latents of `cells`."""
         ...
 
 
 @dataclass(frozen=True)
 class AutoencoderSample:
-    """A clip and its canvas at the autoencoder's training size; the latents are dropped for a share of the clips."""
+    """A clip and its canvas at the training size of the autoencoder. Latents are dropped for a share of the clips."""
 
     recipe: Recipe
     geometry: Geometry
@@ -69,7 +69,7 @@ class AutoencoderSample:
 
 @dataclass(frozen=True)
 class FrameSample:
-    """Whole frames at the base's size, and a noise level."""
+    """Whole frames resized to the base's native size, and a noise level."""
 
     recipe: Recipe
     geometry: Geometry
@@ -87,11 +87,11 @@ class FrameSample:
 
 @dataclass(frozen=True)
 class PatchSample:
-    """A patch cut from a canvas, with the global view, its place on it, and all noise (paper, section 3.2)."""
+    """A patch cut from a canvas, with the global view, location mask, crop box and noise (paper, section 3.2)."""
 
     recipe: Recipe
     geometry: Geometry
-    few_steps: bool = False  # noise levels of few-step sampling, and crops to decode
+    few_steps: bool = False  # draw the noise levels of few-step sampling, and crops to decode
 
     def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         # 1. canvas
@@ -99,11 +99,11 @@ class PatchSample:
         clip = source.window(generator, self.recipe.num_frames, height, width)
         canvas, known = make_canvas(clip, generator, self.recipe)
 
-        # 2. a patch of it, on whole tokens
+        # 2. a patch of it, aligned to tokens
         top, left = (TOKEN_PX * below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
         area = (..., slice(top, top + side), slice(left, left + side))
 
-        # 3. its place, in latent cells
+        # 3. its position, in latent cells
         cell = self.geometry.spatial_factor
         box = Box(0, 1, *(edge // cell for edge in (top, top + side, left, left + side)))
         canvas_hw = (height // cell, width // cell)
@@ -131,14 +131,14 @@ class PatchSample:
         return noise
 
     def _draw_crops(self, generator: Generator, cells: Cells) -> Tensor:
-        """Origins (DECODED_CROPS, 3) in latent cells of the crops that are decoded."""
+        """Draw the origins (DECODED_CROPS, 3) of the decoded crops, in latent cells."""
         wanted = self.geometry.latent_shape(self.recipe.decode_frames, self.recipe.decode_size, self.recipe.decode_size)
         rooms = [max(0, whole - part) for whole, part in zip(cells, wanted, strict=True)]
         return torch.tensor([[below(generator, room + 1) for room in rooms] for _ in range(DECODED_CROPS)])
 
 
 def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Tensor, Sample]:
-    """(F, 3, H, W) -> the degraded clip resized back to it; its `scale`, and the `restoration` it needs, 0 to 1."""
+    """Degrade a clip (F, 3, H, W) and resize it back; also return its `scale` and `restoration`, 0 to 1."""
     scale = draw_scale(generator, recipe.degradation)
     strength = draw_strength(generator, recipe.degradation)
     lq = degrade(clip, scale, generator, recipe.degradation.at(strength))
@@ -147,31 +147,35 @@ def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Ten
 
 
 def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:
-    """Height and width in whole tokens: frames come in all shapes."""
+    """Draw height and width separately, in whole tokens, to cover all aspect ratios."""
     choices = (recipe.canvas_max - recipe.canvas_min) // 32 + 1
     height, width = (recipe.canvas_min + 32 * below(generator, choices) for _ in range(2))
     return height, width
 
 
 def draw_sigma(generator: Generator) -> Tensor:
-    """Uniform, with a third at 1, where few-step sampling starts."""
+    """Draw sigma uniformly, except for a third at 1, where few-step sampling starts."""
     at_start, level = torch.rand(2, generator=generator)
     return torch.ones(()) if at_start < 1 / 3 else level
 
 
 def draw_few_step_sigma(generator: Generator) -> Tensor:
+    """Draw one of the noise levels of 1 to 4 denoising steps."""
     return torch.tensor(FEW_STEP_SIGMAS[below(generator, len(FEW_STEP_SIGMAS))])
 
 
 def draw_noise_timestep(generator: Generator, recipe: Recipe) -> Tensor:
-    """Noise augmentation of the condition, 0 to 1000; none at all for a share of the patches."""
+    """Draw the noise-augmentation timestep of the condition, 0 to 1000; it is 0 for a share of the patches."""
     clean, level = torch.rand(2, generator=generator)
     span = recipe.max_noise_timestep - recipe.min_noise_timestep
     return torch.zeros(()) if clean < recipe.clean_condition_share else recipe.min_noise_timestep + span * level
 
 
 def as_video(clip: Tensor) -> Tensor:
-    """(F, 3, H, W) in [0, 1] -> (3, F, H, W) in [-1, 1], in half precision: 0.06 of an 8-bit level at half the size."""
+    """Convert (F, 3, H, W) in [0, 1] to float16 (3, F, H, W) in [-1, 1].
+
+    This halves the size, with an error of 0.06 of an 8-bit level.
+    """
     return clip.mul(2).sub(1).transpose(0, 1).half()
 
 
@@ -179,14 +183,14 @@ def as_video(clip: Tensor) -> Tensor:
 
 
 class Samples(Dataset[Sample]):
-    """Samples by place: (step, number within the step)."""
+    """Map-style dataset indexed by (step, number within the step)."""
 
     def __init__(self, make: MakeSample, source: ClipSource, recipe: Recipe):
         self.make, self.source, self.recipe = make, source, recipe
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         step, number = place
-        sizes = self.recipe.size_choices  # one for all samples of a step, which are stacked
+        sizes = self.recipe.size_choices  # one size per step, because its samples are stacked
         side = sizes[below(generator_of(self.recipe.seed, step, 0), len(sizes))]
         generator = generator_of(self.recipe.seed, step, 1 + number)
         content = self.make.content(self.source, generator, side)
@@ -194,7 +198,7 @@ class Samples(Dataset[Sample]):
 
 
 class Places(Sampler[list[tuple[int, int]]]):
-    """The places of one device's batches, from `first_step` to the end; `accumulate` batches a step."""
+    """Yield the indices of one device's batches from `first_step` to the end, `accumulate` batches per step."""
 
     def __init__(self, recipe: Recipe, first_step: int, rank: int, num_ranks: int):
         self.recipe, self.first_step, self.rank, self.num_ranks = recipe, first_step, rank, num_ranks
@@ -211,7 +215,7 @@ class Places(Sampler[list[tuple[int, int]]]):
 
 
 def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int = 0, num_ranks: int = 1) -> DataLoader:
-    """A loader whose workers stay ahead of the device."""
+    """Return a loader with worker processes that prefetch batches."""
     return DataLoader(
         dataset,
         batch_sampler=Places(recipe, first_step, rank, num_ranks),
@@ -223,13 +227,13 @@ def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int
 
 
 def _leave_signals_to_the_trainer(_: int) -> None:
-    """Ctrl-C, and a launcher's SIGTERM, go to the workers as well: the trainer's last step still needs samples."""
+    """Ignore SIGINT and SIGTERM, which workers also receive: the last step of the trainer still needs samples."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def generator_of(*place: int) -> Generator:
-    """A generator that belongs to (seed, step, number)."""
+    """Return a generator seeded by a position such as (seed, step, number)."""
     seed = 0
     for part in place:
         seed = (seed * 1_000_003 + part) % 2**63

@@ -1,4 +1,4 @@
-"""The format of packed footage: one uncompressed array (F, H, W, 3) a shot, to be memory-mapped, and `index.json`."""
+"""Format of packed footage: `index.json` and one uncompressed, memory-mappable array (F, H, W, 3) per shot."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ INDEX, VERSION = "index.json", 2
 
 @dataclass(frozen=True)
 class Shard:
-    """An array (num_frames, height, width, 3) uint8 at `path` beside the index: a photo, or frames of one shot.
+    """Array (num_frames, height, width, 3) uint8 of a photo or of frames of one shot.
 
-    source: file name as found or listed; sha256: of that file; shot, first_frame: where in it, from 0.
+    path: relative to the index. source: file name as found or listed. sha256: digest of the source file.
+    shot, first_frame: position in the source, from 0.
     """
 
     path: str
@@ -36,10 +37,10 @@ class Shard:
 
 @dataclass
 class Index:
-    """The contents of a packed folder, by the sha256 of their source.
+    """Contents of a packed folder, keyed by the sha256 of the source.
 
-    too_short: shots left out of each source. complete: packing came to its end, it was not interrupted. roots: the
-    folders and lists it was made from.
+    too_short: number of shots omitted from each source. complete: whether packing finished. roots: folders and lists
+    that were packed.
     """
 
     settings: dict[str, Any]
@@ -50,7 +51,7 @@ class Index:
 
     @classmethod
     def load(cls, packed: Path) -> Index:
-        """Raises InputError: no index, or one of another version."""
+        """Load the index of a packed folder. Raises InputError if it is missing or of another version."""
         try:
             content = json.loads((packed / INDEX).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -74,7 +75,7 @@ class Index:
         self.shards[sha256], self.too_short[sha256] = shards, too_short
 
     def save(self, packed: Path) -> None:
-        """Complete under its name, or not at all."""
+        """Write the index atomically."""
         content = {
             "version": VERSION,
             "settings": self.settings,
@@ -89,7 +90,7 @@ class Index:
 
 
 def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int]:
-    """Write frames (H, W, 3) uint8 as one .npy file while they come; returns its (F, H, W)."""
+    """Write a stream of frames (H, W, 3) uint8 to one .npy file; return its (F, H, W)."""
     temporary, count, shape = path.with_suffix(".partial"), 0, (0, 0, 0)
     with temporary.open("wb") as file:
         for count, frame in enumerate(frames, 1):
@@ -98,7 +99,7 @@ def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int
                 _write_header(file, (0, *shape))
             file.write(np.ascontiguousarray(frame).data)
         file.seek(0)
-        _write_header(file, (count, *shape))  # as long as the first: numpy leaves room for more frames
+        _write_header(file, (count, *shape))  # same length as the first header: numpy pads for growth
     temporary.replace(path)
     return count, shape[0], shape[1]
 

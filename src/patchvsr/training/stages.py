@@ -1,4 +1,4 @@
-"""The stages of training: what each one trains, and its losses. The trainer knows only this interface."""
+"""Training stages: which parameters each stage trains, and its losses. The trainer uses only this interface."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample
 
 Batch = dict[str, Tensor]
 ESTIMATE_WEIGHT = 0.02
-# Restoring what is clean costs far more than restoring too little, so where it is not clear, clean is to be said.
+# Over-restoring clean input costs far more than under-restoring, so clean samples get weight 3.
 CLEAN_WEIGHT = 3.0
 
 
 class Stage(nn.Module):
-    """One stage. Parameters that require gradients are trained, and nothing else is.
+    """Base class of the stages. Exactly the parameters that require gradients are trained.
 
-    `forward` is a function of the batch alone: everything random lies in the samples.
+    `forward` is deterministic in the batch: all randomness is in the samples.
     """
 
     make_sample: MakeSample
@@ -40,16 +40,19 @@ class Stage(nn.Module):
         self.recipe = recipe
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses; their sum is minimised."""
+        """Return named losses, whose sum is minimised."""
         raise NotImplementedError
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
-        """For validation: a clip (F, 3, h, w) in [0, 1] and its original, to restored clips by method."""
+        """Restore a clip (F, 3, h, w) in [0, 1] for validation; return restored clips (F, 3, H, W) by method.
+
+        hq: the original (F, 3, H, W) in [0, 1].
+        """
         return {}
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
-        """Rows and columns at which patches end inside a restored frame, to look for seams at."""
+        """Return rows and columns of the patch borders inside a restored frame, where seams are measured."""
         return [], []
 
     @property
@@ -58,11 +61,11 @@ class Stage(nn.Module):
 
 
 class AutoencoderStage(Stage):
-    """Autoencoder with a reference: latents must carry what the canvas lacks, and the decoder must do without.
+    """Train the reference-guided autoencoder, whose decoder must also work without latents.
 
-    A share of the clips decodes from dropped latents (zero), the others from latents with noise, which keeps the
-    latent space smooth for the transformer. The decoder is told how degraded a clip is; the estimator, which tells it
-    when upscaling, learns to see it. An adversary, where the recipe gives it a weight, asks for sharpness.
+    A share of the clips is decoded from dropped (zero) latents. The others get noise on their latents, which keeps the
+    latent space smooth for the transformer. The decoder receives the true degradation strength; the estimator learns to
+    predict it, for use when upscaling. An adversarial loss is added if the recipe gives it a weight.
     """
 
     def __init__(self, recipe: Recipe, autoencoder: MiniAutoencoder):
@@ -99,7 +102,7 @@ class AutoencoderStage(Stage):
 
 
 class BaseStage(Stage):
-    """The "pre-trained model": rectified flow on whole frames, v = eps - z_0, with a learned fixed prompt."""
+    """Train the base model: rectified flow on whole frames, v = eps - z_0, with its fixed prompt."""
 
     def __init__(self, recipe: Recipe, autoencoder: Autoencoder, base: WanTransformer3DModel, prompt: Tensor):
         super().__init__(recipe)
@@ -119,7 +122,7 @@ class BaseStage(Stage):
 
 
 class AdapterStage(Stage):
-    """Dual-branch adapter and LoRA on patches, by rectified flow (paper, sections 3.2 and 3.3)."""
+    """Train the dual-branch adapter and LoRA on patches with rectified flow (paper, sections 3.2 and 3.3)."""
 
     few_steps = False
 
@@ -135,12 +138,12 @@ class AdapterStage(Stage):
         return {"velocity": F.mse_loss(velocity.float(), target)}
 
     def with_latents(self, batch: Batch) -> Batch:
-        """Encodes what does not come from a cache of latents."""
+        """Encode the batch, unless its latents come from a cache."""
         return batch if "latents" in batch else batch | self.encode(batch)
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Batch:
-        """Pixels to latents, once per sample: what `patchvsr cache` stores."""
+        """Encode pixels to latents; `patchvsr cache` stores this result."""
         return {
             "latents": self.autoencoder.encode(batch["hq"].float()).float(),
             "patch_latents": self.autoencoder.encode_condition(batch["canvas"].float()).float(),
@@ -148,7 +151,7 @@ class AdapterStage(Stage):
         }
 
     def conditions(self, batch: Batch) -> PatchConditions:
-        """What upscaling would tell the model of these patches, with noise augmentation."""
+        """Build the conditions of these patches as in upscaling, with noise augmentation."""
         sigma = per_clip(batch["noise_timestep"] / 1000)
         return PatchConditions(
             patch_latents=(1 - sigma) * batch["patch_latents"] + sigma * batch["condition_noise"],
@@ -163,7 +166,7 @@ class AdapterStage(Stage):
         return self.transformer.encode_conditions(self.conditions(batch))
 
     def pipeline(self) -> PatchVSRPipeline:
-        """The modules in training as users would run them."""
+        """Build a pipeline from the modules in training, as users would run it."""
         recipe = self.recipe
         pipeline = PatchVSRPipeline(
             self.transformer, self.autoencoder, patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
@@ -176,7 +179,7 @@ class AdapterStage(Stage):
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
         pipeline, size = self.pipeline(), (hq.shape[-1], hq.shape[-2])
         restored = {}
-        # Trained parts are in float32, a large base in bfloat16: autocast brings them together, as in training.
+        # Trained parameters are float32 and a large base is bfloat16: autocast reconciles them, as in training.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             for steps in self.recipe.validation_step_choices:
                 frames, *_ = pipeline(lq, size=size, num_inference_steps=steps, seed=0, return_dict=False)
@@ -190,7 +193,7 @@ class AdapterStage(Stage):
 def pixel_losses(
     output: Tensor, target: Tensor, canvas: Tensor, recipe: Recipe, adversary: Adversary | None
 ) -> dict[str, Tensor]:
-    """Losses of restored clips (N, 3, F, H, W) against the originals."""
+    """Compare restored clips (N, 3, F, H, W) with the originals."""
     losses = {"pixel": charbonnier(output, target), "spectral": recipe.spectral_weight * spectral(output, target)}
     if adversary is not None:
         losses |= adversary.losses(output, target, canvas, weight=recipe.adversarial_weight)
@@ -198,13 +201,13 @@ def pixel_losses(
 
 
 def add_noise(latents: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Noisy latents at the batch's levels, and the velocity that leads back: z_t = (1 - t) z_0 + t eps."""
+    """Return noisy latents z_t = (1 - t) z_0 + t eps at the sigmas of the batch, and the velocity target eps - z_0."""
     sigma, noise = per_clip(batch["sigma"]), batch["noise"]
     return (1 - sigma) * latents + sigma * noise, noise - latents
 
 
 def per_clip(values: Tensor) -> Tensor:
-    """(N,) -> (N, 1, 1, 1, 1)"""
+    """Reshape (N,) to (N, 1, 1, 1, 1) for broadcasting."""
     return values.view(-1, 1, 1, 1, 1)
 
 

@@ -1,7 +1,7 @@
-"""The one training loop. Running the same command again continues from the last checkpoint.
+"""Training loop shared by all stages. Running the same command again resumes from the last checkpoint.
 
-Everything random lies in the samples, which belong to their place in the run, so a resumed run takes the same steps as
-an uninterrupted one. Devices, and sharding over them (FSDP2), are accelerate's business: `accelerate launch`.
+All randomness is in the samples, which are seeded by their position in the run, so a resumed run takes the same steps
+as an uninterrupted one. accelerate handles several devices, and sharding over them (FSDP2): use `accelerate launch`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # its packages are an extra
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What the loop reports every `log_every` steps; losses and norms are of that whole step, times are means."""
+    """Report of the loop, every `log_every` steps. Losses and norm are those of the last step; times are means."""
 
     step: int
     losses: dict[str, float]
@@ -42,12 +42,12 @@ class TrainEvent:
     gradient_norm: float
     seconds_per_step: float
     samples_per_second: float
-    waited_share: float  # of the time, for samples
+    waited_share: float  # share of the time spent waiting for samples
 
 
 @dataclass(frozen=True)
 class ValidationEvent:
-    """Scores of the averaged weights by method."""
+    """Validation scores of the averaged weights, by method."""
 
     step: int
     validation: dict[str, dict[str, float]]
@@ -62,16 +62,18 @@ def train(
     validator: Validator | None = None,
     minutes: float | None = None,
 ) -> Iterator[TrainEvent | ValidationEvent]:
-    """Trains `stage` in place, ending with its averaged weights; yields an event per log line.
+    """Train `stage` in place and yield an event per log line. The stage ends with its averaged weights.
 
-    `minutes` stops early, with a checkpoint to continue from. Raises FloatingPointError, with stage and step, on a loss
-    or a gradient that is not finite, and KeyboardInterrupt on Ctrl-C or SIGTERM, once the step is finished and saved.
+    minutes: stop after this time and write a checkpoint to resume from.
+
+    Raises FloatingPointError, naming stage and step, if a loss or gradient is not finite, and KeyboardInterrupt on
+    Ctrl-C or SIGTERM, after the current step is finished and saved.
     """
     keep_freed_memory()
-    torch.set_flush_denormal(True)  # seven times faster while zero-initialised layers are young
+    torch.set_flush_denormal(True)  # seven times faster while weights of zero-initialised layers are tiny
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
-    # Said plainly: several processes without a GPU are told from one only so, and precision is the recipe's alone.
+    # Set `cpu` explicitly: accelerate cannot detect multi-process CPU otherwise. The recipe alone sets the precision.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -96,7 +98,7 @@ def train(
             for part in range(recipe.accumulate):
                 with clock.waiting():
                     sample = next(loader)
-                # A copy that waits would wait for the part before it, and look like waiting for samples.
+                # A blocking copy would wait for the previous batch on the device and be counted as waiting for samples.
                 batch = {n: v.to(accelerator.device, non_blocking=v.is_pinned()) for n, v in sample.items()}
                 last = part == recipe.accumulate - 1
                 with nullcontext() if last else accelerator.no_sync(model):
@@ -150,14 +152,14 @@ def train(
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
+    """Return the learning rate: linear warm-up, then cosine decay to a fiftieth."""
     warmup = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
     return recipe.learning_rate * warmup * (0.02 + 0.98 * cosine)
 
 
 class Clock:
-    """Seconds per step since the last reading, and how much of it was waiting for samples."""
+    """Measure the time per step since the last reading, and the share spent waiting for samples."""
 
     def __init__(self, samples_per_step: int):
         self.samples_per_step = samples_per_step
@@ -187,7 +189,7 @@ class Clock:
 
 
 def _on_any(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether it is so on any device: all must stop after the same step."""
+    """Tell whether `flag` is set on any device, so that all stop after the same step."""
     if accelerator.num_processes == 1:
         return flag
     flags = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
@@ -196,7 +198,7 @@ def _on_any(accelerator: Accelerator, flag: bool) -> bool:
 
 @contextmanager
 def _gathered(model: nn.Module) -> Iterator[None]:
-    """Sharded weights outside of the blocks, whole for a while: validation calls parts of the model on their own."""
+    """Gather sharded weights outside of the blocks for a while: validation calls submodules directly."""
     if not isinstance(model, FSDPModule):
         yield
         return
@@ -208,9 +210,9 @@ def _gathered(model: nn.Module) -> Iterator[None]:
 
 
 class _StopSignal:
-    """Ctrl-C and SIGTERM finish the step and save, instead of losing the time since the last checkpoint.
+    """Handle Ctrl-C and SIGTERM by finishing the step and saving a checkpoint.
 
-    A second Ctrl-C does not wait.
+    A second Ctrl-C interrupts at once.
     """
 
     def __enter__(self) -> _StopSignal:

@@ -1,4 +1,4 @@
-"""How good a stage is by now: the same clips, degraded in the same way, every time and in every run."""
+"""Validate a stage on fixed clips: the same content and degradation at every step and in every run."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ Lines = tuple[Sequence[int], Sequence[int]]
 
 @dataclass
 class Case:
-    """One clip in one degradation.
+    """One clip with one degradation.
 
-    shard: where its frames are
+    shard: location of its frames
     lq: (F, 3, h, w) uint8
-    baseline: scores of the bicubic enlargement, once they are known
+    baseline: scores of bicubic upscaling, once computed
     """
 
     shard: Shard
@@ -57,20 +57,20 @@ class Case:
 
 
 class Validator:
-    """Measures a stage on one clip of every file of `source`, in every one of `degradations`.
+    """Measure a stage on one clip of every file of `source`, with each of `degradations`.
 
-    A clip is the first `validation_frames` of the first shot that has so many, cut at the centre to
-    `validation_side`, or for 0 to the multiple of 32 below its size. The low-quality clips are made here, once,
-    from seeds that depend on names alone.
+    A clip is the first `validation_frames` of the first shot that is long enough, centre-cropped to `validation_side`,
+    or, for 0, to the largest multiple of 32. The low-quality clips are made once, here, with seeds derived from file
+    and degradation names.
 
     Raises:
         PatchVSRError: the metrics' packages (extra `eval`) are not installed.
-        SettingsError: `validation_frames` is not 4k+1, or `validation_side` is no multiple of 32.
+        SettingsError: `validation_frames` is not 4k+1, or `validation_side` is not a multiple of 32.
         InputError: a clip is too short or too small.
     """
 
     def __init__(self, recipe: Recipe, source: ClipSource, degradations: Sequence[str] = DEGRADATIONS) -> None:
-        VideoMetrics(vmaf=recipe.validation_vmaf)  # what is not installed should be said now, not after hours
+        VideoMetrics(vmaf=recipe.validation_vmaf)  # raise for missing packages now, not hours later
         if not is_clip_length(recipe.validation_frames) or recipe.validation_side % 32:
             raise SettingsError(
                 f"validation_frames={recipe.validation_frames} must be 4k+1, such as 5, "
@@ -104,21 +104,21 @@ class Validator:
         return Case(shard, degradation, lq.mul(255).round().to(torch.uint8))
 
     def _original(self, shard: Shard) -> Tensor:
-        """The part of a clip that is restored, (F, 3, H, W) in [0, 1]."""
+        """Load the crop of a clip that is restored, (F, 3, H, W) in [0, 1]."""
         pixels = np.load(self._source.packed / shard.path, mmap_mode="r")[: self._recipe.validation_frames]
         frames = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)  # (F, H, W, 3) -> (F, 3, H, W)
         return centre(frames, *self._size(shard)) / 255
 
     def run(self, stage: Stage, step: int) -> Scores:
-        """Means over the clips by degradation and method, such as `{"bicubic LQ, steps 1": {"psnr_y": 26.1, ...}}`.
+        """Return means over clips by degradation and method, as in `{"bicubic LQ, steps 1": {"psnr_y": 26.1, ...}}`.
 
-        Methods are those of `stage.restore` and the bicubic enlargement. Measures are those of `VideoMetrics`, and
-        `seam` where the stage has patch lines: the worst line of a clip. The stage's modes and the global random
-        numbers are as before afterwards.
+        Methods are those of `stage.restore` and bicubic upscaling. Measures are those of `VideoMetrics`, plus `seam` if
+        the stage has patch lines: the worst line of a clip. Training modes and the global random state are restored
+        afterwards.
 
-        Writes a picture of every clip's middle frame, `FILE_DEGRADATION.png` in `logs.picture_folder`: panels of up
-        to 512x512 px from the centre, side by side. `panels.txt` beside it names them from left to right: the
-        low-quality frame enlarged bicubically, each method, the original. No methods, no pictures.
+        If the stage has methods, the middle frame of every clip is written to `FILE_DEGRADATION.png` in
+        `logs.picture_folder`, as panels of up to 512x512 px from the centre. `panels.txt` in the same folder names the
+        panels from left to right: the bicubically upscaled low-quality frame, each method, the original.
         """
         pictures = picture_folder(self._recipe.run, step)
         by_method: dict[str, list[Measures]] = {}
@@ -130,7 +130,8 @@ class Validator:
 
     def _measure(self, stage: Stage, case: Case, pictures: Path) -> Scores:
         hq, lq = self._original(case.shard), case.lq.float() / 255
-        # On the CPU: with TF32, a GPU's default in convolutions, SSIM's variances are differences of rounded squares.
+        # Measure on the CPU: GPUs use TF32 in convolutions by default, and SSIM's variances are differences of squares,
+        # which need full precision.
         restored = {name: on_8_bits(clip.float().cpu()) for name, clip in stage.restore(lq, hq).items()}
         enlarged, lines = bicubic_enlarge(lq, SCALE), stage.patch_lines(hq.shape[-2], hq.shape[-1])
         case.baseline = case.baseline or self._compare(enlarged, hq, lines)
@@ -147,7 +148,7 @@ class Validator:
 
 @contextmanager
 def undisturbed(stage: nn.Module, seed: int) -> Iterator[None]:
-    """Evaluation mode and seeded global random numbers for a while; both are as before afterwards."""
+    """Set evaluation mode and seed the global random state; restore both on exit."""
     modes = {module: module.training for module in stage.modules()}
     with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -156,11 +157,11 @@ def undisturbed(stage: nn.Module, seed: int) -> Iterator[None]:
             yield
         finally:
             for module, mode in modes.items():
-                module.training = mode  # one by one: frozen parts may be in evaluation mode all the time
+                module.training = mode  # per module: frozen parts may always be in evaluation mode
 
 
 def write_picture(file: Path, panels: Mapping[str, Tensor]) -> None:
-    """The middle frames of clips (F, 3, H, W) side by side, and `panels.txt` with their names in that order."""
+    """Write the middle frames of clips (F, 3, H, W) as one image of panels, and their names to `panels.txt`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     (file.parent / "panels.txt").write_text("\n".join(panels) + "\n", encoding="utf-8")
     frames = [centre(clip[len(clip) // 2], PANEL_PX, PANEL_PX) for clip in panels.values()]
@@ -169,13 +170,13 @@ def write_picture(file: Path, panels: Mapping[str, Tensor]) -> None:
 
 
 def centre(frames: Tensor, height: int, width: int) -> Tensor:
-    """The middle of frames (..., H, W), of at most this size."""
+    """Centre-crop frames (..., H, W) to at most this size."""
     top, left = (max(0, whole - part) // 2 for whole, part in zip(frames.shape[-2:], (height, width), strict=True))
     return frames[..., top : top + height, left : left + width]
 
 
 def _is_main_process() -> bool:
-    """Sharded weights need every process for a restored clip, but a picture only one."""
+    """Tell whether this process writes files. All processes restore clips, as sharded weights need; one writes."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 

@@ -1,1 +1,1 @@
-"""The bundled model, small enough for two CPU cores."""
+"""Bundled model, small enough to run on two CPU cores."""

@@ -1,12 +1,12 @@
-"""The bundled autoencoder: small latents for the transformer, and a decoder that starts from the input.
+"""Bundled autoencoder: compact latents for the transformer, and a decoder that predicts a residual to the input.
 
-The decoder takes the bicubic low-quality canvas as a *reference* beside the latents and adds what it computes
-to it. Its last convolution starts at zero, so an untrained decoder returns exactly the canvas, and latents of
-zero ("dropped" at random in training) are a valid input: the feed-forward preview of `num_inference_steps=0`.
+The decoder takes the bicubic low-quality canvas as a *reference* in addition to the latents, and adds its output to
+it. Its last convolution is zero-initialised, so an untrained decoder returns the canvas exactly. Zero latents (latents
+are dropped at random in training) are a valid input: this is the feed-forward mode of `num_inference_steps=0`.
 
-Geometry of Wan2.2-TI2V-5B: a latent cell covers 16x16 pixels and 4 frames, the first frame has a cell of its own.
-Causal in time, and with a finite receptive field in space (`encoder_halo_px`, `decoder_halo_px`), so that
-working in tiles cut with that halo equals working on the whole.
+The geometry is that of Wan2.2-TI2V-5B: a latent cell covers 16x16 pixels and 4 frames, and the first frame has a cell
+of its own. The model is causal in time and has a finite receptive field in space (`encoder_halo_px`,
+`decoder_halo_px`), so processing tiles cut with that halo equals processing the whole.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SPATIAL_FACTOR = 16
 
 
 class Encoder(nn.Module):
+    """Encode frames to unnormalised latents at 1/16 of their size."""
+
     def __init__(self, latent_channels: int, channels: tuple[int, int, int]):
         super().__init__()
         quarter, eighth, sixteenth = channels
@@ -51,10 +53,10 @@ class Encoder(nn.Module):
 
 
 class MiniAutoencoder(ModelMixin, ConfigMixin):
-    """Encoder to 16x16x4 latents and a decoder with a reference.
+    """Encoder to latents of 16x16x4 cells, and a reference-guided decoder.
 
-    Latents are scaled to a root mean square of 1 over the channels of each cell: bounded without a KL weight to
-    tune, and the noise added in training then has one meaning everywhere.
+    Latents are scaled to a root mean square of 1 over the channels of each cell. This bounds them without a KL weight
+    to tune, and gives the noise added in training the same relative strength in every cell.
     """
 
     takes_restoration = True
@@ -86,16 +88,19 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
     @property
     def encoder_halo_px(self) -> int:
-        """Pixels around a tile that its latents depend on, a multiple of a cell."""
+        """Pixels around a tile that its latents depend on, rounded up to whole cells."""
         return _round_up(self.encoder.halo_px)
 
     @property
     def decoder_halo_px(self) -> int:
-        """Pixels around a tile that its decoded pixels depend on, a multiple of a cell."""
+        """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
         return _round_up(self.decoder.halo_px)
 
     def encode(self, video: Tensor) -> Tensor:
-        """(N, 3, F, H, W) in [-1, 1], F = 4k+1, H and W multiples of 16 -> latents (N, C, k+1, H/16, W/16)."""
+        """Encode video (N, 3, F, H, W) in [-1, 1] to latents (N, C, k+1, H/16, W/16).
+
+        Raises ValueError unless F = 4k+1, and H and W are multiples of 16.
+        """
         self.geometry.check(video)
         num_frames = video.shape[2]
         latents = self.encoder(_as_frames(video.to(self.encoder.head.weight.dtype)), num_frames)
@@ -103,10 +108,10 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         return _as_video(latents, latent_frames(num_frames))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
-        """What the transformer sees of a low-quality canvas (N, 3, F, H, W): (N, C', T, h, w).
+        """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
 
-        The latents alone hold a quarter of what a x4 input says. Beside them stands the canvas at a quarter of its
-        size, folded into the channels of each cell.
+        The latents alone hold a quarter of the information of a x4 input. They are therefore concatenated with the
+        canvas at a quarter of its size, folded into the channels of each cell.
         """
         latents = self.encode(canvas)
         num_frames = canvas.shape[2]
@@ -115,19 +120,19 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         return torch.cat([latents, groups.flatten(2, 3).transpose(1, 2)], dim=1)
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        """How degraded clips are, as a logit each (N,): canvas (N, 3, F, H, W) in [-1, 1], enlarged by `scale` (N,).
+        """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
 
-        Their sigmoid is what `decode` takes as `restoration`.
+        canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
         """
         self.geometry.check(canvas)
-        if canvas.shape[2] == 1:  # a single picture is one that stands still
+        if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
             canvas = canvas.expand(-1, -1, 2, -1, -1)
         return self.estimator(canvas, scale).float()
 
     def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
-        """Latents and the reference canvas (N, 3, F, H, W) in [-1, 1] -> restored video of the reference's shape.
+        """Decode latents (N, C, T, h, w) and the reference canvas (N, 3, F, H, W) in [-1, 1] to video of its shape.
 
-        restoration: (N,) how degraded the input is, from 0 (only made smaller) to 1 (noise, blur and compression).
+        restoration: (N,) degradation of the input, from 0 (downscaled only) to 1 (noise, blur and compression).
         scale: (N,) canvas size / input size.
         """
         self.geometry.check(reference)
@@ -135,7 +140,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         dtype = self.decoder.head.weight.dtype
         frames = _as_frames(latents.to(dtype)), _as_frames(reference.to(dtype))
         detail = self.decoder(*frames, restoration, scale, num_frames)
-        # Added in the reference's own precision: bfloat16 would round the input's flat areas to visible steps.
+        # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
         return reference + _as_video(detail, num_frames).to(reference.dtype)
 
 
@@ -144,7 +149,7 @@ def _round_up(px: int) -> int:
 
 
 def _group_frames(x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w) -> (N, T, 4, C, h, w)
-    # The first frame stands alone in its cell: it is repeated to fill the group.
+    # The first frame has a cell of its own, so it is repeated to fill the group.
     clips = x.unflatten(0, (-1, num_frames))
     clips = torch.cat([clips[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1), clips], dim=1)
     return clips.unflatten(1, (-1, TEMPORAL_FACTOR))

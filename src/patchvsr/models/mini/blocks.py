@@ -1,4 +1,4 @@
-"""Building blocks of the bundled autoencoder: finite in space, causal in time, without statistics over the frame."""
+"""Building blocks of the bundled autoencoder: finite receptive field, causal in time, no frame statistics."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The autoencoder works at a quarter of the resolution: full-resolution convolutions are what a CPU cannot afford.
+# The autoencoder works at a quarter of the resolution, because full-resolution convolutions are too slow on a CPU.
 FOLD = 4
-SCALES = (1.0, 8.0)  # that the bundled model was trained for; beyond, the nearest of them is assumed
+SCALES = (1.0, 8.0)  # range the bundled model was trained for; other scales are clamped to it
 
 
 def scale_feature(scale: Tensor) -> Tensor:
-    """Enlargements (N,) as a number around zero: octaves from x4."""
+    """Map scale factors (N,) to a feature centred at zero: octaves relative to x4."""
     return scale.float().clamp(*SCALES).log2() - 2
 
 
 class VectorLinear(nn.Linear):
-    """A linear layer for a few vectors, in float32.
+    """Linear layer for a few vectors, in float32.
 
-    Products of a matrix and one vector round by where in memory the matrix lies, so that a loaded model would differ
-    from the saved one in the last bits.
+    The rounding of matrix-vector products depends on the memory address of the matrix, so with `nn.Linear` a loaded
+    model would differ from the saved one in the last bits.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C) -> (N, C')
@@ -28,10 +28,11 @@ class VectorLinear(nn.Linear):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions without normalisation: statistics over the frame would make tiles differ from the whole.
+    """Two 3x3 convolutions with a skip connection.
 
-    With `embedding_channels` an embedding of each clip scales and shifts the features between the two (FiLM); that
-    starts at zero, so that an untrained embedding changes nothing.
+    There is no normalisation: statistics over the frame would make tiles differ from the whole. With
+    `embedding_channels`, a per-clip embedding scales and shifts the features between the convolutions (FiLM). The
+    modulation is zero-initialised, so an untrained embedding has no effect.
     """
 
     radius = 2
@@ -58,7 +59,7 @@ class ResidualBlock(nn.Module):
 
 
 class CausalTemporalMix(nn.Module):
-    """Adds a mixture of the current and the two earlier frames at each position; the first frame is repeated."""
+    """Add a 1x1 mix of the current and the two previous frames at each position. The first frame is repeated."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -67,7 +68,7 @@ class CausalTemporalMix(nn.Module):
             self.mix.weight.mul_(0.1)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w)
-        # Frame by frame: three times all frames, side by side in the channels, would be the decoder's peak of memory.
+        # Frame by frame: concatenating all frames three times would set the peak memory of the decoder.
         mixed = []
         for index, current in enumerate(x.split(1)):
             first = index - index % num_frames

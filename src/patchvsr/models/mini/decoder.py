@@ -1,7 +1,7 @@
-"""Decoder of the bundled autoencoder: from latents and the low-quality canvas to the detail that the canvas lacks.
+"""Decoder of the bundled autoencoder: predict the detail missing from the canvas, given canvas and latents.
 
-It is told how degraded the input is and by how much it is enlarged: what sharpens a clean x4 reduction ruins a noisy
-one, and no patch of smooth material shows which of them it is.
+It is conditioned on the degradation of the input and on the scale factor. Sharpening that suits a clean x4 reduction
+ruins a noisy one, and a smooth patch alone does not reveal which of the two it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EMBEDDING_CHANNELS = 64
 
 
 class InputEmbedding(nn.Module):
-    """What is known of a clip's input: `restoration` (N,), 0 clean to 1 ruined, and `scale` (N,) -> (N, E)."""
+    """Embed `restoration` (N,), 0 (clean) to 1 (heavily degraded), and `scale` (N,) as a vector (N, E) per clip."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class InputEmbedding(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A trunk at a quarter of the canvas's size; latents and a context of wider view are added where it begins."""
+    """Residual trunk at a quarter of the canvas size, with latent and wide-context features added at its input."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Decoder(nn.Module):
         self.block8 = ResidualBlock(channels)
         self.up4 = nn.Conv2d(channels, channels * 4, 1)
         self.stem = nn.Conv2d(3 * FOLD**2, channels, 3, padding=1)
-        # Noise and blur show in a wider view, which costs a quarter at half the size.
+        # Noise and blur are easier to judge over a wider receptive field, which costs a quarter at half the size.
         self.context_down = nn.Conv2d(4 * channels, context_channels, 1)
         self.context_blocks = nn.ModuleList(
             ResidualBlock(context_channels, EMBEDDING_CHANNELS) for _ in range(num_context_blocks)
         )
         self.context_up = nn.Conv2d(context_channels, 4 * channels, 1)
         self.blocks = nn.ModuleList(ResidualBlock(channels, EMBEDDING_CHANNELS) for _ in range(num_blocks))
-        # Every second block looks back in time; more cost much and gained little.
+        # Only every second block mixes in earlier frames: more cost much and gained little.
         self.mixes = nn.ModuleList(CausalTemporalMix(channels) for _ in range(num_blocks // 2))
         self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
@@ -65,7 +65,7 @@ class Decoder(nn.Module):
         radius = ResidualBlock.radius
         trunk = FOLD * (2 + radius * len(self.blocks))
         latents = 8 * radius + 16 * radius
-        context = 8 * (1 + radius * len(self.context_blocks))  # 1: a cell of the context is two of the trunk
+        context = 8 * (1 + radius * len(self.context_blocks))  # 1: rounding, as a context cell is two trunk cells
         return trunk + max(latents, context)
 
     def forward(

@@ -1,4 +1,4 @@
-"""How degraded is a clip? A small network on the spectrum of its canvas."""
+"""Estimate the degradation of a clip with a small network on the spectrum of its canvas."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from patchvsr.models.mini.blocks import VectorLinear, scale_feature
 
 BLOCK_PX = 16
-RED, GREEN, BLUE = 0.299, 0.587, 0.114  # shares of luma
+RED, GREEN, BLUE = 0.299, 0.587, 0.114  # luma weights, BT.601
 
 
 class RestorationEstimator(nn.Module):
-    """Reads the energies of 16x16 cosine patterns in luma, in one colour difference, and in the change of luma.
+    """Classify degradation from 16x16 DCT energies of luma, one colour difference and the temporal luma difference.
 
-    Blur takes the high ones away, noise fills them, codecs do so by fits and starts. Energies are averaged over the
-    clip twice, as logarithms (what is usual) and before them (what stands out). Convolutions of its own, on pixels,
-    had learned nothing after 400 steps; see docs/experiments.md.
+    Blur removes high frequencies, noise adds them, and codecs add them irregularly. Energies are pooled over
+    the clip twice: the mean of the logarithms (typical energy) and the logarithm of the mean (outliers). A
+    convolutional network on pixels had learned nothing after 400 steps; see docs/experiments.md.
     """
 
     def __init__(self, hidden: int = 64):
@@ -27,14 +27,14 @@ class RestorationEstimator(nn.Module):
         self.judge = nn.Sequential(VectorLinear(6 * BLOCK_PX**2 + 1, hidden), nn.SiLU(), VectorLinear(hidden, 1))
 
     def forward(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        """(N, 3, F, H, W) in [-1, 1], F at least 2, and its enlargement (N,) -> logits (N,)."""
+        """Return logits (N,) for a canvas (N, 3, F, H, W) in [-1, 1], F >= 2, and its scale (N,)."""
         with torch.autocast(canvas.device.type, enabled=False):
             known = torch.cat([_energies(canvas.float()) / 4 - 1, scale_feature(scale)[:, None]], dim=1)
         return self.judge(known)[:, 0]
 
 
 def _energies(canvas: Tensor) -> Tensor:
-    """Logarithms of the energies of every pattern, (N, 6 * 256), of levels of 255."""
+    """Return log energies of all DCT coefficients, pooled both ways, (N, 6 * 256), on the 8-bit scale."""
     levels = 127.5 * canvas
     luma = RED * levels[:, 0] + GREEN * levels[:, 1] + BLUE * levels[:, 2]  # (N, F, H, W)
     planes = luma, levels[:, 2] - luma, luma.diff(dim=1)
@@ -45,7 +45,7 @@ def _energies(canvas: Tensor) -> Tensor:
 
 
 def _cosine_transform(plane: Tensor) -> Tensor:
-    """DCT-II of blocks of 16x16 that overlap by half: (N, F, H, W) -> (N, F, 256, h, w)."""
+    """Apply a DCT-II to half-overlapping 16x16 blocks: (N, F, H, W) -> (N, F, 256, h, w)."""
     place = torch.arange(BLOCK_PX, device=plane.device, dtype=plane.dtype)
     waves = torch.cos(math.pi / BLOCK_PX * (place[None] + 0.5) * place[:, None]) * math.sqrt(2 / BLOCK_PX)
     waves[0] /= math.sqrt(2)

@@ -1,4 +1,4 @@
-"""Sizes of the bundled model: a Wan transformer and an autoencoder small enough for two CPU cores."""
+"""Build the untrained parts of the bundled model: a Wan transformer and an autoencoder for two CPU cores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ PROMPT_LENGTH, TEXT_DIM = 8, 64
 
 
 def new_autoencoder() -> MiniAutoencoder:
-    """The bundled autoencoder, untrained: 3.0 M parameters."""
+    """Return the untrained bundled autoencoder: 3.0 M parameters."""
     return MiniAutoencoder()
 
 
 def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
-    """The bundled base, untrained: 8 layers of 6 heads x 64.
+    """Return the untrained bundled base: 8 layers, 6 heads of 64 channels.
 
-    It starts near the velocity of pure noise, which is the noise: tokens pass through almost unchanged.
+    The output projection is initialised from the transposed patch embedding, so tokens pass through almost unchanged
+    and the initial velocity is close to the noise.
     """
     base = WanTransformer3DModel(
         patch_size=(1, 2, 2),
@@ -38,7 +39,8 @@ def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
         nn.init.orthogonal_(base.patch_embedding.weight.flatten(1))
         base.patch_embedding.bias.zero_()
         base.proj_out.bias.zero_()
-        # The norm before `proj_out` scales tokens by sqrt(dim / fan_in); token layout (h, w, c) against (c, h, w).
+        # Undo the norm before `proj_out`, which scales tokens by sqrt(dim / fan_in), and reorder each token's
+        # (c, h, w) to (h, w, c).
         weight = base.patch_embedding.weight.squeeze(2)  # (D, C, 2, 2)
         scale = (weight[0].numel() / weight.shape[0]) ** 0.5
         base.proj_out.weight.copy_(scale * weight.permute(2, 3, 1, 0).flatten(0, 2))
@@ -47,14 +49,14 @@ def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
 
 
 def new_prompt() -> nn.Parameter:
-    """The fixed prompt of a base without a text encoder is learned with the base."""
+    """Return a learnable fixed prompt: the bundled base has no text encoder and learns the prompt with its weights."""
     return nn.Parameter(torch.randn(1, PROMPT_LENGTH, TEXT_DIM))
 
 
 def add_adapter(
     base: WanTransformer3DModel, autoencoder: MiniAutoencoder, prompt_embeds: torch.Tensor
 ) -> PatchVSRTransformer3DModel:
-    """The bundled transformer: the base with a dual-branch adapter of two branch blocks, gates at zero."""
+    """Return the bundled transformer: the base with a zero-initialised dual-branch adapter of two branch blocks."""
     return PatchVSRTransformer3DModel.from_base(
         base,
         prompt_embeds=prompt_embeds,

@@ -1,1 +1,4 @@
-"""Wan bases. Not named `wan`: diffusers would take the room for its own pipeline of that name when it saves a model."""
+"""Wan bases.
+
+The package is not named `wan`, because diffusers would confuse it with its own pipeline module when saving a model.
+"""

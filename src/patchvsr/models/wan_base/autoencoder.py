@@ -1,4 +1,4 @@
-"""Wan's own autoencoder behind our interface: latents that a Wan base knows, decoded without the input."""
+"""Wan's autoencoder behind the `Autoencoder` interface. Its decoder does not use the low-quality input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HALO_CELLS = 8
 
 
 class WanAutoencoder(AutoencoderKLWan):
-    """`AutoencoderKLWan` with the interface of `Autoencoder`; reads the `vae` folder of any Wan base as it is.
+    """`AutoencoderKLWan` with the `Autoencoder` interface; loads the `vae` folder of any Wan base unchanged.
 
-    Wan2.1: a cell of 16 channels covers 8x8 pixels and 4 frames; Wan2.2-TI2V-5B: 48 channels, 16x16 pixels.
-    Latents are the mode of the posterior, so encoding draws no random numbers, normalised as in `WanPipeline`.
+    Wan2.1: a latent cell has 16 channels and covers 8x8 pixels and 4 frames. Wan2.2-TI2V-5B: 48 channels, 16x16 pixels.
+    Latents are the posterior mode, so encoding is deterministic. They are normalised as in `WanPipeline`.
 
-    Tiles only come near the whole. Beyond a halo of 8 cells the convolutions add less than 0.01 of a standard
-    deviation (random weights of the real depth), but the middle block's attention sees the whole frame, so larger
-    tiles are better ones.
+    Tiled results approximate the whole but do not equal it. Beyond a halo of 8 cells the convolutions contribute less
+    than 0.01 standard deviations (random weights at the real depth), but the attention of the middle block spans the
+    whole frame, so larger tiles are more accurate.
     """
 
     takes_restoration = False
@@ -40,9 +40,10 @@ class WanAutoencoder(AutoencoderKLWan):
         return HALO_CELLS * self.geometry.spatial_factor
 
     def encode(self, video: Tensor) -> Tensor:
-        """(N, 3, F, H, W) in [-1, 1], F = 4k+1, sides in whole cells -> normalised latents (N, C, k+1, h, w).
+        """Encode video (N, 3, F, H, W) in [-1, 1], F = 4k+1, to normalised latents (N, C, k+1, h, w).
 
-        Raises ValueError for other sizes: diffusers' class would drop the rest of the frames and pixels.
+        Raises ValueError for other lengths, and for sides that are no multiples of `spatial_factor`: diffusers' class
+        would silently drop the remaining frames and pixels.
         """
         self.geometry.check(video)
         mode, _ = self._encode(video.to(self.dtype)).chunk(2, dim=1)
@@ -50,18 +51,18 @@ class WanAutoencoder(AutoencoderKLWan):
         return ((mode.float() - mean) / std).to(mode.dtype)
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
-        """What the transformer sees of a low-quality canvas: its latents."""
+        """Return the latents of the low-quality canvas, which are the transformer's condition."""
         return self.encode(canvas)
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        raise NotImplementedError("the decoder of Wan knows nothing of the input")
+        raise NotImplementedError("Wan's decoder does not use the input, so there is no restoration to estimate")
 
     def decode(
         self, latents: Tensor, reference: Tensor, *, restoration: Tensor | None = None, scale: Tensor | None = None
     ) -> Tensor:
-        """Normalised latents -> video of the reference's shape and type; nothing else of the input is used.
+        """Decode normalised latents to video with the shape and dtype of `reference`, whose values are ignored.
 
-        Raises ValueError where latents and reference do not cover the same frames and pixels.
+        Raises ValueError if latents and reference do not cover the same frames and pixels.
         """
         self.geometry.check(reference)
         num_frames, height, width = reference.shape[2:]
@@ -76,7 +77,7 @@ class WanAutoencoder(AutoencoderKLWan):
         return self.decode(self.encode(video), reference)
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of Wan's latents, a channel each, float32: (C, 1, 1, 1)."""
+        """Return mean and standard deviation of each latent channel, float32 (C, 1, 1, 1)."""
         both = torch.tensor([self.config.latents_mean, self.config.latents_std], device=latents.device)
         mean, std = both.view(2, -1, 1, 1, 1)
         return mean, std

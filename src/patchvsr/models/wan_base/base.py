@@ -1,7 +1,7 @@
 """Load a Wan base, the pre-trained text-to-video model that an adapter is trained on.
 
-Any Wan text-to-video model in diffusers' format will do, by name, from the Hub or a folder: its `transformer` and
-`vae` are all that is loaded here.
+Any Wan text-to-video model in diffusers' format works, given by name, Hub repository or folder. Only its `transformer`
+and `vae` are loaded.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 def load_base(
     name_or_folder: str, *, dtype: torch.dtype, autoencoder_folder: Path | None = None
 ) -> tuple[WanTransformer3DModel, Autoencoder]:
-    """A base's transformer and autoencoder, in evaluation mode; `autoencoder_folder` takes the place of its `vae`.
+    """Load a base's transformer and autoencoder in evaluation mode.
 
-    Raises ModelError where there is no such base, it is incomplete, or it is neither cached nor to be downloaded.
+    autoencoder_folder: load the autoencoder from this folder instead of the base's `vae`.
+
+    Raises ModelError if the base is unknown, incomplete, or neither cached nor available for download.
     """
     parts = ("transformer",) if autoencoder_folder else ("transformer", "vae")
     folder = base_folder(name_or_folder, parts)
@@ -43,10 +45,10 @@ def load_base(
 def new_transformer(
     name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype
 ) -> tuple[PatchVSRTransformer3DModel, Autoencoder]:
-    """A base with a new adapter around it, which changes nothing yet, and its autoencoder.
+    """Load a base with a new adapter, zero-initialised so that the output is unchanged, and its autoencoder.
 
     `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. Raises ModelError as `load_base` does, and
-    for a base that is no text-to-video model.
+    for a base that is not a text-to-video model.
     """
     base, autoencoder = load_base(name_or_folder, dtype=dtype)
     try:
@@ -62,7 +64,7 @@ def new_transformer(
 
 
 def base_folder(name_or_folder: str, parts: tuple[str, ...]) -> Path:
-    """Where the base's parts lie, downloaded if they have to be."""
+    """Return the folder of the base's components, downloading them if necessary."""
     base = find_base(name_or_folder)
     if isinstance(base, BundledModel):
         raise ModelError(f"the base of {base.name} is trained (patchvsr train {base.name}_base), not loaded")
@@ -72,6 +74,7 @@ def base_folder(name_or_folder: str, parts: tuple[str, ...]) -> Path:
 
 
 def load_part(part: Any, folder: Path, **options: Any) -> Any:
+    """Load one component with its `from_pretrained`, modules in evaluation mode. Raises ModelError on failure."""
     if not folder.is_dir():
         raise ModelError(f"{folder} is missing: a base needs its {folder.name} in diffusers' format")
     try:

@@ -1,4 +1,4 @@
-"""The fixed prompt: encoded once by the base's own text encoder, and kept; no text encoder runs after that."""
+"""Fixed prompt: encoded once by the base's text encoder and stored, so no text encoder runs afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from patchvsr.errors import ModelError
 from patchvsr.models.registry import find_base
 from patchvsr.models.wan_base.base import base_folder, load_part
 
-# The paper names no text. This one says what every restored patch should be and nothing about its content.
+# The paper does not publish its prompt. This one describes the desired quality, not the content of a patch.
 FIXED_PROMPT = (
     "A sharp, clean, high-quality video with fine natural detail, realistic textures and crisp edges, "
     "free of blur, noise and compression artifacts."
@@ -23,9 +23,10 @@ PROMPT_LENGTH = 512  # Wan was trained with prompts padded to this many tokens
 
 
 def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) -> Tensor:
-    """The embedding of the prompt, read from `file`, or encoded and written there the first time, by one process.
+    """Return the prompt embedding (1, 512, text_dim), encoding it and writing `file` on first use.
 
-    Raises ModelError where the file holds another prompt or another base's, or cannot be read.
+    With several processes, one encodes and the others wait. Raises ModelError if the file was made with another prompt
+    or base, or cannot be read.
     """
     made_of = {"base": find_base(name_or_folder).name, "prompt": prompt}
     if not file.exists():
@@ -48,9 +49,9 @@ def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) ->
 
 @torch.no_grad()
 def encode_prompt(name_or_folder: str, prompt: str = FIXED_PROMPT) -> Tensor:
-    """The base's own embedding (1, 512, text_dim) of a prompt, in bfloat16 as its text encoder is run.
+    """Encode a prompt with the base's text encoder in bfloat16: (1, 512, text_dim).
 
-    Loads tokenizer and text encoder (for Wan 11 GB) and lets them go again. Raises ModelError as `load_base` does.
+    The tokenizer and text encoder (11 GB for Wan) are loaded for this call only. Raises ModelError as `load_base` does.
     """
     from diffusers import WanPipeline
     from transformers import AutoTokenizer, UMT5EncoderModel
@@ -58,7 +59,7 @@ def encode_prompt(name_or_folder: str, prompt: str = FIXED_PROMPT) -> Tensor:
     folder = base_folder(name_or_folder, ("tokenizer", "text_encoder"))
     tokenizer = load_part(AutoTokenizer, folder / "tokenizer")
     encoder = load_part(UMT5EncoderModel, folder / "text_encoder", dtype=torch.bfloat16, use_safetensors=True)
-    # Some releases of transformers 5 leave Wan's second name for the same embedding uninitialised, without a word.
+    # Some releases of transformers 5 silently leave Wan's second name for the same embedding uninitialised.
     encoder.set_input_embeddings(encoder.shared)
     pipeline = WanPipeline(tokenizer=tokenizer, text_encoder=encoder.eval(), vae=None, scheduler=None)
     embeds, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=PROMPT_LENGTH)
