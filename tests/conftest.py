@@ -1,17 +1,12 @@
-"""One torch thread in every worker and in the processes it starts: workers share the cores, threads would fight."""
+"""What all tests share."""
 
 import functools
-import os
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch and numpy are imported
-    os.environ[name] = "1"
+import economy  # noqa: F401  (the first: it sets what torch reads when it is imported)
 
+# isort: split
 import command
 import pytest
-import torch
-
-torch.set_num_threads(1)
-torch.set_flush_denormal(True)  # random weights make numbers so small that a CPU takes a hundred times as long
 
 
 @pytest.fixture

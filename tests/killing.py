@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import time
 from collections import Counter
@@ -13,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forking
 import jobfiles
 import toy
 
@@ -20,7 +19,6 @@ from patchvsr.jobs.folder import JobFolder
 
 # Up to how long after a phase has begun the process is killed, in seconds.
 LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.6, "assembling": 0.03, "publishing": 0.004}
-PATIENCE_S = 120
 
 
 def work(source: Path, target: Path, settings: dict[str, Any], told: Connection) -> None:
@@ -30,16 +28,9 @@ def work(source: Path, target: Path, settings: dict[str, Any], told: Connection)
 
 
 class Killer:
-    """Processes are forked from one that has imported everything, so that they begin at once.
-
-    kills: how many there were by phase; only those count that hit a living process.
-    """
+    """kills: how many there were by phase; only those count that hit a living process."""
 
     def __init__(self, seed: int = 0) -> None:
-        # The server does not take over sys.path in every version of Python.
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([Path(__file__).stem])
         self._random = random.Random(seed)
         self.kills: Counter[str] = Counter()
 
@@ -47,8 +38,8 @@ class Killer:
         """The same without a kill; returns seconds."""
         started_at = time.monotonic()
         process, _ = self._start(source, target, settings)
-        process.join(PATIENCE_S)
-        assert process.exitcode == 0, f"the job ended with {process.exitcode}"
+        code = forking.ended(process)
+        assert code == 0, f"the job ended with {code}"
         return time.monotonic() - started_at
 
     def run_killed(self, phases: Iterable[str], source: Path, target: Path, **settings: Any) -> None:
@@ -63,9 +54,9 @@ class Killer:
         process, _ = self._start(source, target, settings)
         process.join(seconds)
         process.kill()
-        process.join(PATIENCE_S)
-        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
-        return process.exitcode == -9
+        code = forking.ended(process)
+        assert code in (0, -9), f"the job ended with {code} by itself"
+        return code == -9
 
     def _killed(self, phase: str, source: Path, target: Path, settings: dict[str, Any]) -> bool:
         result = JobFolder(target).path / "result.json"
@@ -74,14 +65,13 @@ class Killer:
         self._wait_for(phase, process, told, lambda: _changed_at(result) != before)
         time.sleep(self._random.uniform(0, LONGEST_WAIT_S[phase]))
         process.kill()
-        process.join(PATIENCE_S)
-        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
-        return process.exitcode == -9
+        code = forking.ended(process)
+        assert code in (0, -9), f"the job ended with {code} by itself"
+        return code == -9
 
     def _start(self, source: Path, target: Path, settings: dict[str, Any]) -> tuple[BaseProcess, Connection]:
-        told, teller = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=work, args=(source, target, settings, teller))
-        process.start()
+        told, teller = forking.context().Pipe(duplex=False)
+        process = forking.start(work, source, target, settings, teller)
         teller.close()
         return process, told
 
