@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
-import json
 import os
 import random
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-import economy  # noqa: F401  (for the child)
-
-# isort: split
 import av
+import forking
 import pytest
 import toy
 from clips import irregular_pts, make_video
@@ -64,7 +62,7 @@ def outcomes(tmp_path_factory) -> dict[str, str]:
         damage(good, folder)
         damage_sound(good, folder)
         cases += [(file, OUTPUTS.get(name, "out.mkv")) for file in sorted(folder.iterdir())]
-    said = dict(run_in_child(cases))
+    said = dict(run_in_child(cases, root / "printed.txt"))
     assert len(said) == len(cases) >= 200
     return said
 
@@ -110,20 +108,19 @@ def test_damaged_sound_is_told_before_the_work_starts(tmp_path, pipeline):
     assert list(upscale(source, tmp_path / "out.mkv", without, pipeline=pipeline))[-1].frames == 6
 
 
-def run_in_child(cases: list[tuple[Path, str]]) -> Iterator[tuple[str, str]]:
+def run_in_child(cases: list[tuple[Path, str]], printed: Path) -> Iterator[tuple[str, str]]:
     """(case, outcome) of each; what kills the child is the outcome of its case, and the next child goes on."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     while cases:
-        words = [str(word) for case in cases for word in case]
-        child = subprocess.run(
-            [sys.executable, __file__, *words], capture_output=True, text=True, env=environment, check=False
-        )
-        lines = [json.loads(line) for line in child.stdout.splitlines()]
-        yield from lines
-        cases = cases[len(lines) :]
+        told, teller = forking.context().Pipe(duplex=False)
+        process = forking.start(child, cases, teller, printed)
+        teller.close()
+        with contextlib.suppress(EOFError):
+            while cases:
+                yield told.recv()
+                cases = cases[1:]
+        code = forking.ended(process)
         if cases:
-            case, _ = cases[0]
-            yield _name(case), f"killed the job ({child.returncode}): {child.stderr[-2000:]}"
+            yield _name(cases[0][0]), f"killed the job ({code}): {printed.read_text()[-2000:]}"
             cases = cases[1:]
 
 
@@ -150,13 +147,15 @@ def outcome_of_job(source: Path, output: Path, pipeline: object) -> str:
     return "done" if difference is None else f"does not verify: {difference}"
 
 
-def child(words: list[str]) -> None:
-    """Upscale each file; one line of JSON each."""
+def child(cases: list[tuple[Path, str]], teller: Connection, printed: Path) -> None:
+    """Upscale each file; (case, outcome) of each."""
+    errors = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 2)
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     pipeline = toy.pipeline()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for path, output in zip(map(Path, words[::2]), words[1::2], strict=True):
+    for path, output in cases:
         faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
         folder = path.parent.parent / "jobs" / path.parent.name / path.name
         folder.mkdir(parents=True)
@@ -164,9 +163,5 @@ def child(words: list[str]) -> None:
         used_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         if used_mib > MEMORY_OF_A_JOB_MIB:
             said = f"took {used_mib:.0f} MiB: {said}"
-        sys.stdout.write(json.dumps([_name(path), said]) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    child(sys.argv[1:])
+        teller.send((_name(path), said))
+    faulthandler.cancel_dump_traceback_later()
