@@ -165,8 +165,8 @@ def test_batch_size_does_not_matter(pipeline: PatchVSRPipeline, batch_size: int)
 
 @pytest.mark.parametrize("tile_px", [16, 48])
 def test_tile_size_does_not_matter(pipeline: PatchVSRPipeline, tile_px: int) -> None:
-    video = toy.video(5, 40, 60)
-    whole, tiled = (pipeline(video, tile_px=size).frames for size in (1280, tile_px))
+    video = toy.video(5, 24, 40)
+    whole, tiled = (pipeline(video, tile_px=size, num_inference_steps=1).frames for size in (1280, tile_px))
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
 
 
