@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-complete
+# One for every core, but not more than memory is likely to hold. `worksteal` keeps the tests of a file on one worker,
+# and so its fixtures, until another worker has nothing left to do.
+WORKERS ?= logical
+IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo train-smoke test lint format setup clean
+.PHONY: demo train-smoke test quick coverage lint format setup clean
 
 demo: setup  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
@@ -13,8 +17,14 @@ train-smoke: setup  ## every training stage from scratch in minutes, then a clip
 	rm -rf runs/smoke
 	$(BIN)/python examples/train_smoke.py runs/smoke
 
-test: setup lint  ## linters, type check, tests
-	$(BIN)/python -m pytest
+test: setup lint  ## linters, type check, tests; shows the ten slowest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
+
+quick: setup  ## tests without the slow ones
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
+
+coverage: setup  ## tests, and which lines they do not reach
+	$(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report term
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,4 +45,4 @@ $(SETUP): pyproject.toml constraints.txt
 	touch $(SETUP)
 
 clean:  ## remove the environment and everything generated, never your videos
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
+from collections.abc import Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forking
 import jobfiles
 import toy
 
@@ -20,81 +21,73 @@ from patchvsr.jobs.folder import JobFolder
 
 # Up to how long after a phase has begun the process is killed, in seconds.
 LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.6, "assembling": 0.03, "publishing": 0.004}
-PATIENCE_S = 120
 
 
-def work(source: Path, target: Path, settings: dict[str, Any], told: Connection) -> None:
-    """One life of a job, in a process of its own; says which kinds of events come."""
+# The events with which a phase begins; "start" begins with the process, "publishing" when there is a new result.
+BEGINS = {"scan": ("Scanning", "Planned"), "units": ("Planned",), "assembling": ("Assembling",)}
+
+
+def work(source: Path, target: Path, settings: dict[str, Any], phase: str | None = None, wait_s: float = 0.0) -> None:
+    """One life of a job, in a process of its own, which ends in a phase, if one is named.
+
+    A thread of its own kills it, as another process that gets no time on a busy machine would come too late.
+    """
+    result = JobFolder(target).path / "result.json"
+    before = _changed_at(result)  # an earlier life may have written one: it says nothing about this life
+    begun = threading.Event()
+
+    def kill() -> None:
+        if phase == "publishing":
+            while _changed_at(result) == before:
+                time.sleep(0.0005)
+        else:
+            begun.wait()
+        time.sleep(wait_s)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if phase is not None:
+        threading.Thread(target=kill, daemon=True).start()
+    if phase == "start":
+        begun.set()
     for event in jobfiles.events(source, target, toy.pipeline(num_inference_steps=1), **settings):
-        told.send(type(event).__name__)
+        if type(event).__name__ in BEGINS.get(phase or "", ()):
+            begun.set()
 
 
 class Killer:
-    """Processes are forked from one that has imported everything, so that they begin at once.
-
-    kills: how many there were by phase; only those count that hit a living process.
-    """
+    """kills: how many there were by phase; only those count that hit a living process."""
 
     def __init__(self, seed: int = 0) -> None:
-        # The server does not take over sys.path in every version of Python.
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([Path(__file__).stem])
         self._random = random.Random(seed)
         self.kills: Counter[str] = Counter()
 
     def run(self, source: Path, target: Path, **settings: Any) -> float:
         """The same without a kill; returns seconds."""
         started_at = time.monotonic()
-        process, _ = self._start(source, target, settings)
-        process.join(PATIENCE_S)
-        assert process.exitcode == 0, f"the job ended with {process.exitcode}"
+        code = forking.ended(forking.start(work, source, target, settings))
+        assert code == 0, f"the job ended with {code}"
         return time.monotonic() - started_at
 
     def run_killed(self, phases: Iterable[str], source: Path, target: Path, **settings: Any) -> None:
         """One job, killed once in each phase as long as it is not finished; then it may finish."""
         for phase in phases:
-            if self._killed(phase, source, target, settings):
+            wait_s = self._random.uniform(0, LONGEST_WAIT_S[phase])
+            if _was_killed(forking.start(work, source, target, settings, phase, wait_s)):
                 self.kills[phase] += 1
         self.run(source, target, **settings)
 
     def kill_after(self, seconds: float, source: Path, target: Path, **settings: Any) -> bool:
         """One life of a job, killed after a time; False if it had finished before."""
-        process, _ = self._start(source, target, settings)
+        process = forking.start(work, source, target, settings)
         process.join(seconds)
         process.kill()
-        process.join(PATIENCE_S)
-        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
-        return process.exitcode == -9
+        return _was_killed(process)
 
-    def _killed(self, phase: str, source: Path, target: Path, settings: dict[str, Any]) -> bool:
-        result = JobFolder(target).path / "result.json"
-        before = _changed_at(result)  # an earlier life may have written one: it says nothing about this life
-        process, told = self._start(source, target, settings)
-        self._wait_for(phase, process, told, lambda: _changed_at(result) != before)
-        time.sleep(self._random.uniform(0, LONGEST_WAIT_S[phase]))
-        process.kill()
-        process.join(PATIENCE_S)
-        assert process.exitcode in (0, -9), f"the job ended with {process.exitcode} by itself"
-        return process.exitcode == -9
 
-    def _start(self, source: Path, target: Path, settings: dict[str, Any]) -> tuple[BaseProcess, Connection]:
-        told, teller = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=work, args=(source, target, settings, teller))
-        process.start()
-        teller.close()
-        return process, told
-
-    def _wait_for(self, phase: str, process: BaseProcess, told: Connection, has_result: Callable[[], bool]) -> None:
-        awaited = {"scan": ("Scanning", "Planned"), "units": ("Planned",), "assembling": ("Assembling",)}.get(phase, ())
-        while process.is_alive():
-            if phase == "start" or (phase == "publishing" and has_result()):
-                return
-            try:
-                if told.poll(0 if phase == "publishing" else 1) and told.recv() in awaited:
-                    return
-            except EOFError:
-                return
+def _was_killed(process: BaseProcess) -> bool:
+    code = forking.ended(process)
+    assert code in (0, -signal.SIGKILL), f"the job ended with {code} by itself"
+    return code != 0
 
 
 def _changed_at(file: Path) -> int | None:

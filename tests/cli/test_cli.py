@@ -2,31 +2,17 @@
 
 import json
 import signal
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
+import command
 import pytest
-import toy
 from clips import make_video
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy.pipeline(num_inference_steps=1).save_pretrained(folder)
-    return folder
-
-
-def patchvsr(*words) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "patchvsr.cli.main", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
+@pytest.mark.slow
 def test_upscale_reports_events_as_json(tmp_path, model):
     source = make_video(tmp_path / "in put ä.mkv", count=5, audio=True)
-    done = patchvsr("upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json")
+    done = command.run("upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]
@@ -35,29 +21,26 @@ def test_upscale_reports_events_as_json(tmp_path, model):
     assert (tmp_path / "out.mkv").is_file()
 
 
-def test_several_inputs_go_into_a_folder(tmp_path, model):
+def test_several_inputs_go_into_a_folder(tmp_path, model, patchvsr):
     sources = [make_video(tmp_path / f"{name}.mp4", count=2) for name in "ab"]
     done = patchvsr("upscale", *sources, "-o", tmp_path / "out", "-s", 2, "--model", model)
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "out").glob("*.mkv")) == ["a.mkv", "b.mkv"]
 
 
-def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path, model):
-    source = make_video(tmp_path / "in.mkv", count=200)
-    words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--model", model, "--json"]
-    command = [sys.executable, "-m", "patchvsr.cli.main", *map(str, words)]
-    # A job in the background has SIGINT switched off, and so have its children.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
-        while "progress" not in process.stdout.readline():
-            pass
+@pytest.mark.slow
+def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path, model, patchvsr):
+    source = make_video(tmp_path / "in.mkv", count=120, size=(48, 48))
+    words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--steps", 0, "--model", model, "--json"]
+    with command.start(*words) as process:
+        while b"progress" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
-        assert "press Ctrl-C again" in process.stderr.readline()
+        assert b"press Ctrl-C again" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert b"the same command goes on" in said
     assert not (tmp_path / "out.mkv").exists()
     assert patchvsr(*words).returncode == 0
     assert patchvsr("verify", tmp_path / "out.mkv").returncode == 0
@@ -105,7 +88,7 @@ def make_sound(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gives_one_clear_line(bad_inputs, model, monkeypatch, name):
+def test_bad_input_gives_one_clear_line(bad_inputs, model, monkeypatch, patchvsr, name):
     monkeypatch.chdir(bad_inputs)
     words, message = BAD[name]
     before = {file: file.read_bytes() for file in bad_inputs.iterdir()}
@@ -120,7 +103,16 @@ def test_bad_input_gives_one_clear_line(bad_inputs, model, monkeypatch, name):
     assert {file: file.read_bytes() for file in bad_inputs.iterdir()} == before
 
 
-def test_degrade_makes_a_set_and_checks_it(tmp_path):
+@pytest.mark.parametrize("name", ["missing", "usage"])
+def test_a_process_of_its_own_ends_with_the_same_code_and_line(bad_inputs, monkeypatch, name):
+    monkeypatch.chdir(bad_inputs)
+    words, message = BAD[name]
+    done = command.run("upscale", *words, "-o", "out.mkv")
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_degrade_makes_a_set_and_checks_it(tmp_path, patchvsr):
     (tmp_path / "hq").mkdir()
     make_video(tmp_path / "hq" / "a clip.mp4", count=4)
     made = patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "-s", 2, "--frames", 3, "--strength", 0.5)
@@ -137,7 +129,7 @@ BAD_SETS = {
 
 
 @pytest.mark.parametrize("name", BAD_SETS)
-def test_bad_sets_give_one_clear_line(tmp_path, monkeypatch, name):
+def test_bad_sets_give_one_clear_line(tmp_path, monkeypatch, patchvsr, name):
     monkeypatch.chdir(tmp_path)
     for folder in ("hq", "empty", "texts"):
         Path(folder).mkdir()
@@ -151,7 +143,7 @@ def test_bad_sets_give_one_clear_line(tmp_path, monkeypatch, name):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "hq", "texts"]
 
 
-def test_info_of_a_file_and_of_a_model(tmp_path, model):
+def test_info_of_a_file_and_of_a_model(tmp_path, model, patchvsr):
     clip = make_video(tmp_path / "clip.mkv", count=3, audio=True)
     about_clip, about_model = patchvsr("info", clip), patchvsr("info", model)
     assert about_clip.returncode == about_model.returncode == 0
@@ -159,11 +151,11 @@ def test_info_of_a_file_and_of_a_model(tmp_path, model):
     assert "PatchVSRTransformer3DModel" in about_model.stdout
 
 
-def test_no_command_shows_help():
+def test_no_command_shows_help(patchvsr):
     assert "upscale" in patchvsr().stderr
 
 
-def test_a_plan_of_two_inputs_and_a_preview(tmp_path, model, monkeypatch):
+def test_a_plan_of_two_inputs_and_a_preview(tmp_path, model, monkeypatch, patchvsr):
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         make_video(Path(f"{name}.mp4"), count=3)

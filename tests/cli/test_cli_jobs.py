@@ -7,21 +7,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import av
+import command
 import numpy as np
 import pytest
 import toy
 from clips import make_video
 
-from patchvsr.cli import main as cli
 from patchvsr.cli.display import Display
 from patchvsr.cli.upscale import Run
 from patchvsr.events import Planned, Progress, Stopped
@@ -45,30 +43,20 @@ class Said(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy.pipeline().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pipeline():
     return toy.pipeline()
 
 
 @pytest.fixture
-def patchvsr(model, tmp_path, monkeypatch, capsys):
-    """The whole command, exit code and all, in this process: loading the libraries again takes seconds."""
+def patchvsr(model, tmp_path, monkeypatch, patchvsr):
+    """The whole command, exit code and all, in this process."""
     monkeypatch.chdir(tmp_path)
 
     def run(command: str, *words: object) -> Said:
         shaping = ["--model", model, "--steps", 0, "-s", 2] if command == "upscale" else []
-        monkeypatch.setattr(sys, "argv", ["patchvsr", command, *map(str, [*words, *shaping])])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
+        code, out, err = patchvsr(command, *words, *shaping)
         events = [json.loads(line) for line in out.splitlines()] if "--json" in words else []
-        return Said(end.value.code or 0, [*([] if events else out.splitlines()), *err.splitlines()], events)
+        return Said(code, [*([] if events else out.splitlines()), *err.splitlines()], events)
 
     return run
 
@@ -355,21 +343,16 @@ def test_without_a_record_nothing_can_be_told(patchvsr, outputs, name):
 
 @pytest.fixture
 def begun(tmp_path, model):
-    """Starts the command on a long clip in a process of its own; stops it in the end."""
-    source = make_video(tmp_path / "in.mkv", count=400, size=(48, 48))
+    """Starts the command on a clip of three units in a process of its own; stops it in the end."""
+    source = make_video(tmp_path / "in.mkv", count=120, size=(48, 48))
     words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--steps", 0, "--model", model, "--json"]
-    command = [sys.executable, "-m", "patchvsr.cli.main", *map(str, words)]
-    # A job in the background has SIGINT switched off, and so have its children.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        command, preexec_fn=heed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with command.start(*words) as process:
         yield process
         process.kill()
 
 
 def wait_for(process: subprocess.Popen, event: str) -> None:
-    while f'"event": "{event}"' not in process.stdout.readline():
+    while f'"event": "{event}"'.encode() not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()
 
 
@@ -380,6 +363,7 @@ INTERRUPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INTERRUPTS)
 def test_a_stop_leaves_nothing_that_looks_finished_and_the_same_command_goes_on(
     tmp_path, begun, pipeline, patchvsr, name
@@ -387,7 +371,7 @@ def test_a_stop_leaves_nothing_that_looks_finished_and_the_same_command_goes_on(
     number, event, message, last = INTERRUPTS[name]
     wait_for(begun, event)
     begun.send_signal(number)
-    out, err = begun.communicate(timeout=60)
+    out, err = (said.decode() for said in begun.communicate())
     assert begun.returncode == 130
     assert message in err
     assert len(err.splitlines()) == 1

@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import signal
 import sys
 from pathlib import Path
 
+import forking
 import pytest
 import torch
 
@@ -181,8 +183,7 @@ def test_a_second_process_is_refused_until_the_first_ends(folder, killed):
     fill(folder)
     before = names(folder)
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=hold, args=(folder.path, theirs))
-    process.start()
+    process = forking.start(hold, folder.path, theirs)
     assert ours.recv() == "held"
     for _ in range(2):
         with pytest.raises(JobError, match="another process is working on this job"), folder.locked():
@@ -192,7 +193,7 @@ def test_a_second_process_is_refused_until_the_first_ends(folder, killed):
         process.kill()
     else:
         ours.send("go")
-    process.join()
+    assert forking.ended(process) == (-signal.SIGKILL if killed else 0)
     with folder.locked():
         pass
     assert names(folder) == before

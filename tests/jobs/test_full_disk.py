@@ -13,10 +13,20 @@ def _needs_a_small_disk():
         pytest.skip(reason)
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv")
+
+
+@pytest.fixture(scope="module")
+def whole(source):
+    target = source.with_name("whole.mkv")
+    run(source, target, toy.pipeline(num_inference_steps=1))
+    return target
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_full_disk_at_any_moment(tmp_path, moment):
-    source, whole = make_shots(tmp_path / "in.mkv"), tmp_path / "whole.mkv"
-    run(source, whole, toy.pipeline(num_inference_steps=1))
+def test_a_full_disk_at_any_moment(tmp_path, source, whole, moment):
     with small_disk(DISK_KIB) as disk:
         shown, code = fail_and_go_on(moment, source, whole, disk)
     assert shown.startswith("patchvsr: ") and shown.endswith("no space left on device; free some space, then run again")

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 PHASES = ["start", "scan", "start", "units", "start", "units", "units", "assembling", "publishing"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mkv", "images"])
 def test_a_killed_job_ends_with_the_same_bytes(tmp_path, name):
     source = make_shots(tmp_path / "in.mkv")

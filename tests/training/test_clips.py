@@ -83,7 +83,7 @@ class Windows(Dataset):
 
 def test_workers_cut_the_same_windows(source: ClipSource) -> None:
     here = Windows(source).all()  # the parent has used OpenCV when the workers are forked
-    loader = DataLoader(Windows(source), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = DataLoader(Windows(source), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=600)
     assert all(map(torch.equal, here, list(loader)))
     sent = pickle.dumps(source)  # what spawned workers get
     assert len(sent) < 10_000

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forking
 import pytest
 import torch
 from safetensors.torch import load_file
-from two_processes import STAGES, build, recipe
+from torch.distributed import TCPStore
+from two_processes import STAGES, build, one_of_two, recipe
 
 from patchvsr.training.checkpoint import last_checkpoint
 from patchvsr.training.clips import ClipSource
@@ -20,8 +19,6 @@ from patchvsr.training.logs import read_log
 from patchvsr.training.packing import pack
 from patchvsr.training.samples import Samples
 from patchvsr.training.trainer import train
-
-SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +42,13 @@ def alone(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["copies", "shards"])
 def test_two_processes_are_one(mode: str, alone: Path, packed: Path, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [*launch, str(SCRIPT), mode, str(packed), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    # As torchrun does: the port is the one that a store has got, so that no two tests choose the same.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    processes = [forking.start(one_of_two, number, store.port, mode, packed, tmp_path) for number in range(2)]
+    assert [forking.ended(process) for process in processes] == [0, 0]
     for name in STAGES:
         ours, theirs = (last_checkpoint(output / f"mini_{name}") for output in (tmp_path, alone))
         assert json.loads((ours / "state.json").read_text())["step"] == 2

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ import torch
 import toy
 import toy_wan
 from clips import make_video
+from command import Done
 from huggingface_hub import ModelCard
 from torch import Tensor
 
-import patchvsr
 from patchvsr.errors import ModelError, OutputError, SettingsError
 from patchvsr.models.registry import REGISTRY, bundled_models
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
@@ -153,12 +151,16 @@ def test_loading_refuses_adapters_without_a_base_or_of_a_later_version(base: Pat
 # --- by name, from the Hub's cache ----------------------------------------------------------------------------
 
 
+def no_network(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+
+
 @pytest.fixture
 def hub(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with a base, an adapter for it and a whole pipeline; and no network."""
     cache = tmp_path / "hub"
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    no_network(monkeypatch, cache)
     toy_wan.put_into_cache(cache, toy_wan.BASE, base)
     transformer, autoencoder = on_base(base)
     write_model(transformer, autoencoder, tmp_path / "adapter", base=toy_wan.BASE, provenance=PROVENANCE, **SMALL)
@@ -184,23 +186,21 @@ def test_what_is_not_cached_is_one_clear_line(hub: Path, tmp_path: Path) -> None
         PatchVSRPipeline.from_pretrained("owner/adapter")
 
 
-def run_patchvsr(*words: Any, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "patchvsr.cli.main", *map(str, words)]
-    source = str(Path(patchvsr.__file__).resolve().parents[1])  # the one tested here, wherever the command runs
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PYTHONPATH": source}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd, env=environment)
-
-
-def test_upscales_with_an_adapter_from_the_hub(hub: Path, tmp_path: Path) -> None:
-    make_video(tmp_path / "clip.mp4", count=3)
-    words = ("upscale", "clip.mp4", "-o", "out.mkv", "-s", 2, "--model", "owner/adapter")
-    done = run_patchvsr(*words, cwd=tmp_path, cache=hub)
+def test_upscales_with_an_adapter_from_the_hub(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "clip.mp4", count=3, size=(16, 16))
+    done = patchvsr("upscale", "clip.mp4", "-o", "out.mkv", "-s", 2, "--steps", 1, "--model", "owner/adapter")
     assert done.returncode == 0, done.stderr
     assert "3 frames in, 3 out" in done.stderr
 
 
-def test_info_of_an_adapter(hub: Path, tmp_path: Path) -> None:
-    done = run_patchvsr("info", "adapter", cwd=tmp_path, cache=hub)
+def test_info_of_an_adapter(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = patchvsr("info", "adapter")
     assert done.returncode == 0, done.stderr
     rows = dict(re.split(r"\s+", line, maxsplit=1) for line in done.stdout.splitlines() if line[:1].strip())
     assert rows["base"].strip() == toy_wan.BASE
@@ -249,17 +249,20 @@ def test_the_bundled_card_is_what_its_provenance_makes() -> None:
     assert (folder / "README.md").read_text() == model_card("mini", REGISTRY["mini"], provenance, settings)
 
 
-def test_the_cards_commands_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cards_commands_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    no_network(monkeypatch, tmp_path / "hub")
     write_model(toy.transformer(), toy.autoencoder(), tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     card = (tmp_path / "model" / "README.md").read_text()
     command, code = (re.search(f"```{language}\n(.*?)```", card, re.S)[1] for language in ("sh", "python"))
     make_video(tmp_path / "clip.mp4", count=2)
     program, *words = shlex.split(command)
     assert program == "patchvsr"
-    done = run_patchvsr(*words, cwd=tmp_path, cache=tmp_path / "hub")
+    done = patchvsr(*words)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.mkv").is_file()
-    monkeypatch.chdir(tmp_path)
     result: dict[str, Any] = {}
     exec(code, result)
     assert result["frames"].shape == (5, 3, 256, 256)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
-import time
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command
 import pytest
 import toy
 
@@ -47,15 +47,23 @@ def test_a_complete_pack_needs_no_data(source: ClipSource, tmp_path: Path) -> No
 def test_one_of_several_packs(
     footage: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packs = []
+    looks, packs, all_have_looked, is_packed = [], [], threading.Event(), run._is_packed
 
-    def slow(data: Path, packed: Path) -> None:
+    def look(packed: Path) -> bool:
+        found = is_packed(packed)
+        looks.append(threading.get_ident())
+        if len(set(looks)) == 3:
+            all_have_looked.set()
+        return found
+
+    def pack(data: Path, packed: Path) -> None:
         packs.append(data)
-        time.sleep(0.2)
+        assert all_have_looked.wait(600)
         packing.pack(data, packed)
 
-    monkeypatch.setattr(run, "pack", slow)
-    with ThreadPoolExecutor() as pool:
+    monkeypatch.setattr(run, "_is_packed", look)
+    monkeypatch.setattr(run, "pack", pack)
+    with ThreadPoolExecutor(3) as pool:
         sources = list(pool.map(lambda _: clip_source(footage, tmp_path / "packed"), range(3)))
     assert {each.digest for each in sources} == {source.digest} and len(packs) == 1
 
@@ -86,44 +94,47 @@ def test_footage_that_is_too_small_is_refused_before_training(
     samples_of(replace(recipe, canvas_max=128, sizes="64"), stage)
 
 
-def training(source: ClipSource, output: Path, **settings: str) -> subprocess.Popen[str]:
+def words(source: ClipSource, output: Path, **settings: Any) -> list[str]:
     """`patchvsr train` on one small clip a step, whose first line says that it has begun."""
     fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000) | settings
-    words = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "patchvsr.cli.main", "train", "smoke_autoencoder", *words]
-    return subprocess.Popen(command, cwd=output, stderr=subprocess.PIPE, text=True)  # not where footage may lie
+    return ["train", "smoke_autoencoder", *(word for name in fields for word in ("--set", f"{name}={fields[name]}"))]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     footage: Path, source: ClipSource, tmp_path: Path
 ) -> None:
-    packed = tmp_path / "packed"
-    with training(source, tmp_path, data=str(footage), packed=str(packed), checkpoint_every=1000) as process:
+    settings = dict(data=footage, packed=tmp_path / "packed", checkpoint_every=1000)
+    with command.start(*words(source, tmp_path, **settings), cwd=tmp_path) as process:
         assert process.stderr is not None
-        lines = [process.stderr.readline() for _ in range(3)]
+        lines = [process.stderr.readline().decode() for _ in range(3)]
         assert lines[0].startswith("packing 4 files of ")  # which can take an hour
         assert lines[1].startswith("skipped broken.mp4: ") and lines[2].startswith("step 1/1000")
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
     assert process.returncode == 130  # or a script would take the next stage to be due
-    assert said.splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
+    assert said.decode().splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
     assert len(checkpoints(tmp_path / "smoke_autoencoder")) == 1
 
 
-def test_says_how_far_it_has_come(source: ClipSource, tmp_path: Path) -> None:
+def test_says_how_far_it_has_come(
+    source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., command.Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # not where footage may lie
     newest = tmp_path / "smoke_autoencoder" / "checkpoints" / "step-000002"
     for _ in ("trained", "finished before"):
-        with training(source, tmp_path, steps="2", log_every="100") as process:
-            _, said = process.communicate(timeout=60)
-        assert process.returncode == 0 and said.splitlines()[-1] == f"{newest}: 2 of 2 steps"
+        done = patchvsr(*words(source, tmp_path, steps=2, log_every=100))
+        assert done.returncode == 0 and done.stderr.splitlines()[-1] == f"{newest}: 2 of 2 steps"
     assert [event["step"] for event in read_log(tmp_path / "smoke_autoencoder")] == [
         2
     ]  # the last step is always logged
 
 
-def test_a_training_that_explodes_says_so_in_one_line(source: ClipSource, tmp_path: Path) -> None:
-    with training(source, tmp_path, learning_rate="1e30", warmup_steps="0") as process:
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    lines = [line for line in said.splitlines() if not line.startswith("step ")]
+def test_a_training_that_explodes_says_so_in_one_line(
+    source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., command.Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = patchvsr(*words(source, tmp_path, learning_rate="1e30", warmup_steps=0))
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("step ")]
     assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_autoencoder step ") and "learning_rate" in lines[0]

@@ -1,23 +1,20 @@
-"""Trains a toy stage as one of several processes: `torchrun --nproc_per_node 2 two_processes.py MODE PACKED OUTPUT`.
+"""Trains toy stages as one of two processes.
 
-MODE is `copies` (every process holds the model) or `shards` (FSDP2). accelerate shards on GPUs only, so on a CPU its
+`mode` is `copies` (every process holds the model) or `shards` (FSDP2). accelerate shards on GPUs only, so on a CPU its
 state is told to; what it then does is the same.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
+import toy
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import toy
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.models.mini import sizes as mini
@@ -61,17 +58,18 @@ def shard(stage: str) -> None:
     trainer.Accelerator = sharding  # type: ignore[assignment]
 
 
-def main(mode: str, packed: str, output: str) -> None:
-    source = ClipSource(Path(packed))
+def one_of_two(number: int, port: int, mode: str, packed: Path, output: Path) -> None:
+    """With the environment that torchrun gives a process; its agent has the store."""
+    os.environ |= dict(
+        RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True",
+    )  # fmt: skip
+    source = ClipSource(packed)
     for name in STAGES:
         if mode == "shards":
             shard(name)
-        chosen = recipe(name, Path(output), batch_size=2)
+        chosen = recipe(name, output, batch_size=2)
         stage = build(chosen)
         validator = Validator(chosen, source) if name == "adapter" else None
         samples = Samples(stage.make_sample, source, chosen)
         list(trainer.train(chosen, stage, samples, data_digest=source.digest, validator=validator))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,0 +1,12 @@
+"""What every process of `forking` has: imported before it is forked."""
+
+import economy  # noqa: F401
+
+# isort: split
+import toy  # noqa: F401
+
+import patchvsr.jobs.folder
+import patchvsr.training.build
+import patchvsr.training.trainer
+import patchvsr.training.validation
+import patchvsr.upscale  # noqa: F401
