@@ -62,7 +62,7 @@ def main() -> None:
     for stage, names in STAGES.items():
         recipe = next(name for name in names if name in known)
         patchvsr("train", recipe, *places)
-        for file in sorted((options.work / "run" / recipe).glob("*/*.safetensors")):
+        for file in sorted((options.work / "run" / recipe).rglob("*.safetensors")):
             report(f"training, {stage}: {file.parent.name}/{file.name}", tensors_hash(file))
     model = options.work / "model"
     patchvsr("export", "smoke_distill", "-o", model, *places)

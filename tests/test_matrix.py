@@ -55,9 +55,10 @@ def begin(source: Path, target: Path, config: UpscaleSettings, pipeline, *, unit
     with open_reader(source, config.read) as reader:
         scanned = scan_all(reader)
     folder = JobFolder(target)
-    identity = job_identity(source, config, size, output.profile, pipeline)
+    restore = pipeline.resolve(config.restore)
+    identity = job_identity(source, config.read, restore, size, output.profile, pipeline)
     with folder.locked():
-        folder.write_manifest(Manifest(identity, scanned, config.chunk_frames, config.overlap_frames, unit_frames))
+        folder.write_manifest(Manifest(identity, scanned, restore.chunk_frames, restore.overlap_frames, unit_frames))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -279,7 +280,7 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
         frames = list(reader)
     cuts = [range(12), range(12, 24)]
     expected = []
-    for chunk in cut_chunks(cuts, config.chunk_frames, config.overlap_frames):
+    for chunk in cut_chunks(cuts, config.restore.chunk_frames, config.restore.overlap_frames):
         clip = frames[chunk.start : chunk.stop]
         restored, _ = restore_clip(
             pipeline, config, (128, 128), clip, pieces=Pieces(1, 1280), shared=chunk.shared, place=chunk.place

@@ -138,7 +138,7 @@ def test_nothing_moves(scale: float) -> None:
     reference = degrade(clip, scale, toy.seeded(), BICUBIC)
     shifts = torch.tensor([shift(degrade(clip, scale, toy.seeded(s), REALBASICVSR), reference) for s in range(12)])
     assert shifts.mean(dim=0).abs().max() < 0.05, shifts
-    moved = resize_bicubic(clip.roll(1, dims=-1), reference.shape[-2:])
+    moved = resize_bicubic(clip.roll(1, dims=-1), Size.of(reference))
     assert abs(shift(moved, reference)[0] - 1 / scale) < 0.15  # the measure sees a pixel of the original
 
 

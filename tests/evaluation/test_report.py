@@ -13,6 +13,7 @@ from patchvsr.evaluation.report import _evenly, measure_output, report_path, wri
 from patchvsr.measures.flicker import flicker_score
 from patchvsr.media import EncodeSettings, Frame, open_reader, open_writer
 from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.settings import ReadSettings
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 
@@ -131,7 +132,7 @@ def test_a_cut_is_no_flicker(tmp_path):
 
 
 def test_a_part_is_compared_with_that_part(source):
-    result = measured(source, canvas(moving(6)[1:5]), start_s=0.04, end_s=0.2)
+    result = measured(source, canvas(moving(6)[1:5]), read=ReadSettings(start_s=0.04, end_s=0.2))
     assert (result["frames"], result["flicker"]["score"]) == (4, 1.0)
 
 

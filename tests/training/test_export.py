@@ -95,7 +95,7 @@ def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> 
     state, expected = loaded.transformer.state_dict(), transformer.state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
-    with pytest.raises(SettingsError, match=r"restoration is 0\.5: the decoder of this model knows no such setting"):
+    with pytest.raises(SettingsError, match=r"restoration is 0\.5: the decoder of this model has no such setting"):
         loaded.resolve(RestoreSettings(restoration=0.5))
     assert torch.equal(
         restore(loaded), restore(PatchVSRPipeline(transformer, autoencoder.bfloat16(), **loaded_settings(loaded)))

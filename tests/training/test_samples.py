@@ -16,7 +16,6 @@ from patchvsr.training.distillation import DistillStage
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import (
-    Geometry,
     PatchSample,
     Places,
     Sample,
@@ -45,7 +44,7 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
     height, width = draw_canvas_size(generator, RECIPE)  # the first draws of the sample below
     clip = source.window(generator, 5, height, width)
     canvas, known = make_canvas(clip, generator, RECIPE)
-    sample = PatchSample(RECIPE, Geometry.of(autoencoder)).content(source, toy.seeded(seed), toy.PATCH_PX)
+    sample = PatchSample(RECIPE, autoencoder.geometry).content(source, toy.seeded(seed), toy.PATCH_PX)
 
     y0, x0, y1, x1 = (round(float(edge) * side) for edge, side in zip(sample["box"], (height, width) * 2, strict=True))
     assert (y1 - y0, x1 - x0) == (toy.PATCH_PX, toy.PATCH_PX) and y0 % 32 == x0 % 32 == 0  # whole tokens
@@ -92,7 +91,7 @@ def test_draws_have_the_shares_they_should() -> None:
 
 
 def test_a_sample_belongs_to_its_place(source: ClipSource) -> None:
-    samples = Samples(PatchSample(RECIPE, Geometry.of(toy.autoencoder())), source, RECIPE)
+    samples = Samples(PatchSample(RECIPE, toy.autoencoder().geometry), source, RECIPE)
     one, again, neighbour, later = (samples[place] for place in ((3, 1), (3, 1), (3, 0), (4, 1)))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["noise"], neighbour["noise"]) and not torch.equal(one["noise"], later["noise"])
@@ -100,7 +99,7 @@ def test_a_sample_belongs_to_its_place(source: ClipSource) -> None:
 
 def test_sizes_mix_from_step_to_step_and_not_within(source: ClipSource) -> None:
     mixed = replace(RECIPE, sizes="32,64")
-    samples = Samples(PatchSample(mixed, Geometry.of(toy.autoencoder())), source, mixed)
+    samples = Samples(PatchSample(mixed, toy.autoencoder().geometry), source, mixed)
     sides = [{samples[step, number]["hq"].shape[-1] for number in range(2)} for step in range(8)]
     assert all(len(step) == 1 for step in sides) and {side for step in sides for side in step} == {32, 64}
 
