@@ -28,6 +28,7 @@ from patchvsr.jobs.prepare import prepare
 from patchvsr.jobs.scan import scan_all
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import open_reader
+from patchvsr.pixels.size import Size
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
@@ -275,15 +276,15 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
     case = Case(Clip(codec="ffv1", pix_fmt=pix_fmt), ".mkv", "ffv1")
     source, target, events = run(case, tmp_path, pipeline)
     assert next(event for event in events if isinstance(event, Planned)).units >= 3
-    config = case.config()
+    restore = pipeline.resolve(case.config().restore)
     with open_reader(source) as reader:
         frames = list(reader)
     cuts = [range(12), range(12, 24)]
     expected = []
-    for chunk in cut_chunks(cuts, config.restore.chunk_frames, config.restore.overlap_frames):
+    for chunk in cut_chunks(cuts, restore.chunk_frames, restore.overlap_frames):
         clip = frames[chunk.start : chunk.stop]
         restored, _ = restore_clip(
-            pipeline, config, (128, 128), clip, pieces=Pieces(1, 1280), shared=chunk.shared, place=chunk.place
+            pipeline, restore, Size(128, 128), clip, pieces=Pieces(1, 1280), shared=chunk.shared, place=chunk.place
         )
         expected += [frame.rgb for frame in restored]
     with open_reader(target) as reader:
