@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-complete
+DEMO_SETUP := $(VENV)/.demo-complete
 # One for every core, but not more than memory is likely to hold. `worksteal` keeps the tests of a file on one worker,
 # and so its fixtures, until another worker has nothing left to do.
 WORKERS ?= logical
@@ -10,7 +11,7 @@ IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .PHONY: demo train-smoke test quick coverage lint format setup clean
 
-demo: setup  ## make a clip, upscale it x4 with the bundled model, compare
+demo: $(DEMO_SETUP)  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
 
 train-smoke: setup  ## every training stage from scratch in minutes, then a clip upscaled with the result
@@ -37,12 +38,23 @@ format: setup
 
 setup: $(SETUP)
 
-# The stamp comes last, so an interrupted installation is taken up again.
+# The stamps come last, so an interrupted installation is taken up again. Nothing is compiled to bytecode that is never
+# imported: most of torch and transformers.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+
 $(SETUP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $(SETUP)
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[dev]'
+	touch $(SETUP) $(DEMO_SETUP)
+
+# What the demo needs and nothing of the developers' tools. Of scikit-image it only reads two photos, without scipy.
+$(DEMO_SETUP): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	$(INSTALL) --editable .
+	$(INSTALL) --no-deps scikit-image
+	touch $(DEMO_SETUP)
 
 clean:  ## remove the environment and everything generated, never your videos
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -12,9 +12,9 @@ import typer
 
 from patchvsr.cli.console import INTERRUPTED, NOT_ALL_DONE, console
 from patchvsr.cli.display import Display
-from patchvsr.cli.interrupts import two_step_interrupts
 from patchvsr.cli.options import takes_settings
 from patchvsr.errors import PatchVSRError
+from patchvsr.interrupts import two_step_interrupts
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def upscale_command(
         return
     run = Run(settings, jobs, Display(as_json), deadline, report=report)
     try:
-        with two_step_interrupts(console.print) as interrupts:
+        with two_step_interrupts(_say_stopping) as interrupts:
             run.all(lambda: interrupts.requested)
     except KeyboardInterrupt:
         console.print("interrupted: finished units are kept, and the same command goes on")
@@ -69,6 +69,10 @@ def upscale_command(
         raise typer.Exit(INTERRUPTED)
     if not run.all_done:
         raise typer.Exit(NOT_ALL_DONE)
+
+
+def _say_stopping() -> None:
+    console.print("stopping after this unit; press Ctrl-C again to stop at once (finished units are kept)")
 
 
 @app.command("verify")

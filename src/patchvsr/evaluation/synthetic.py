@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from patchvsr.extras import require
+from patchvsr.errors import PatchVSRError
 
 # Photos inside the scikit-image wheel, in the public domain or CC0.
 PHOTOS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")
@@ -22,7 +26,12 @@ def load_photo(name: str) -> Tensor:
     Raises:
         PatchVSRError: scikit-image is not installed.
     """
-    photo = getattr(require("skimage.data", extra="demo"), name)()
+    # Found and read without importing scikit-image, which would need scipy and more for a PNG.
+    package = find_spec("skimage")
+    if package is None or not package.submodule_search_locations:
+        raise PatchVSRError("scikit-image is not installed; run: pip install 'patchvsr[demo]'")
+    (file,) = Path(package.submodule_search_locations[0], "data").glob(f"{name}.*")
+    photo = np.array(Image.open(file).convert("RGB"))
     return torch.from_numpy(photo).permute(2, 0, 1).to(torch.float32) / 255
 
 

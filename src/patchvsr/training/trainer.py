@@ -7,7 +7,6 @@ as an uninterrupted one. accelerate handles several devices, and sharding over t
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +21,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from patchvsr.allocator import keep_freed_memory
+from patchvsr.interrupts import two_step_interrupts
 from patchvsr.training.checkpoint import TrainingState, trained_parameters
 from patchvsr.training.logs import RunLog
 from patchvsr.training.recipes import Recipe, save_recipe
@@ -88,7 +88,7 @@ def train(
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
     clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)
 
-    with _StopSignal() as stop, log_lines as log:
+    with two_step_interrupts(sigterm_waits=True) as stop, log_lines as log:
         while state.step < recipe.steps:
             # 1. gradients
             rate = learning_rate(recipe, state.step)
@@ -207,24 +207,3 @@ def _gathered(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.reshard()
-
-
-class _StopSignal:
-    """Handle Ctrl-C and SIGTERM by finishing the step and saving a checkpoint.
-
-    A second Ctrl-C interrupts at once.
-    """
-
-    def __enter__(self) -> _StopSignal:
-        self.requested = False
-        self._previous = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _request(self, number: int, _: object) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

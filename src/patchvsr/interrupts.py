@@ -1,7 +1,4 @@
-"""Ctrl-C once: finish what is begun, then stop. Twice, or SIGTERM once: stop at once.
-
-SIGTERM comes from a machine that shuts down or a service manager, which kill a few seconds later: no time for a unit.
-"""
+"""Handle Ctrl-C in two steps: once finishes the current piece of work and stops, twice stops at once."""
 
 from __future__ import annotations
 
@@ -18,21 +15,25 @@ class Interrupts:
 
 
 @contextmanager
-def two_step_interrupts(say: Callable[[str], None]) -> Iterator[Interrupts]:
-    """The first Ctrl-C sets `requested` and says so; the second, or SIGTERM, raises KeyboardInterrupt.
+def two_step_interrupts(say: Callable[[], None] | None = None, *, sigterm_waits: bool = False) -> Iterator[Interrupts]:
+    """Set `requested` at the first Ctrl-C, after calling `say`; raise KeyboardInterrupt at the second.
 
-    For the main thread.
+    SIGTERM comes from a machine that shuts down or a service manager, which kill a few seconds later. It raises
+    KeyboardInterrupt, unless `sigterm_waits`: then a piece of work takes no longer than that, and it sets `requested`.
+    Works in the main thread only.
     """
     interrupts = Interrupts()
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if interrupts.requested or number == signal.SIGTERM:
+        at_once = interrupts.requested if number == signal.SIGINT else not sigterm_waits
+        if at_once:
             raise KeyboardInterrupt
         interrupts.requested = True
-        say("stopping after this unit; press Ctrl-C again to stop at once (finished units are kept)")
+        if say is not None:
+            say()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # Ignored as in the background of a shell: not meant for us. None: not set from Python, and not to be set back.
+    # SIG_IGN, as in the background of a shell, is respected. None was not set from Python and cannot be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, on_interrupt)
