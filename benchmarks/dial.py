@@ -41,7 +41,7 @@ SETTINGS = {
     "1 step, branch scale 0.5": dict(num_inference_steps=1, branch_scale=0.5),
     "4 steps": dict(num_inference_steps=4),
 }
-CLIP_SIZE, CROP = (384, 512), (slice(150, 310), slice(150, 350))
+CLIP_SIZE, CROP = Size(512, 384), (slice(150, 310), slice(150, 350))
 
 
 def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:

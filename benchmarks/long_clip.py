@@ -24,12 +24,13 @@ from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo
 from patchvsr.events import Planned
 from patchvsr.jobs.verify import verify
 from patchvsr.media.lossless import to_array
+from patchvsr.pixels.size import Size
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 RATE = Fraction(24000, 1001)
 SAMPLE_RATE = 48_000
-SIZE = (96, 160)  # height, width
+SIZE = Size(160, 96)
 FLASH_EVERY = 240  # frames: ten seconds
 
 
@@ -38,7 +39,7 @@ def make_clip(path: Path, minutes: float) -> int:
     count = round(minutes * 60 * RATE)
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=RATE, options={"crf": "16"})
-        video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         sound = out.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
         sound.metadata["language"] = "eng"
         text = out.add_mux_stream("subrip", time_base=Fraction(1, 1000))
@@ -71,8 +72,12 @@ def frames(count: int) -> Iterator[Tensor]:
     for first in range(0, count, FLASH_EVERY):
         length = min(FLASH_EVERY, count - first)
         photo = load_photo(PHOTOS[first // FLASH_EVERY % len(PHOTOS)])
-        for index, frame in enumerate(camera_move(photo, (SIZE[0] * 2, SIZE[1] * 2), length)):
-            yield torch.ones(3, *SIZE) if index == FLASH_EVERY - 1 else bicubic_reduce(frame[None], 2)[0]
+        for index, frame in enumerate(camera_move(photo, SIZE.scaled(2), length)):
+            yield (
+                torch.ones(3, SIZE.height, SIZE.width)
+                if index == FLASH_EVERY - 1
+                else bicubic_reduce(frame[None], 2)[0]
+            )
 
 
 def clicks(count: int, minutes: float) -> np.ndarray:

@@ -22,11 +22,12 @@ from patchvsr.evaluation.synthetic import flat_gradient, load_photo
 from patchvsr.measures.seams import SeamMeter
 from patchvsr.media.lossless import LosslessWriter, read_frames
 from patchvsr.patches.grid import patch_lines
+from patchvsr.pixels.size import Size
 
 MODES = ("auxiliary", "overlap", "shifted", "independent")
 COLUMNS = ("patch lines, worst", "other lines, worst", "ratio of means")
 CLIPS = ("flat gradient", "photo", "texture")
-LQ_SIZE, SCALE = (180, 320), 4
+LQ_SIZE, SCALE = Size(320, 180), 4
 
 # The bundled model: patches of 512x512 pixels, latents of 16x16 pixels, tokens of 2x2 latents.
 PATCH, CELL_PX = 32, 16
@@ -43,7 +44,7 @@ def texture(frames: int) -> Iterator[Tensor]:
     """Yield smoothed noise, new in every frame, so that contours are equally likely on and off patch lines."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(frames):
-        noise = torch.randn((3, *LQ_SIZE), generator=generator)
+        noise = torch.randn((3, LQ_SIZE.height, LQ_SIZE.width), generator=generator)
         smooth = torch.nn.functional.avg_pool2d(noise, 5, stride=1, padding=2)
         yield (0.5 + smooth / smooth.std() * 0.12).clamp(0, 1)
 
@@ -53,12 +54,12 @@ def fast_pan(photo: Tensor, frames: int) -> Iterator[Tensor]:
     endless = torch.cat([photo, photo.flip(-1)], dim=-1)
     endless = torch.cat([endless, endless.flip(-2)], dim=-2)
     for index in range(frames):
-        yield endless.roll((-index, -index), dims=(-2, -1))[:, : LQ_SIZE[0], : LQ_SIZE[1]]
+        yield endless.roll((-index, -index), dims=(-2, -1))[:, : LQ_SIZE.height, : LQ_SIZE.width]
 
 
 def all_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
     """Return rows and columns, in pixels, where a patch of any step starts or ends inside the output frame."""
-    size = (LQ_SIZE[0] * SCALE, LQ_SIZE[1] * SCALE)
+    size = LQ_SIZE.scaled(SCALE)
     per_step = [patch_lines(size, PATCH * CELL_PX, CELL_PX, mode, step=step) for step in range(max(steps, 1))]
     rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
     return rows, columns
@@ -66,7 +67,7 @@ def all_lines(mode: str, steps: int) -> tuple[list[int], list[int]]:
 
 def control_lines(lines: tuple[list[int], list[int]]) -> tuple[list[int], list[int]]:
     """Return the borders of latent cells where no patch starts or ends."""
-    sides = (length * SCALE for length in LQ_SIZE)
+    sides = (length * SCALE for length in (LQ_SIZE.height, LQ_SIZE.width))
     rows, columns = (
         [at for at in range(64, side - 64, CELL_PX) if at not in taken]
         for side, taken in zip(sides, lines, strict=True)

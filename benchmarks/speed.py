@@ -25,14 +25,15 @@ from torch import Tensor
 from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.media.lossless import LosslessWriter
+from patchvsr.pixels.size import Size
 
-LQ_SIZE = (180, 320)
+LQ_SIZE = Size(320, 180)
 
 
 def make_clip(path: Path, frames: int) -> Tensor:
     """Write a 320x180 clip of a camera move over a photo; return its first frame (3, 180, 320)."""
     photo = load_photo("astronaut")
-    views = camera_move(photo, (LQ_SIZE[0] * 2, LQ_SIZE[1] * 2), frames)
+    views = camera_move(photo, LQ_SIZE.scaled(2), frames)
     clip = [bicubic_reduce(view[None], 2)[0] for view in views]
     with LosslessWriter(path) as writer:
         for index, frame in enumerate(clip):

@@ -24,6 +24,7 @@ from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo, sampling_density
 from patchvsr.media.lossless import LosslessWriter, to_array
+from patchvsr.pixels.size import Size
 
 FPS = 24
 SAMPLE_RATE = 48_000
@@ -32,7 +33,7 @@ BT709 = 1
 H264 = {"crf": "14", "bf": "0"}
 
 
-def render(photos: list[str], size: tuple[int, int], frames: int) -> Iterator[Tensor]:
+def render(photos: list[str], size: Size, frames: int) -> Iterator[Tensor]:
     """Yield frames (3, height, width): one camera move per photo, with equal shares."""
     for index, name in enumerate(photos):
         share = frames * (index + 1) // len(photos) - frames * index // len(photos)
@@ -47,14 +48,13 @@ def frame_times(frames: int, *, vfr: bool) -> list[Fraction]:
     return times
 
 
-def check_detail(photos: list[str], size: tuple[int, int]) -> None:
+def check_detail(photos: list[str], size: Size) -> None:
     """Raise SettingsError if the original would be an upscaled photo."""
-    height, width = size
     for name in photos:
-        photo_h, photo_w = load_photo(name).shape[-2:]
-        if sampling_density((photo_h, photo_w), size) < 1:
+        photo = Size.of(load_photo(name))
+        if sampling_density(photo, size) < 1:
             raise SettingsError(
-                f"--hq at {width}x{height} would magnify {name} ({photo_w}x{photo_h}); "
+                f"--hq at {size} would magnify {name} ({photo}); "
                 "use --photo retina, a smaller --size or a smaller --scale"
             )
 
@@ -77,11 +77,11 @@ def write_audio(container: OutputContainer, samples: np.ndarray) -> None:
     container.mux(stream.encode(None))
 
 
-def write_clip(path: Path, frames: Iterator[Tensor], size: tuple[int, int], times: list[Fraction]) -> None:
+def write_clip(path: Path, frames: Iterator[Tensor], size: Size, times: list[Fraction]) -> None:
     """Write an MP4 (H.264, AAC, BT.709) with the exact timestamp and duration of every frame."""
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FPS, options=H264)
-        video.height, video.width, video.pix_fmt = *size, "yuv420p"
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
         codec = video.codec_context
         codec.time_base = Fraction(1, 1000 * FPS)
         codec.colorspace = codec.color_primaries = codec.color_trc = BT709
@@ -98,15 +98,15 @@ def write_clip(path: Path, frames: Iterator[Tensor], size: tuple[int, int], time
 
 def make(args: argparse.Namespace) -> None:
     """Render the clip and write its downscaled version and, if requested, the original."""
-    width, height = args.size
-    hq_size = (height * args.scale, width * args.scale)
+    size = Size(*args.size)
+    hq_size = size.scaled(args.scale)
     times = frame_times(args.frames, vfr=args.vfr)
     hq_frames = render(args.photo, hq_size, args.frames)
     if args.hq is not None:
         check_detail(args.photo, hq_size)
         hq_frames = kept(hq_frames, times, args.hq)
     lq_frames = (bicubic_reduce(frame[None], args.scale)[0] for frame in hq_frames)
-    write_clip(args.output, lq_frames, (height, width), times)
+    write_clip(args.output, lq_frames, size, times)
 
 
 def kept(frames: Iterator[Tensor], times: list[Fraction], path: Path) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from patchvsr.errors import PatchVSRError
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.media.lossless import LosslessWriter
+from patchvsr.pixels.size import Size
 from patchvsr.training.build import build_stage, load_average
 from patchvsr.training.checkpoint import last_checkpoint
 from patchvsr.training.recipes import Recipe, resolve
@@ -33,7 +34,7 @@ STAGES = ("autoencoder", "base", "adapter", "distill")
 INTERRUPTED = "adapter"
 MEASURED_BATCHES = 6
 CLIPS = {"astronaut": 40, "coffee": 40, "chelsea": 40, "rocket": 30}  # frames
-CLIP_SIZE = (256, 320)
+CLIP_SIZE = Size(320, 256)
 
 
 def main(folder: Path) -> None:

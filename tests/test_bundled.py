@@ -13,6 +13,7 @@ from patchvsr.measures.metrics import VideoMetrics
 from patchvsr.models.registry import bundled_models
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
 
 FOLDER = bundled_models()["mini"]
 MIB = 2**20
@@ -71,7 +72,7 @@ def test_better_than_bicubic(pipeline, steps):
 
 @pytest.mark.slow
 def test_tells_clean_from_degraded_and_treats_each_better_than_the_other_way(pipeline):
-    clip = torch.stack(list(camera_move(load_photo("astronaut"), (256, 352), 5)))
+    clip = torch.stack(list(camera_move(load_photo("astronaut"), Size(352, 256), 5)))
     for settings, low, high, wrong in ((BICUBIC, 0.0, 0.2, 1.0), (REALBASICVSR, 0.8, 1.0, 0.0)):
         lq = degrade(clip, 4, torch.Generator().manual_seed(3), settings)
         estimated = pipeline(lq, num_inference_steps=0)

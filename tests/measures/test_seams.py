@@ -7,6 +7,7 @@ from torch import Tensor
 from patchvsr.errors import InputError
 from patchvsr.evaluation.synthetic import flat_gradient
 from patchvsr.measures.seams import SeamMeter, join_jump, seam_score
+from patchvsr.pixels.size import Size
 
 
 def quantised(frames: Tensor) -> Tensor:
@@ -15,7 +16,7 @@ def quantised(frames: Tensor) -> Tensor:
 
 @pytest.fixture
 def gradient() -> Tensor:
-    return torch.stack(list(flat_gradient((160, 256), 3)))
+    return torch.stack(list(flat_gradient(Size(256, 160), 3)))
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_line_outside_is_refused(texture: Tensor, line: int):
 
 
 def test_join_jump_sees_the_jump():
-    clip = torch.stack(list(flat_gradient((32, 32), 12, levels_per_px=2)))
+    clip = torch.stack(list(flat_gradient(Size(32, 32), 12, levels_per_px=2)))
     jumped = clip.clone()
     jumped[6:] += 3 / 255
     assert join_jump(clip, [6]) == pytest.approx([1.0], abs=0.02)

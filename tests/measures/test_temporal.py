@@ -19,7 +19,7 @@ def measured(pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
 
 
 def moving_photo(num_frames: int = 4) -> torch.Tensor:
-    return torch.stack(list(camera_move(load_photo("astronaut"), (160, 240), num_frames)))
+    return torch.stack(list(camera_move(load_photo("astronaut"), Size(240, 160), num_frames)))
 
 
 def test_motion_changes_frames_and_is_no_warping_error() -> None:

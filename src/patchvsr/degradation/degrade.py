@@ -140,12 +140,12 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
     if scale < 1:
         raise SettingsError(f"scale is {scale}: give 1 or more")
     height, width = clip.shape[-2:]
-    size = (max(1, round(height / scale)), max(1, round(width / scale)))
+    size = Size(max(1, round(width / scale)), max(1, round(height / scale)))
     clean, bilinear = torch.rand(2, generator=generator).tolist()
     if clean < settings.clean_share or settings.strength == 0:
         return on_8_bits(_resize(clip, size, "bilinear" if bilinear < settings.bilinear_share else "bicubic"))
     if scale > PUBLISHED_SCALE:
-        clip = resize_bicubic(clip, Size(4 * size[1], 4 * size[0]))
+        clip = resize_bicubic(clip, Size(4 * size.width, 4 * size.height))
     return _Chain(Draw(generator, len(clip), settings.drift), min(scale, PUBLISHED_SCALE), settings).run(clip, size)
 
 
@@ -157,7 +157,7 @@ class _Chain:
         self.strength = settings.strength * scale / PUBLISHED_SCALE
         self.power = settings.strength * math.log(scale, PUBLISHED_SCALE)
 
-    def run(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+    def run(self, clip: Tensor, size: Size) -> Tensor:
         # 1. First pass.
         clip = self._noise(self._resize(self._blur(clip, _FIRST), size, _FIRST), _FIRST)
         clip = _to_clip(self._video(self._jpeg(_to_frames(clip))))
@@ -177,15 +177,15 @@ class _Chain:
         size = self.strength / self.settings.strength  # kernel size follows the scale, not the strength setting
         return blur(clip, random_kernels(self.draw, sigma, size=size, power=self.power))
 
-    def _resize(self, clip: Tensor, wanted: tuple[int, int], which: _Pass) -> Tensor:
+    def _resize(self, clip: Tensor, wanted: Size, which: _Pass) -> Tensor:
         low, high = which.resize_factors
         mode = self.draw.choice(which.resize_chances)
         published = {"up": self.draw.uniform(1, high), "down": self.draw.uniform(low, 1), "keep": 1.0}[mode]
-        factor = max(published**self.power, wanted[0] / clip.shape[-2] / 2)
+        factor = max(published**self.power, wanted.height / clip.shape[-2] / 2)
         height, width = (max(1, round(side * factor)) for side in clip.shape[-2:])
-        return self._any_resize(clip, (height, width))
+        return self._any_resize(clip, Size(width, height))
 
-    def _any_resize(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+    def _any_resize(self, clip: Tensor, size: Size) -> Tensor:
         return _resize(clip, size, self.draw.choice({"bilinear": 1.0, "area": 1.0, "bicubic": 1.0}))
 
     def _noise(self, clip: Tensor, which: _Pass) -> Tensor:
@@ -210,19 +210,20 @@ class _Chain:
         bits_per_pixel = self.settings.bits_per_pixel * 10 ** self.draw.uniform() / self.strength
         return codec_pass(frames, codec, min(bits_per_pixel, _MOST_BITS_PER_PIXEL))
 
-    def _finish(self, clip: Tensor, size: tuple[int, int]) -> Tensor:
+    def _finish(self, clip: Tensor, size: Size) -> Tensor:
         clip = self._any_resize(clip, size)
         if not self.draw.chance(0.8):
             return clip
         return blur(clip, random_sinc_kernels(self.draw, power=self.settings.strength))
 
 
-def _resize(clip: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    if clip.shape[-2:] == size:
+def _resize(clip: Tensor, size: Size, mode: str) -> Tensor:
+    if Size.of(clip) == size:
         return clip
-    if mode == "area" and size[0] < clip.shape[-2]:
-        return F.interpolate(clip, size=size, mode="area")
-    return F.interpolate(clip, size=size, mode="bicubic" if mode == "bicubic" else "bilinear", antialias=True)
+    sides = (size.height, size.width)
+    if mode == "area" and size.height < clip.shape[-2]:
+        return F.interpolate(clip, size=sides, mode="area")
+    return F.interpolate(clip, size=sides, mode="bicubic" if mode == "bicubic" else "bilinear", antialias=True)
 
 
 def on_8_bits(clip: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from patchvsr.errors import PatchVSRError
+from patchvsr.pixels.size import Size
 
 # Photos inside the scikit-image wheel, in the public domain or CC0.
 PHOTOS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")
@@ -35,31 +36,31 @@ def load_photo(name: str) -> Tensor:
     return torch.from_numpy(photo).permute(2, 0, 1).to(torch.float32) / 255
 
 
-def sampling_density(photo_size: tuple[int, int], size: tuple[int, int]) -> float:
+def sampling_density(photo_size: Size, size: Size) -> float:
     """Return photo pixels per clip pixel at the closest view of `camera_move`; below 1 the photo is magnified."""
     return _ZOOM[1] * _largest_view(photo_size, size)
 
 
-def _largest_view(photo_size: tuple[int, int], size: tuple[int, int]) -> float:
-    (photo_h, photo_w), (height, width) = photo_size, size
-    return min((photo_w - 1) / _extent(width, height), (photo_h - 1) / _extent(height, width))
+def _largest_view(photo_size: Size, size: Size) -> float:
+    across = (photo_size.width - 1) / _extent(size.width, size.height)
+    return min(across, (photo_size.height - 1) / _extent(size.height, size.width))
 
 
-def camera_move(photo: Tensor, size: tuple[int, int], frames: int) -> Iterator[Tensor]:
+def camera_move(photo: Tensor, size: Size, frames: int) -> Iterator[Tensor]:
     """Render a smooth pan with a slight zoom and rotation over a photo; no pixel comes from outside the photo.
 
     The photo is point-sampled without antialiasing. For strong minification, render a larger clip and downscale it.
 
     Args:
         photo: (3, H, W) in [0, 1].
-        size: height and width of the clip in pixels.
+        size: of the clip.
 
     Yields:
         `frames` frames (3, height, width) in [0, 1].
     """
     photo_h, photo_w = photo.shape[-2:]
-    height, width = size
-    largest = _largest_view((photo_h, photo_w), size)
+    width, height = size
+    largest = _largest_view(Size.of(photo), size)
     y, x = torch.meshgrid(_centred(height), _centred(width), indexing="ij")
     for index in range(frames):
         t = index / max(frames - 1, 1)
@@ -86,7 +87,7 @@ def _extent(along: int, across: int) -> float:
     return along * math.cos(_TURN_RAD) + across * math.sin(_TURN_RAD)
 
 
-def flat_gradient(size: tuple[int, int], frames: int, *, levels_per_px: float = 0.2) -> Iterator[Tensor]:
+def flat_gradient(size: Size, frames: int, *, levels_per_px: float = 0.2) -> Iterator[Tensor]:
     """Render a slowly drifting diagonal ramp, like an evening sky: the material on which seams show first.
 
     It is diagonal so that the bands of its 8-bit version cross the patch lines instead of running along them.
@@ -94,7 +95,7 @@ def flat_gradient(size: tuple[int, int], frames: int, *, levels_per_px: float = 
     Yields:
         `frames` frames (3, height, width) in [0, 1], not rounded to 8 bits.
     """
-    y, x = torch.meshgrid(_centred(size[0]), _centred(size[1]), indexing="ij")
+    y, x = torch.meshgrid(_centred(size.height), _centred(size.width), indexing="ij")
     tint = torch.tensor([0.45, 0.5, 0.6]).view(3, 1, 1)
     slope = torch.tensor([1.0, 0.8, 0.5]).view(3, 1, 1) * levels_per_px / 255
     for index in range(frames):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from patchvsr.models.geometry import TEMPORAL_FACTOR
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -40,7 +42,7 @@ def cut_chunks(shots: Iterable[range], length: int, overlap: int) -> list[Chunk]
         start, shared = shot.start, 0
         while True:
             stop = min(start + length, shot.stop)
-            place = -(-shot.start // 4) * 4 + start - shot.start
+            place = -(-shot.start // TEMPORAL_FACTOR) * TEMPORAL_FACTOR + start - shot.start
             chunks.append(Chunk(start, stop, shared, place))
             if stop == shot.stop:
                 break
