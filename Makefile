@@ -8,7 +8,7 @@ SETUP := $(VENV)/.setup-complete
 WORKERS ?= logical
 IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo train-smoke test quick coverage lint format setup clean
+.PHONY: demo train-smoke test quick coverage lint format docs setup clean
 
 demo: setup  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
@@ -34,6 +34,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## docs/cli.md, from the commands
+	$(BIN)/python -m patchvsr.cli.reference docs/cli.md
 
 setup: $(SETUP)
 
