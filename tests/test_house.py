@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -233,3 +234,33 @@ def test_every_module_says_what_it_is_for():
 def test_a_setting_has_one_way_through_the_package():
     """`branch_scale` is declared, checked, handed over and used: one file each."""
     assert len([name for name, path in modules().items() if "branch_scale" in path.read_text()]) <= 4
+
+
+def _readme_tree() -> list[str]:
+    """Every path that the tree in the README names, in its order; folders end with a slash."""
+    (block,) = re.findall(r"## The tree\n.*?```\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    found, folders = [], {0: ""}
+    for line in block.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent not in folders:
+            continue  # a description goes on
+        for name in line[indent:].split("  ")[0].split():
+            found.append(folders[indent] + name)
+            if name.endswith("/"):
+                folders = {depth: folder for depth, folder in folders.items() if depth <= indent}
+                folders[indent + 2] = found[-1]
+    return found
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    named = _readme_tree()
+    assert not [path for path in named if not (ROOT / path).exists()]
+    files = [path.relative_to(ROOT).as_posix() for path in SRC.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(path for path in named if path.endswith(".py")) == sorted(files)
+
+
+def test_rooms_in_the_readme_come_after_the_rooms_that_they_import():
+    inside = [path.removeprefix("src/patchvsr/") for path in _readme_tree() if path.startswith("src/patchvsr/")]
+    order = list(dict.fromkeys(re.split(r"[/.]", path)[0] for path in inside if path))
+    late = [(r, other) for r in order for other in MAY_IMPORT.get(r, []) if other in order[order.index(r) :]]
+    assert not late
