@@ -9,7 +9,7 @@ DEMO_SETUP := $(VENV)/.demo-complete
 WORKERS ?= logical
 IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo train-smoke test quick coverage lint format setup clean
+.PHONY: demo train-smoke test quick coverage lint format docs setup clean
 
 demo: $(DEMO_SETUP)  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
@@ -35,6 +35,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## docs/cli.md, from the commands
+	$(BIN)/python -m patchvsr.cli.reference docs/cli.md
 
 setup: $(SETUP)
 

@@ -52,7 +52,12 @@ def common(
 
 
 @app.command("info")
-def info_command(target: Annotated[str, typer.Argument(metavar="FILE|MODEL")]) -> None:
+def info_command(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="FILE|MODEL", help="A video, an image sequence, a bundled name, or a model folder."),
+    ],
+) -> None:
     """Show what is known about a media file or a model."""
     from patchvsr.models.registry import bundled_models, is_model
 

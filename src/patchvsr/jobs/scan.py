@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from patchvsr.media import Frame
-from patchvsr.media.shots import mark_cuts
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class Scan:
 
 def scan(frames: Iterable[Frame], found: Scan) -> Iterator[int]:
     """Fills `found`, which is empty; yields the number of frames read, after each. Holds a few frames."""
+    # Here because OpenCV and PySceneDetect are slow to import, and `verify` and refusals do without them.
+    from patchvsr.media.shots import mark_cuts
 
     def pixels() -> Iterator[np.ndarray]:
         for frame in frames:
