@@ -17,7 +17,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     small, large, picture = folder / "small.mp4", folder / "large.mkv", folder / "before_after.png"
     maker = Path(__file__).with_name("make_demo_clip.py")
-    run(sys.executable, maker, small, "--photo", "astronaut", "coffee")
+    run(sys.executable, maker, small, "--photo", "astronaut", "coffee", "--frames", "24")  # a second, with a cut
     run(Path(sys.executable).with_name("patchvsr"), "upscale", small, "-o", large, "--overwrite")
     before_after(small, large, picture)
     print(f"\nwatch {large}; the picture {picture} shows bicubic on the left, PatchVSR on the right")
