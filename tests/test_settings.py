@@ -174,7 +174,9 @@ def test_exactly_the_models_defaults_are_filled_in():
 
 
 @pytest.mark.parametrize(
-    "given", [dict(num_inference_steps=0), dict(joint_mode="shifted"), dict(noise_timestep=0.0)], ids=lambda g: [*g][0]
+    "given",
+    [dict(num_inference_steps=0), dict(joint_mode="shifted"), dict(noise_timestep=0.0)],
+    ids=lambda given: next(iter(given)),
 )
 def test_what_is_given_is_not_replaced_by_the_models_default(given):
     resolved = RestoreSettings(**given).resolved(CONFIG)
