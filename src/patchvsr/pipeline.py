@@ -113,10 +113,10 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
 
     @classmethod
-    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+    def load_config(cls, folder: str | Path, **kwargs: Any) -> Any:
         """The contents of `model_index.json`; those of version 0.1 under today's names."""
-        config = super().load_config(*args, **kwargs)
-        return updated_index(config) if isinstance(config, dict) else config
+        config = super().load_config(folder, **kwargs)
+        return updated_index(config, folder) if isinstance(config, dict) else config
 
     @classmethod
     def from_adapter(

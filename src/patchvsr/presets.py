@@ -71,11 +71,14 @@ def _checked(group: type, values: dict[str, Any]) -> dict[str, Any]:
 def _converted(name: str, value: Any, hint: Any) -> Any:
     """A value of TOML as the type of a field: whole numbers for floats, lists for tuples."""
     kinds = [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
-    (kind,) = (get_origin(kind) or kind for kind in kinds)
+    (kind,) = kinds
     if kind is float and type(value) is int:
         return float(value)
-    if kind is tuple and isinstance(value, list):
-        return tuple(value)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_converted(f"{name}[{i}]", part, get_args(kind)[0]) for i, part in enumerate(value))
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {key: _converted(f"{name}.{key}", part, get_args(kind)[1]) for key, part in value.items()}
     if type(value) is not kind:
-        raise SettingsError(f"{name} is {value!r}: a value of type {kind.__name__} is needed")
+        needed = {tuple: "list", dict: "table"}.get(get_origin(kind), kind.__name__)
+        raise SettingsError(f"{name} is {value!r}: a value of type {needed} is needed")
     return value

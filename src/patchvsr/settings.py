@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 from patchvsr.errors import SettingsError
@@ -89,6 +90,8 @@ class RestoreSettings:
             raise SettingsError(f"noise_timestep is {self.noise_timestep:g}: it must lie between 0 and 1000")
         if self.restoration is not None and not 0 <= self.restoration <= 1:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
+        if not isfinite(self.branch_scale):
+            raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
         for name in ("chunk_frames", "overlap_frames"):
             value = getattr(self, name)
             if value is not None and not is_clip_length(value):

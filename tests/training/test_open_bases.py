@@ -12,6 +12,7 @@ import toy_wan
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
+from patchvsr.models.registry import REGISTRY, Base
 from patchvsr.models.wan_base import prompt
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.pipeline import PatchVSRPipeline
@@ -70,6 +71,15 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
     assert restored.shape == (5, 3, 64, 96) and restored.isfinite().all()
     untrained = stage.restore(clip, clip.repeat_interleave(4, -1).repeat_interleave(4, -2))
     assert not torch.equal(untrained["steps 1"], restored)  # three steps have done something
+
+
+def test_validation_denoises_with_the_shift_of_the_base_as_users_will(
+    base: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGISTRY, "toy", Base(str(base), flow_shift=3.0))
+    stage = build_stage(recipe(base, source, tmp_path))
+    assert isinstance(stage, AdapterStage)
+    assert stage.pipeline().scheduler.config.shift == 3
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 
 from patchvsr.errors import SettingsError
 from patchvsr.setting import setting
@@ -31,6 +32,9 @@ class ReadSettings:
     rate: str | None = setting(None, "Frames a second of an image sequence.", default_text="24")
 
     def __post_init__(self) -> None:
+        for name, value in (("start", self.start_s), ("end", self.end_s)):
+            if value is not None and not isfinite(value):
+                raise SettingsError(f"{name} is {value}: give seconds from the first frame")
         if self.start_s is not None and self.start_s < 0:
             raise SettingsError(f"start {self.start_s} s is before the video; give 0 or more")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):
@@ -83,6 +87,13 @@ class EncodeSettings:
     overwrite: bool = setting(
         False, "Replace an existing output.", "--overwrite", shapes_output=False, in_presets=False
     )
+
+    def __post_init__(self) -> None:
+        # What else is possible depends on encoder, source and size, see `encoders.choose_encoder`.
+        if self.crf is not None and not isfinite(self.crf):
+            raise SettingsError(f"crf is {self.crf}: give a number, for example 16")
+        if any(index < 0 for index in self.skip_streams):
+            raise SettingsError(f"stream {min(self.skip_streams)} cannot be left out: indexes begin with 0")
 
 
 def _parse_rate(rate: str) -> Fraction:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from patchvsr import __version__
@@ -97,14 +98,16 @@ def _check_new(folder: Path) -> None:
 
 
 def _write_pipeline(
-    transformer: PatchVSRTransformer3DModel, autoencoder: Any, folder: Path, _: Base, settings: dict[str, Any]
+    transformer: PatchVSRTransformer3DModel, autoencoder: Any, folder: Path, base: Base, settings: dict[str, Any]
 ) -> None:
     if getattr(transformer, "peft_config", None):
         transformer.fuse_lora()
         transformer.unload_lora()
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     _halve(autoencoder)
-    PatchVSRPipeline(transformer, autoencoder, **settings).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=base.flow_shift)
+    pipeline = PatchVSRPipeline(transformer, autoencoder, scheduler, **settings)
+    pipeline.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
 
 
 def _write_adapter(

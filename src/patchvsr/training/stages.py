@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.registry import find_base
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
@@ -169,7 +171,9 @@ class AdapterStage(Stage):
         """Build a pipeline from the modules in training, as users would run it."""
         recipe = self.recipe
         pipeline = PatchVSRPipeline(
-            self.transformer, self.autoencoder, patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
+            self.transformer, self.autoencoder,
+            FlowMatchEulerDiscreteScheduler(shift=find_base(recipe.base).flow_shift),
+            patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
             noise_timestep=recipe.min_noise_timestep,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
