@@ -105,7 +105,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             return cls.from_adapter(folder, **kwargs)
         kwargs.setdefault("use_safetensors", True)
         try:
-            if (folder / OLD_FOLDER).is_dir():
+            if (folder / OLD_FOLDER).is_dir() and not (folder / "vae").is_dir():
                 kwargs.setdefault("vae", load_old_autoencoder(folder, kwargs.get("dtype")))
             return super().from_pretrained(folder, **kwargs)
         except OSError as error:
