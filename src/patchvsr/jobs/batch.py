@@ -1,8 +1,8 @@
 """Resolve the inputs of a command line into pairs of input and output.
 
 An input is a file, a folder, a pattern of images (`in/%06d.png`) or a pattern of names (`clips/*.mp4`). A single input
-given by its own path is written to the output path as it is. Inputs found by a pattern or in a folder are written into
-the output as a folder.
+given by its own path is written to exactly the output path. For inputs found by a pattern or in a folder, the output is
+a folder.
 """
 
 from __future__ import annotations
