@@ -46,8 +46,8 @@ degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors files pixels media patches measures jobs
 training     errors patchvsr allocator interrupts pixels media patches models pipeline degradation measures
-cli          errors patchvsr allocator interrupts media models settings presets events loading jobs upscale degradation \
-             evaluation training
+cli          errors patchvsr allocator interrupts media models settings presets events loading jobs upscale \
+             degradation evaluation training
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}

@@ -1,4 +1,4 @@
-"""What happens while a video is upscaled: yielded by `upscale`, shown by the command line, printed as JSON lines."""
+"""Events of an upscale: yielded by `upscale`, shown by the command line, printed as JSON lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from patchvsr.pixels.size import Size
 
 @dataclass(frozen=True)
 class Started:
-    """Sizes in pixels; `num_frames` is the container's word, or None, and only good for a progress bar.
+    """Input and output are checked. Sizes are in pixels.
 
-    notices: lines for the user, such as streams that the output cannot hold.
+    num_frames: expected from the container's metadata, None if unknown; only for a progress bar.
+    notices: lines for the user, for example about streams that the output cannot hold.
     """
 
     input: str
@@ -24,14 +25,14 @@ class Started:
 
 @dataclass(frozen=True)
 class Scanning:
-    """Frames of the input that were looked at so far."""
+    """Number of input frames scanned so far."""
 
     frames: int
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The work, counted: `frames_done` of `frames`, `units_done` of `units` were done by an earlier run."""
+    """The work is planned. units_done, frames_done: finished by earlier runs."""
 
     job: str
     frames: int
@@ -43,26 +44,26 @@ class Planned:
 
 @dataclass(frozen=True)
 class Progress:
-    """Frames restored so far, those of earlier runs included."""
+    """Number of frames restored so far, including those of earlier runs."""
 
     frames: int
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the user should know, in one line."""
+    """One line of information for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Assembling:
-    """All units are done; they and the source's other streams are being put together."""
+    """All units are done and are being muxed with the other streams of the source."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """`stop` said so, after a whole unit; the same call goes on. No units: it stopped before the work was cut."""
+    """Stopped between units because `stop` returned True; the same call resumes. units: 0 if not planned yet."""
 
     output: str
     units: int
@@ -71,9 +72,9 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Finished:
-    """The output is complete and was read back: every frame at its time.
+    """The output is complete and was read back to check every frame and its time.
 
-    seconds: of this run. already_done: an earlier run had finished it, and nothing was done.
+    seconds: duration of this run. already_done: an earlier run had finished it, so nothing was done.
     """
 
     output: str

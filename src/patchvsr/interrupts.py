@@ -1,4 +1,4 @@
-"""Handle Ctrl-C in two steps: once finishes the current piece of work and stops, twice stops at once."""
+"""Handle Ctrl-C in two steps: the first stops after the current piece of work, the second stops at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupts:
-    """`requested` turns true with the first Ctrl-C."""
+    """State of the handler. `requested` becomes True at the first Ctrl-C."""
 
     requested = False
 
@@ -18,8 +18,8 @@ class Interrupts:
 def two_step_interrupts(say: Callable[[], None] | None = None, *, sigterm_waits: bool = False) -> Iterator[Interrupts]:
     """Set `requested` at the first Ctrl-C, after calling `say`; raise KeyboardInterrupt at the second.
 
-    SIGTERM comes from a machine that shuts down or a service manager, which kill a few seconds later. It raises
-    KeyboardInterrupt, unless `sigterm_waits`: then a piece of work takes no longer than that, and it sets `requested`.
+    SIGTERM raises KeyboardInterrupt, because a shutdown or a service manager kills the process a few seconds later.
+    With `sigterm_waits`, for pieces of work shorter than that, it sets `requested` instead.
     Works in the main thread only.
     """
     interrupts = Interrupts()
@@ -33,7 +33,7 @@ def two_step_interrupts(say: Callable[[], None] | None = None, *, sigterm_waits:
             say()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # SIG_IGN, as in the background of a shell, is respected. None was not set from Python and cannot be restored.
+    # SIG_IGN, as in background jobs of a shell, is kept. None was set outside Python and cannot be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, on_interrupt)

@@ -1,4 +1,4 @@
-"""Load the model that the settings name, onto the device they name."""
+"""Load the model and choose the device that the settings name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     keep_freed_memory()
     device = choose_device(settings.device)
     dtype = getattr(torch, settings.dtype or "bfloat16")
-    disable_progress_bar()  # events report progress; diffusers' own bar of two parts says nothing
+    disable_progress_bar()  # events report progress; diffusers' own bar counts two components
     pipeline = PatchVSRPipeline.from_pretrained(settings.model, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
 def choose_device(name: str | None) -> str:
-    """Return the device of that name, or the best one; raises SettingsError when it cannot be used."""
+    """Return the device `name`, or the best one for None. Raises SettingsError if it cannot be used."""
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)

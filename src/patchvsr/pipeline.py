@@ -1,4 +1,4 @@
-"""PatchVSR as a diffusers pipeline: a clip in, a larger clip out, in memory that the patch size bounds."""
+"""PatchVSR as a diffusers pipeline: upscale a clip in memory bounded by the patch size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
-from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (a saved pipeline names it)
+from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
@@ -37,7 +37,7 @@ from patchvsr.sampling.schedule import set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 from patchvsr.settings import ResolvedSettings, RestoreSettings
 
-# Noise for augmentation and noise to denoise must not be the same numbers.
+# Augmentation noise and initial noise must be independent.
 AUGMENTATION_SEED_OFFSET = 1 << 32
 Callback = Callable[..., dict[str, Any] | None]
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
@@ -46,9 +46,9 @@ HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
 
 @dataclass
 class PatchVSROutput(BaseOutput):
-    """The restored clip, and what to pass on to the next chunk of its shot.
+    """The restored clip, and what the next chunk of its shot starts from.
 
-    `latents`: (C, T, h, w), None for 0 steps. `restoration`: as given or estimated, None where nothing was decoded.
+    latents: (C, T, h, w), None for 0 steps. restoration: as given or estimated, None if nothing was decoded.
     """
 
     frames: Tensor | np.ndarray | list[Any] | None
@@ -57,16 +57,16 @@ class PatchVSROutput(BaseOutput):
 
 
 class PatchVSRPipeline(DiffusionPipeline):
-    """Restores a low-quality clip patch by patch (Du et al., CVPR 2025).
+    """Restore a low-quality clip patch by patch (Du et al., CVPR 2025).
 
     Config:
-        patch_px: side of a patch on the canvas, the one size the base knows.
-        patch_frames: frames of a patch, 4k+1; longer clips are joined in time like patches in space.
+        patch_px: side of a patch in canvas pixels, the native size of the base.
+        patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
         num_inference_steps, joint_mode, noise_timestep: the model's defaults.
     """
 
     model_cpu_offload_seq = "transformer->vae"
-    _optional_components = ["scheduler"]  # noqa: RUF012  (as diffusers declares it); version 0.1 kept none
+    _optional_components = ["scheduler"]  # noqa: RUF012  (as diffusers declares it); version 0.1 saved none
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "mini", **kwargs: Any) -> PatchVSRPipeline:
-        """Loads a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only.
+        """Load a model by name ("mini" is bundled), from a folder or from the Hub; safetensors only.
 
-        An adapter is loaded around its base, see `from_adapter`. Raises ModelError where there is no such model, it is
-        incomplete, or it is neither cached nor to be downloaded.
+        An adapter is loaded with its base, see `from_adapter`. Raises ModelError if the model does not exist, is
+        incomplete, or is neither cached nor downloadable.
         """
         folder = Path(resolve_model(name_or_path))
         hub_options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
@@ -114,7 +114,7 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, folder: str | Path, **kwargs: Any) -> Any:
-        """The contents of `model_index.json`; those of version 0.1 under today's names."""
+        """Return the contents of `model_index.json`, with entries of version 0.1 renamed."""
         config = super().load_config(folder, **kwargs)
         return updated_index(config, folder) if isinstance(config, dict) else config
 
@@ -122,9 +122,9 @@ class PatchVSRPipeline(DiffusionPipeline):
     def from_adapter(
         cls, folder: str | Path, *, base: str | None = None, dtype: torch.dtype = torch.float32
     ) -> PatchVSRPipeline:
-        """Loads an adapter's folder around the base that it names, or around `base`: a name, Hub name or folder.
+        """Load an adapter with the base that it names, or with `base`: a name, Hub name or folder.
 
-        Raises ModelError for a folder that is incomplete, or a base that is missing or does not fit.
+        Raises ModelError if the folder is incomplete, or if the base is missing or does not fit.
         """
         folder = Path(folder)
         config = read_config(folder)
@@ -167,22 +167,22 @@ class PatchVSRPipeline(DiffusionPipeline):
 
         Args:
             video: (F, 3, h, w) tensor or (F, h, w, 3) array in [0, 1] (uint8 arrays: 0 to 255), or PIL images.
-            scale: canvas size / input size; 4 if neither this nor `size` is given.
+            scale: output size / input size; 4 if neither this nor `size` is given.
             size: (width, height) of the output in pixels, instead of `scale`.
             num_inference_steps: denoising steps; 0 decodes without latents.
             joint_mode: auxiliary (the paper's), overlap, shifted or independent.
             generator, seed: source of the noise; seed 0 if neither is given.
-            restoration: how degraded the decoder takes the input to be, from 0 (only made smaller: every detail is
+            restoration: how degraded the decoder assumes the input to be, from 0 (only downscaled: every detail is
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
-            noise_timestep: noise augmentation of the patch's input, 0 to 1000; more invents more.
+            noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
-            batch_size: patches per model call; on a CPU the result does not depend on it, elsewhere by rounding only.
-            tile_px: largest side of an autoencoder tile, halo aside; bounds memory.
-            first_frame: place of the clip's first frame in the whole video, a multiple of 4: noise belongs to places.
-            known_latents: latents (C, T', h, w) of the clip's first frames, handed over from the chunk before.
+            batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
+            tile_px: largest side of an autoencoder tile without its halo; bounds memory.
+            first_frame: position of the clip's first frame in the video, a multiple of 4. It selects the noise.
+            known_latents: latents (C, T', h, w) of the clip's first frames, from the previous chunk.
             color_match: match the low frequencies of the output to the input, see `match_color_`.
-            area: (y0, y1, x0, x1) in pixels of the output: only this is returned, with the pixels it has in the whole.
-                What it does not depend on is not computed, so the latents are valid for this area only.
+            area: (y0, y1, x0, x1) in output pixels. Only this area is returned, with the same pixels as in the whole
+                frame. What it does not depend on is not computed, so the latents are valid for this area only.
             output_type: "pt" (F, 3, H, W), "np" (F, H, W, 3), "pil"; or "latent" to skip decoding.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": ...}) after each step.
 
@@ -190,7 +190,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             `PatchVSROutput`, or a tuple of its fields.
 
         Raises:
-            SettingsError: a setting out of its range. FloatingPointError: NaN, with the stage named.
+            SettingsError: a setting is out of range.
+            FloatingPointError: a stage, named in the message, produced NaN or infinity.
         """
         lq = as_frames(video)
         settings = RestoreSettings(
@@ -212,7 +213,7 @@ class PatchVSRPipeline(DiffusionPipeline):
     def check_inputs(
         self, lq: Tensor, settings: RestoreSettings, size: tuple[int, int] | None, output_type: str
     ) -> Size:
-        """Return the output's size; raises SettingsError where the arguments of a call do not go together."""
+        """Return the output size. Raises SettingsError for arguments of a call that are invalid or contradictory."""
         check_scale_or_size(settings.scale, size)
         if size is not None and min(size) < 1:
             raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
@@ -225,9 +226,9 @@ class PatchVSRPipeline(DiffusionPipeline):
         )
 
     def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
-        """Return the settings with this model's defaults filled in: what every stage takes, and a job records.
+        """Return the settings with this model's defaults filled in, as all stages use and jobs record them.
 
-        Raises SettingsError for a restoration that the decoder cannot use.
+        Raises SettingsError if `restoration` is set but the decoder does not take it.
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
@@ -246,17 +247,17 @@ class PatchVSRPipeline(DiffusionPipeline):
         decode: bool = True,
         callback_on_step_end: Callback | None = None,
     ) -> PatchVSROutput:
-        """Restore a clip (F, 3, h, w) in [0, 1] at `size`; arguments and errors as for calling the pipeline.
+        """Restore a clip (F, 3, h, w) in [0, 1] at `size`. Arguments and errors are those of `__call__`.
 
-        Frames of the result are (F, 3, H, W) in [0, 1], None unless `decode`.
+        The frames of the result are (F, 3, H, W) in [0, 1], or None without `decode`.
         """
         if first_frame % TEMPORAL_FACTOR:
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {TEMPORAL_FACTOR}")
-        # 1. Input, padded by its last frame to 4k+1 frames.
+        # 1. Pad the input to 4k+1 frames by repeating its last frame.
         num_frames, source = lq.shape[0], Size.of(lq)
         lq = pad_frames(lq, clip_length(num_frames))
 
-        # 2. Canvas: (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
+        # 2. Make the canvas (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
         canvas = self._canvas(lq, size)
         scale = size.height / source.height
         decoded_area = None
@@ -265,7 +266,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             margin = reach_px(size, source) if settings.color_match else 0
             decoded_area = grown(area, margin, self.vae.geometry.spatial_factor, Size.of(canvas))
 
-        # 3. Latents: jointly denoised, or none at all.
+        # 3. Denoise the latents of all patches jointly; none for 0 steps.
         latents = None
         if settings.num_inference_steps > 0:
             conditions = self._conditions(canvas, settings, scale, first_frame)
@@ -275,7 +276,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         if not decode:
             return PatchVSROutput(None, latents, settings.restoration)
 
-        # 4. Pixels, cropped back to the target size and the true number of frames, in the colours of the input.
+        # 4. Decode, crop the padding in space and time, and match the colours of the input.
         restoration = settings.restoration
         if restoration is None and self.vae.takes_restoration:
             restoration = estimate_restoration(self.vae, canvas, size, scale)
@@ -295,12 +296,12 @@ class PatchVSRPipeline(DiffusionPipeline):
         return PatchVSROutput(frames.transpose(0, 1).add_(1).div_(2), latents, restoration)
 
     def padded_size(self, size: Size) -> Size:
-        """Return the size of the canvas for an output: padded to whole tokens and at least one patch."""
+        """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
         token = self.transformer.config.patch_size[1] * self.vae.geometry.spatial_factor
         return Size(*(padded_length(side, self.config.patch_px, token) for side in size))
 
     def count_patches(self, num_frames: int, size: Size, joint_mode: str) -> int:
-        """Return the number of patches of one denoising step for a clip of 4k+1 frames at `size`."""
+        """Return the number of patches per denoising step for a clip of 4k+1 frames at `size`."""
         canvas = self.padded_size(size)
         shape = self.vae.geometry.latent_shape(num_frames, canvas.height, canvas.width)
         return len(self._tiling(shape, joint_mode))
@@ -311,7 +312,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         padded = self.padded_size(size)
         margins = (0, padded.width - size.width, 0, padded.height - size.height)
         canvas = torch.empty(3, lq.shape[0], padded.height, padded.width)
-        for index in range(lq.shape[0]):  # frame by frame: a canvas of 4K should not be held twice
+        for index in range(lq.shape[0]):  # frame by frame, so that a 4K canvas is not held twice
             frame = resize_bicubic(lq[index : index + 1], size).mul_(2).sub_(1)
             canvas[:, index] = torch.nn.functional.pad(frame, margins, mode="replicate")[0]
         return canvas
@@ -320,7 +321,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         return self.vae.geometry.latent_channels, *self.vae.geometry.latent_shape(*canvas.shape[1:])
 
     def _tiling(self, shape: Sequence[int], joint_mode: str, step: int = 0) -> tuple[WeightedBox, ...]:
-        """Boxes of all patches on latents of `shape` (T, h, w) at one step."""
+        """Return the boxes of all patches on latents of `shape` (T, h, w) at one step."""
         side = self.config.patch_px // self.vae.geometry.spatial_factor
         patch = (min(shape[0], latent_frames(self.config.patch_frames)), side, side)
         return tiling(shape, patch, joint_mode, multiple=self.transformer.config.patch_size, step=step)
@@ -359,7 +360,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             conditions,
             device=self._execution_device,
             branch_scale=settings.branch_scale,
-            reuse_features=steps > 1 and joint_mode != "shifted",  # otherwise no box comes twice
+            reuse_features=steps > 1 and joint_mode != "shifted",  # otherwise no box occurs twice
         )
 
         def tilings(step: int) -> tuple[WeightedBox, ...]:
@@ -399,7 +400,7 @@ def _in_cells(area: Area, cell: int) -> Area:
 
 
 def _shrink(frame: Tensor, side: int) -> Tensor:
-    """One frame (3, 1, H, W) in [-1, 1] of the canvas at the size of the global view."""
+    """Resize one canvas frame (3, 1, H, W) in [-1, 1] to the size of the global view."""
     return resize_bicubic(frame.transpose(0, 1).add(1).div_(2), Size(side, side)).mul_(2).sub_(1).transpose(0, 1)
 
 

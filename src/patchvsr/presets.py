@@ -1,4 +1,4 @@
-"""Presets: the settings of an upscale in a TOML file, a table for each group."""
+"""Load and save presets: the settings of an upscale in a TOML file, with one table per group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchvsr.settings import UpscaleSettings, setting_groups
 
 
 def load_preset(path: str | Path) -> UpscaleSettings:
-    """Read a preset. Raises SettingsError for a file that is none, or an unknown setting, type or value."""
+    """Read a preset. Raises SettingsError for an unreadable file, or an unknown setting, type or value."""
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -34,9 +34,9 @@ def load_preset(path: str | Path) -> UpscaleSettings:
 
 
 def save_preset(settings: UpscaleSettings, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write what differs from the defaults. Raises OutputError where the file exists, unless `overwrite`.
+    """Write the settings that differ from the defaults. Raises OutputError if the file exists, unless `overwrite`.
 
-    What belongs to one file or one machine (`overwrite`, streams to skip, the device) is left out.
+    Settings for a single file or machine (`overwrite`, streams to skip, the device) are left out.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -58,7 +58,7 @@ def _changed(group: Any) -> dict[str, Any]:
 
 
 def _checked(group: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The values as the fields of a group hold them."""
+    """Return the values of a table, converted to the types of the group's fields."""
     hints, known = get_type_hints(group), [field.name for field in fields(group)]
     checked = {}
     for name, value in values.items():
@@ -69,7 +69,7 @@ def _checked(group: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
-    """A value of TOML as the type of a field: whole numbers for floats, lists for tuples."""
+    """Convert a TOML value to the type of a field: integers to floats, lists to tuples."""
     kinds = [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
     (kind,) = kinds
     if kind is float and type(value) is int:

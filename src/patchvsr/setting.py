@@ -18,11 +18,11 @@ def setting(
     """Make a dataclass field that the command line offers as an option.
 
     Args:
-        default: a value; a dict stands for a new one each time.
+        default: a value. For any dict, the default is a new empty dict.
         help: one sentence for `--help`.
-        flags: names of the option; without any, `--` and the field's name.
+        flags: names of the option; default `--` and the field's name.
         metavar: how the value is shown in `--help`.
-        default_text: how the default is shown, where it is None.
+        default_text: how a default of None is shown.
         shapes_output: whether a job records the value, because it can change a byte of the output.
         in_presets: whether `--save-preset` keeps it.
     """

@@ -1,8 +1,8 @@
-"""What a user can set for an upscale: how to read, how to restore, how to encode.
+"""Settings of an upscale: how to read, how to restore, how to encode.
 
-Each group is a frozen dataclass, checked when it is built, beside what it configures: `ReadSettings` and
-`EncodeSettings` in `media`, `RestoreSettings` here. They are passed whole. Command-line options, presets and the record
-of a job are made from their fields.
+Each group is a frozen dataclass that is checked when built and passed as a whole. `ReadSettings` and `EncodeSettings`
+are defined in `media`, `RestoreSettings` here. Command-line options, presets and job records are generated from their
+fields.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from patchvsr.setting import setting
 
 DTYPES = ("float32", "bfloat16", "float16")
 CHUNK_FRAMES = 17
-# About two seconds of film: each unit begins with a key frame, and a killed job loses at most one.
+# About two seconds of film. Each unit begins with a key frame, and a killed job loses at most one unit.
 UNIT_FRAMES = 48
 
 
@@ -29,49 +29,52 @@ UNIT_FRAMES = 48
 class RestoreSettings:
     """How frames are restored. `None` means the model's own default.
 
-    scale, size: the output's, as a factor, as "WIDTHxHEIGHT" or by name ("4k" fits 3840x2160 and keeps the aspect
-        ratio); x4 if neither is given.
+    scale, size: size of the output, as a factor, as "WIDTHxHEIGHT" or by name ("4k" fits into 3840x2160 and keeps the
+        aspect ratio); x4 if neither is given.
     num_inference_steps: denoising steps; 0 decodes without latents.
-    restoration: how degraded the input is, 0 (only made smaller) to 1; None estimates it shot by shot.
-    noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); more invents more.
+    restoration: how degraded the input is, from 0 (only downscaled) to 1; None estimates it for each shot.
+    noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
+        detail.
     branch_scale: strength of the patch branch.
-    chunk_frames: frames restored together, 4k+1. overlap_frames: frames that a chunk shares with the one before, 4k+1.
-    unit_frames: a unit of a job ends with the first chunk that makes it this long.
-    batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile, halo aside. Neither
-        changes the result.
+    chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
+    unit_frames: a unit of a job ends with the chunk that makes it at least this long.
+    batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo.
+        Neither changes the result.
     """
 
-    scale: float | None = setting(None, "Factor; 4 if no size is given.", "-s", "--scale", shapes_output=False)
-    size: str | None = setting(None, "WIDTHxHEIGHT, or 720p, 1080p, 2k, 4k, 8k.", shapes_output=False)
+    scale: float | None = setting(
+        None, "Upscaling factor; 4 if no size is given.", "-s", "--scale", shapes_output=False
+    )
+    size: str | None = setting(None, "Output size: WIDTHxHEIGHT, 720p, 1080p, 2k, 4k or 8k.", shapes_output=False)
     allow_smaller: bool = setting(
         False, "Allow an output smaller than the input.", "--allow-smaller", shapes_output=False
     )
     num_inference_steps: int | None = setting(
-        None, "Denoising steps; 0 is feed-forward and fastest.", "--steps", default_text="the model's"
+        None, "Number of denoising steps; 0 is feed-forward and fastest.", "--steps", default_text="the model's"
     )
     joint_mode: str | None = setting(
-        None, "auxiliary, overlap, shifted or independent.", "--joint", default_text="the model's"
+        None, "Joint denoising: auxiliary, overlap, shifted or independent.", "--joint", default_text="the model's"
     )
-    seed: int = setting(0, "Same input, settings and seed: same bytes.")
-    model: str = setting("mini", "Bundled name, model folder, or Hub name.", shapes_output=False)
+    seed: int = setting(0, "Random seed; the same input, settings and seed give the same bytes.")
+    model: str = setting("mini", "Model: bundled name, model folder, or Hub name.", shapes_output=False)
     restoration: float | None = setting(
         None,
-        "How degraded the input is: 0 is only sharpened; 1 is also freed of noise, blur and compression.",
+        "How degraded the input is, 0 to 1: 0 only sharpens; 1 also removes noise, blur and compression.",
         default_text="estimated for each shot",
     )
     noise_timestep: float | None = setting(
-        None, "Noise augmentation, 0 to 1000; more invents more.", "--noise", default_text="the model's"
+        None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
     color_match: bool = setting(True, "Keep the input's colours.", "--color-match/--no-color-match")
     chunk_frames: int | None = setting(
-        None, "Frames restored together, 4k+1.", default_text="17, or what memory allows"
+        None, "Number of frames restored together, 4k+1.", default_text="17, or what memory allows"
     )
     device: str | None = setting(
-        None, "cpu, cuda, cuda:1, mps.", default_text="the best one", shapes_output=False, in_presets=False
+        None, "Device: cpu, cuda, cuda:1 or mps.", default_text="the best one", shapes_output=False, in_presets=False
     )
-    dtype: str | None = setting(None, "float32, bfloat16, float16.", default_text="bfloat16")
-    batch_size: int = setting(1, "Patches per model call; the result is the same.", shapes_output=False)
+    dtype: str | None = setting(None, "Floating-point type: float32, bfloat16 or float16.", default_text="bfloat16")
+    batch_size: int = setting(1, "Patches per model call; does not change the result.", shapes_output=False)
     tile_px: int = field(default=1280, metadata={"shapes_output": False})
     overlap_frames: int = 1
     unit_frames: int = UNIT_FRAMES
@@ -103,17 +106,17 @@ class RestoreSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least {least}")
 
     def output_size(self, source: Size) -> Size:
-        """Return the output's size for an input of that size; raises SettingsError, see `target_size`."""
+        """Return the output size for an input of size `source`. Raises SettingsError, see `target_size`."""
         return target_size(source, self.scale, self.size, allow_smaller=self.allow_smaller)
 
     def resolved(self, defaults: Mapping[str, Any]) -> ResolvedSettings:
-        """Return these settings with what is None taken from `defaults`, a pipeline's config."""
+        """Return these settings with model defaults taken from `defaults`, a pipeline's config."""
         mine = {f.name: getattr(self, f.name) for f in fields(RestoreSettings)}
         chosen = {name: defaults[name] for name in MODEL_DEFAULTS if mine[name] is None}
         return ResolvedSettings(**(mine | chosen))
 
 
-# Settings whose default is the model's: entries of its pipeline's config.
+# Settings whose default is the model's, from the config of its pipeline.
 MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep")
 
 
@@ -140,7 +143,7 @@ class UpscaleSettings:
         return cls().replaced(**settings)
 
     def replaced(self, **settings: Any) -> UpscaleSettings:
-        """Return a copy with these settings, each put into its group. Raises SettingsError for an unknown name."""
+        """Return a copy with these settings replaced, each in its group. Raises SettingsError for an unknown name."""
         groups = {}
         for name, group in setting_groups().items():
             own = {f.name: settings.pop(f.name) for f in fields(group) if f.name in settings}
@@ -151,7 +154,7 @@ class UpscaleSettings:
 
 
 def setting_groups() -> dict[str, type]:
-    """Return the class of each group by its name: read, restore, encode."""
+    """Return the class of each group by name: read, restore, encode."""
     return {"read": ReadSettings, "restore": RestoreSettings, "encode": EncodeSettings}
 
 

@@ -1,6 +1,6 @@
-"""A file in, a larger file out, as a job: it can be stopped anywhere, and the same call goes on to the same bytes.
+"""Upscale a file as a job: it can be stopped anywhere, and the same call resumes it and gives the same bytes.
 
-The command line, tests and other programs consume the same generator.
+The command line, tests and other programs use the same generator.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ def upscale(
     get_pipeline: Callable[[RestoreSettings], PatchVSRPipeline] | None = None,
     stop: Stop | None = None,
 ) -> Generator[Event]:
-    """Upscale a video file or an image sequence into `output_path`; nothing happens until it is iterated.
+    """Upscale a video file or an image sequence into `output_path`. Nothing happens until the generator is iterated.
 
-    The work is cut into units, and each is kept in the folder `NAME.job` beside the output until all are done. After a
-    stop of any kind, power loss included, the same call goes on there, to the same bytes as without a stop.
-    `pipeline` may be given to use one loaded model for several files, or `get_pipeline` to load it only when it is
-    needed. `stop` is asked before each unit.
+    The work is cut into units, which are kept in the folder `NAME.job` beside the output until all are done. After a
+    stop of any kind, power loss included, the same call resumes there and gives the same bytes as without a stop. The
+    output appears under its name only when it is complete.
 
-    Raises `PatchVSRError` with one clear line for what a user can mend; the output appears under its name only when it
-    is complete.
+    pipeline: a loaded model, for example to use one for several files.
+    get_pipeline: loads the model when it is needed; default `load_pipeline`.
+    stop: called before each unit, see `jobs.run.Stop`.
+
+    Raises `PatchVSRError` with a one-line message for errors that a user can fix.
     """
     started_at = time.monotonic()
     settings = settings or UpscaleSettings()
-    # What comes in and what goes out: all that can be refused without reading the whole input is refused here.
+    # Everything that can be refused without reading the whole input is refused here.
     prepared = prepare(input_path, output_path, settings)
     info, size, output, notices = prepared
     folder = JobFolder(output.path)
@@ -52,7 +54,7 @@ def upscale(
     source, expected = Size(info.width, info.height), expected_frames(info, settings.read)
     yield Started(str(input_path), str(output_path), source, size, expected, notices)
 
-    # Only now: torch and diffusers take seconds to import, and nobody should wait that long for a first word.
+    # Imported late: torch and diffusers take seconds to import, and the first event should not wait for them.
     from patchvsr.jobs.run import run_job
     from patchvsr.loading import load_pipeline
 

@@ -40,7 +40,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path, model
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
-    assert b"the same command goes on" in said
+    assert b"run the same command again to resume" in said
     assert not (tmp_path / "out.mkv").exists()
     assert patchvsr(*words).returncode == 0
     assert patchvsr("verify", tmp_path / "out.mkv").returncode == 0

@@ -84,7 +84,7 @@ def test_a_tree_is_mirrored_one_bad_file_stops_nothing_and_nothing_is_done_twice
     Path("in/bad.mp4").unlink()
     again = patchvsr("upscale", "in", "-o", "out", "--recursive")
     assert again.code == 0
-    assert sum("was done before" in line for line in again.lines) == 3
+    assert sum("already done" in line for line in again.lines) == 3
     clip("in/new.mkv")
     added = patchvsr("upscale", "in", "-o", "out", "--recursive", "--json")
     assert added.code == 0
@@ -137,8 +137,8 @@ def test_a_batch_goes_on_with_an_unfinished_job_and_past_one_in_use(patchvsr, mo
     assert in_use.lines[-1] == "1 of 2 done, 1 failed: in/a.mkv"
     went_on = patchvsr("upscale", "in", "-o", "out")
     assert went_on.code == 0
-    assert "going on: 1 of 2 units are done" in went_on.lines
-    assert "out/b.mkv: was done before, 60 frames" in went_on.lines
+    assert "resuming: 1 of 2 units are done" in went_on.lines
+    assert "out/b.mkv: already done, 60 frames" in went_on.lines
 
 
 def test_plans_of_a_batch_tell_what_fails_and_write_nothing(patchvsr):
@@ -181,7 +181,7 @@ def test_after_the_deadline_nothing_starts_and_the_same_call_goes_on(tmp_path, m
     late = Run(config, jobs, Display(False), Until(datetime.now() - timedelta(seconds=1)), report=False)
     late.all(lambda: False)
     assert not late.all_done
-    assert capsys.readouterr().err.splitlines() == ["0 of 2 done, 2 not finished: the same command goes on"]
+    assert capsys.readouterr().err.splitlines() == ["0 of 2 done, 2 not finished: run the same command again to resume"]
     assert not Path("out").exists()
     run = Run(config, jobs, Display(False), Until(datetime.now() + timedelta(hours=1)), report=False)
     run.all(lambda: False)
@@ -275,7 +275,7 @@ def packet_place(path: Path, kind: str) -> int:
 
 def test_what_was_not_touched_verifies_also_elsewhere(patchvsr, outputs):
     done = patchvsr("verify", "out.mkv")
-    assert done == (0, ["out.mkv: 6 frames and 3 other streams are as they were written"], [])
+    assert done == (0, ["out.mkv: 6 frames and 3 other streams match the record"], [])
     assert patchvsr("verify", "images").code == 0
     Path("out.mkv").rename("moved.mkv")
     assert patchvsr("verify", "moved.mkv").code == 2
@@ -289,7 +289,7 @@ DIFFERENCES = {
     "the time of a frame": (lambda f: flip(f, packet_place(f, "video") - 2), "out.mkv", r"the time of frame \d is not"),
     "the time of sound": (lambda f: flip(f, packet_place(f, "audio") - 2), "out.mkv", r"stream 1 \(audio\) is not"),
     "a font": (lambda f: flip(f, f.read_bytes().index(b"not really")), "out.mkv", r"stream 3 \(attachment\) is not"),
-    "nothing there": (Path.unlink, "out.mkv", "it is not there"),
+    "nothing there": (Path.unlink, "out.mkv", "it does not exist"),
     "cut": (lambda f: f.write_bytes(f.read_bytes()[:3000]), "out.mkv", "6 frames were written, . are there"),
     "no video at all": (lambda f: f.write_text("gone"), "out.mkv", "differs: not a readable media file"),
     "a bit of an image": (lambda f: flip(f / "000002.png", 99), "images", "frame 1 is not the one"),
@@ -318,7 +318,7 @@ def test_the_header_of_the_video_is_verified(patchvsr, outputs):
 
 
 NO_RECORD = {
-    "no manifest": (lambda job: (job / "manifest.json").unlink(), "no manifest there"),
+    "no manifest": (lambda job: (job / "manifest.json").unlink(), "no manifest found"),
     "manifest cut": (lambda job: (job / "manifest.json").write_text('{"format":'), "cannot be read"),
     "manifest of nothing": (lambda job: (job / "manifest.json").write_text("{}"), "another version"),
     "manifest a list": (lambda job: (job / "manifest.json").write_text("[]"), "cannot be read"),

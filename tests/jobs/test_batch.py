@@ -199,7 +199,7 @@ def test_notices_are_not_lost_when_a_file_is_given_twice():
 def test_subfolders_not_looked_into_are_mentioned():
     touch("in/a.mp4", "in/extras/b.mp4", "in/.cache/c.mp4")
     assert outputs("in") == {"in/a.mp4": "out/a.mkv"}
-    assert notices("in") == ["not looked into: 1 subfolder of in; --recursive does"]
+    assert notices("in") == ["not searched: 1 subfolder of in; use --recursive"]
     assert notices("in", recursive=True) == []
 
 
@@ -290,8 +290,8 @@ def test_an_existing_name_is_no_pattern():
         ([], "no input"),
         (["nope.mp4"], r"nope\.mp4: no such file or folder"),
         (["no/such/clip.mp4"], "no such file or folder"),
-        (["*.mp4"], r"\*\.mp4: nothing fits"),
-        (["x**/a.mp4"], "nothing fits|only between slashes"),
+        (["*.mp4"], r"\*\.mp4: nothing matches"),
+        (["x**/a.mp4"], "nothing matches|only between slashes"),
         (["x" * 300], "no such file or folder"),
     ],
 )

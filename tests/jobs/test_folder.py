@@ -147,7 +147,7 @@ def test_a_segment_of_another_size_is_refused(folder, data):
     folder.path.mkdir()
     add_unit(folder, 0, data)
     with pytest.raises(
-        JobError, match=r"unit-00000\.bin: is not as it was written; remove it and run the same command"
+        JobError, match=r"unit-00000\.bin: does not match its record; remove it and run the same command"
     ):
         folder.read_unit(0)
     folder.segment_path(0).unlink()

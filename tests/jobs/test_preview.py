@@ -107,7 +107,7 @@ REFUSED = {
     "crop": (dict(crop=(60, 0, 10, 10)), SettingsError, "does not lie in the 64x64 pixels"),
     "exists": (dict(target="there.png"), OutputError, "there.png"),
     "input": (dict(target="in.mkv", seconds=1, overwrite=True), OutputError, "is the input"),
-    "picture": (dict(target="look.mp4"), SettingsError, "one moment is a PNG"),
+    "picture": (dict(target="look.mp4"), SettingsError, "a single moment is written as PNG"),
     "clip": (dict(seconds=1), SettingsError, "name it .mp4"),
     "past the end": (dict(at_s=9.0), Exception, "no frame"),
 }

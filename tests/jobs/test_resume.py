@@ -210,7 +210,7 @@ def refused(source, target, pipeline, line, **settings):
     for overwrite in (False, True):
         with pytest.raises(JobError) as caught:
             run(source, target, pipeline, overwrite=overwrite, **settings)
-        assert line in str(caught.value) and "unfinished work of another kind" in str(caught.value)
+        assert line in str(caught.value) and "unfinished work of another job" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     assert not target.exists()

@@ -45,7 +45,7 @@ def test_smaller_pieces_give_the_same_bytes_and_are_recorded(tmp_path, error):
     assert set(limited.asked[5:]) == {(1, 320)}  # what was learned is kept
     assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
     told = [event.text for event in events if isinstance(event, Notice)]
-    assert told[-1] == "out of memory: going on with batches of 1, tiles of 320 pixels"
+    assert told[-1] == "out of memory: continuing with batches of 1, tiles of 320 pixels"
     efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
     assert all((effort["batch_size"], effort["tile_px"]) == (1, 320) for effort in efforts)
     assert json.loads((tmp_path / "out.mkv.job" / "result.json").read_text())["units"] == efforts

@@ -113,7 +113,9 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130  # or a script would take the next stage to be due
-    assert said.decode().splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
+    assert (
+        said.decode().splitlines()[-1] == "interrupted: run the same command again to resume from the last checkpoint"
+    )
     assert len(checkpoints(tmp_path / "smoke_autoencoder")) == 1
 
 

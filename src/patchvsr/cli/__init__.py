@@ -1,1 +1,1 @@
-"""The command line: words to settings, events to a progress bar, errors to one line."""
+"""The command line: turn options into settings, events into a progress bar, and errors into one line."""

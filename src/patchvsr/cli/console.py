@@ -1,4 +1,4 @@
-"""What the commands share: the console for people, exit codes, KEY=VALUE."""
+"""Share the console, the exit codes and KEY=VALUE parsing between the commands."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from rich.console import Console
 
 from patchvsr.errors import SettingsError
 
-# Exit codes: not everything was done; the user can mend it; stopped by Ctrl-C.
+# Exit codes: not everything was done; an error that the user can fix; stopped by Ctrl-C.
 NOT_ALL_DONE, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Read the repeated KEY=VALUE of an option. Raises SettingsError for a text that is none."""
+    """Parse the KEY=VALUE texts of a repeatable option. Raises SettingsError for any other text."""
     found = {}
     for text in texts or []:
         key, equals, value = text.partition("=")

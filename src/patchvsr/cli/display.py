@@ -1,4 +1,4 @@
-"""Shows the events of an upscale: a progress bar and a few lines for people, or one JSON object per event."""
+"""Show the events of an upscale: a progress bar and a few lines for people, or one JSON object per event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Display:
         self.as_json = as_json
 
     def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
-        """Shows every event as it comes; returns the last one."""
+        """Show each event as it comes and return the last one."""
         return self._print_json(events) if self.as_json else _Bar().follow(events)
 
     def notices(self, lines: Iterable[str]) -> None:
@@ -39,7 +39,7 @@ class Display:
         left = [job for job in jobs if job not in finished and job not in failed]
         text = f"{len(finished)} of {len(jobs)} done"
         text += f", {len(failed)} failed: {', '.join(str(job.input) for job in failed)}" if failed else ""
-        text += f", {len(left)} not finished: the same command goes on" if left else ""
+        text += f", {len(left)} not finished: run the same command again to resume" if left else ""
         names = {"finished": finished, "failed": failed, "left": left}
         self._say(text, "summary", **{name: [str(job.input) for job in group] for name, group in names.items()})
 
@@ -66,7 +66,7 @@ class Display:
 
 
 class _Bar:
-    """A line of progress that goes away, and lines that stay."""
+    """A transient progress bar, and permanent lines."""
 
     def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
         columns = (
@@ -74,10 +74,10 @@ class _Bar:
         )  # fmt: skip
         event = None
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("looking", total=None)
+            task = bar.add_task("scanning", total=None)
             for event in events:
                 self._show(event, bar, task)
-        if event is not None:  # after the bar is gone, or it would leave an empty line
+        if event is not None:  # after the bar is removed, or it would leave an empty line
             self._show_last(event)
         return event
 
@@ -92,7 +92,7 @@ class _Bar:
                 bar.update(task, completed=event.frames)
             case happened.Planned():
                 if event.units_done:
-                    console.print(f"going on: {event.units_done} of {event.units} units are done")
+                    console.print(f"resuming: {event.units_done} of {event.units} units are done")
                 bar.reset(task, description="restoring", total=event.frames, completed=event.frames_done)
             case happened.Progress():
                 bar.update(task, completed=event.frames)
@@ -104,22 +104,22 @@ class _Bar:
     def _show_last(self, event: happened.Event) -> None:
         match event:
             case happened.Finished(already_done=True):
-                console.print(f"{event.output}: was done before, {event.frames} frames")
+                console.print(f"{event.output}: already done, {event.frames} frames")
             case happened.Finished():
                 console.print(
                     f"{event.output}: {event.frames} frames in, {event.frames} out, {event.seconds:.1f} seconds"
                 )
             case happened.Stopped(units=0):
-                console.print(f"{event.output}: stopped before the work began; the same command begins it")
+                console.print(f"{event.output}: stopped before the first unit; run the same command again to start")
             case happened.Stopped():
                 console.print(
                     f"{event.output}: stopped with {event.units_done} of {event.units} units done; "
-                    "the same command goes on"
+                    "run the same command again to resume"
                 )
 
 
 class _FramesColumn(ProgressColumn):
-    """Frames done, of how many, and how fast."""
+    """Frames done, total frames, and frames per second."""
 
     def render(self, task: Task) -> Text:
         total = "?" if task.total is None else f"{task.total:.0f}"

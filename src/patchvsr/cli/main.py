@@ -1,4 +1,4 @@
-"""The command line. Thin: it turns words into settings, events into a progress bar, and errors into one line."""
+"""The entry point of the command line, and the commands that need no settings."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ app.add_typer(cli_training.app)
 
 
 def main() -> None:
-    """Entry point: exit code 0, 1 for not all done, 2 for what the user can mend, 130 for Ctrl-C; else it is a bug."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 not all done, 2 an error that the user can fix, 130 Ctrl-C. Any other exception is a bug.
+    """
     _quiet_libraries()
     try:
         app(standalone_mode=True)
-    except (PatchVSRError, FloatingPointError) as error:  # the second: what a model made is not a number
+    except (PatchVSRError, FloatingPointError) as error:  # the second: a model produced NaN
         _fail(str(error))
 
 
@@ -55,10 +58,10 @@ def common(
 def info_command(
     target: Annotated[
         str,
-        typer.Argument(metavar="FILE|MODEL", help="A video, an image sequence, a bundled name, or a model folder."),
+        typer.Argument(metavar="FILE|MODEL", help="Media file, image sequence, model name, or model folder."),
     ],
 ) -> None:
-    """Show what is known about a media file or a model."""
+    """Show the properties of a media file or a model."""
     from patchvsr.models.registry import bundled_models, is_model
 
     folder = bundled_models().get(target, Path(target))
@@ -85,7 +88,7 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
     rows = [
         (name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)
     ]
-    # A pipeline's parts lie in folders of their own; an adapter's tensors do not.
+    # A pipeline has one folder per component; an adapter's tensors are in its main folder.
     for name, part in {"adapter": folder, "transformer": folder / "transformer", "vae": folder / "vae"}.items():
         size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
         if size:
@@ -98,13 +101,13 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
 
 
 def _fail(message: str) -> None:
-    # The same line shape as usage errors, whatever the message was wrapped for.
+    # One line in the shape of usage errors, even if the message has line breaks.
     console.print(f"patchvsr: {' '.join(message.splitlines())}")
     sys.exit(USER_ERROR)
 
 
 def _quiet_libraries() -> None:
-    """Their progress bars and advice are for developers; ours is the only voice here."""
+    """Silence progress bars, warnings and advice of libraries, which are meant for developers."""
     import logging
     import os
     import warnings

@@ -1,4 +1,4 @@
-"""Give a command one option for every setting, made from the fields of the settings classes."""
+"""Give a command one option per setting, generated from the fields of the settings classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchvsr.presets import load_preset, save_preset
 from patchvsr.settings import UpscaleSettings, setting_groups
 
 _PRESET = Annotated[
-    Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file; options given here win.")
+    Path | None, typer.Option(metavar="FILE.toml", help="Read settings from a file; options override them.")
 ]
 _SAVE_PRESET = Annotated[
     Path | None,
@@ -25,9 +25,9 @@ _SAVE_PRESET = Annotated[
 
 
 def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's parameter `settings: UpscaleSettings` by options, and build it from them.
+    """Replace a command's parameter `settings: UpscaleSettings` by options, and build it from their values.
 
-    Options that are not given keep the preset's value, else the default. `without` names settings without an option.
+    An option that is not given keeps the preset's value, else the default. without: settings that get no option.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -35,9 +35,9 @@ def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
 
         @functools.wraps(command)
-        def run(context: typer.Context, preset: Path | None, save_preset_to: Path | None, **words: Any) -> None:
+        def run(context: typer.Context, preset: Path | None, save_preset_to: Path | None, **values: Any) -> None:
             given = {
-                option.name: _value(option.name, words[option.name])
+                option.name: _value(option.name, values[option.name])
                 for option in options
                 if _is_given(context, option.name)
             }
@@ -47,7 +47,7 @@ def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., 
             settings = start.replaced(**given)
             if save_preset_to is not None:
                 save_preset(settings, save_preset_to, overwrite=settings.encode.overwrite)
-            command(**{p.name: words[p.name] for p in own}, settings=settings)
+            command(**{p.name: values[p.name] for p in own}, settings=settings)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         presets = [
@@ -69,7 +69,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _settings_parameters() -> list[inspect.Parameter]:
-    """One parameter for every setting that is declared with `setting`, in the order of the classes."""
+    """Return one parameter per setting that is declared with `setting`, in the order of the classes."""
     return [
         _parameter(field, get_type_hints(group)[field.name])
         for group in setting_groups().values()
@@ -81,16 +81,16 @@ def _settings_parameters() -> list[inspect.Parameter]:
 def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:
     default = None if field.default is MISSING or field.default == () else field.default
     hint = {dict[str, str]: list[str] | None, tuple[int, ...]: list[int] | None}.get(hint, hint)
-    told = field.metadata
+    data = field.metadata
     option = typer.Option(
-        *told["flags"], help=told["help"], metavar=told["metavar"], show_default=told["default_text"] or True
+        *data["flags"], help=data["help"], metavar=data["metavar"], show_default=data["default_text"] or True
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(field.name, keyword, default=default, annotation=Annotated[hint, option])
 
 
-def _value(name: str, word: Any) -> Any:
-    """What a setting holds, from what the command line gives."""
+def _value(name: str, value: Any) -> Any:
+    """Convert the value of an option to the type of its setting."""
     if name == "encoder_options":
-        return pairs(word, "-e")
-    return tuple(word) if isinstance(word, list) else word
+        return pairs(value, "-e")
+    return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The command for a look before the work."""
+"""The command `preview`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ from patchvsr.settings import UpscaleSettings
 app = typer.Typer()
 
 
-# What a preview chooses itself: its range is --at and --seconds, its encoding fixed.
+# A preview sets these itself: its range comes from --at and --seconds, its encoding is fixed.
 _NOT_OFFERED = ("start_s", "end_s", "codec", "crf", "pix_fmt", "encoder_options", "skip_streams")
 
 
 @app.command("preview")
 @takes_settings(without=_NOT_OFFERED)
 def preview_command(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A video or an image sequence.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="Video or image sequence.")],
     *,
     settings: UpscaleSettings,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A .png; .mp4 or .mkv with --seconds.", show_default="./IN_preview.png"),
+        typer.Option(
+            "-o", "--output", help="Output file: .png, or .mp4 or .mkv with --seconds.", show_default="./IN_preview.png"
+        ),
     ] = None,
-    at: Annotated[float | None, typer.Option(help="Seconds from the first frame.", show_default="the middle")] = None,
-    seconds: Annotated[float, typer.Option(help="Make a clip of this length instead of a picture.")] = 0,
+    at: Annotated[
+        float | None, typer.Option(help="Time to show, in seconds from the first frame.", show_default="the middle")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Make a clip of this many seconds instead of a picture.")] = 0,
     crop: Annotated[
-        str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Pixels of the input.", show_default="whole frame")
+        str | None,
+        typer.Option(
+            metavar="X,Y,WIDTH,HEIGHT", help="Area to show, in pixels of the input.", show_default="whole frame"
+        ),
     ] = None,
 ) -> None:
-    """Restore one moment, or a few seconds, show it beside bicubic, and estimate the time for the whole video."""
+    """Restore one moment or a few seconds, show it beside bicubic, and estimate the time for the whole video."""
     from patchvsr.jobs.preview import parse_crop, preview
     from patchvsr.loading import load_pipeline
 

@@ -1,4 +1,4 @@
-"""The commands of training: footage in, a model folder out. See docs/train.md."""
+"""The training commands, from footage to a model folder. See docs/train.md."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ app = typer.Typer()
 FEW_STEPS, MANY_STEPS = 1, 20
 
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting of the recipe. Repeatable.")
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting of the recipe; repeatable.")
 ]
 
 
 @app.command("pack")
 def pack_command(
-    data: Annotated[Path, typer.Argument(help="A folder of videos and photos, or a .jsonl list of them.")],
-    packed: Annotated[Path, typer.Argument(help="Where to; a folder packed before is added to.")],
-    max_side: Annotated[int | None, typer.Option(min=1, help="Shrink larger pictures: pixels, shorter side.")] = None,
+    data: Annotated[Path, typer.Argument(help="Folder of videos and photos, or a .jsonl list of them.")],
+    packed: Annotated[Path, typer.Argument(help="Output folder; an existing packed folder is extended.")],
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="Shrink larger pictures to this many pixels on the shorter side.")
+    ] = None,
 ) -> None:
-    """Decode footage and photos once, for training; run again to continue."""
+    """Decode footage and photos once for training. If stopped, run the same command again to resume."""
     from patchvsr.training.packing import pack
 
     report = pack(data, packed, max_side=max_side)
@@ -44,22 +46,26 @@ def pack_command(
 @app.command("degrade")
 def degrade_command(
     hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original videos.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder of low-quality files and lq_set.json.")],
-    preset: Annotated[str, typer.Option(help="realbasicvsr or bicubic.")] = "realbasicvsr",
-    scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Factor of the reduction.")] = 4,
-    seed: Annotated[int, typer.Option(help="Same videos, settings and seed: same clips.")] = 0,
-    strength: Annotated[float, typer.Option(help="0 only reduces, 1 has the preset's ranges.")] = 1.0,
-    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of every video.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare an existing OUT with its record.")] = False,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for low-quality files and lq_set.json.")],
+    preset: Annotated[str, typer.Option(help="Degradation: realbasicvsr or bicubic.")] = "realbasicvsr",
+    scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Downscaling factor.")] = 4,
+    seed: Annotated[int, typer.Option(help="Random seed; the same videos, settings and seed give the same clips.")] = 0,
+    strength: Annotated[
+        float, typer.Option(help="Strength of the degradation: 0 only downscales, 1 uses the preset's ranges.")
+    ] = 1.0,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Use only this many frames from the start of each video.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare an existing OUT with its record.")] = False,
 ) -> None:
-    """Make a fixed set of low-quality clips for evaluation, known by hash."""
+    """Make a fixed set of low-quality clips for evaluation, identified by hash."""
     from patchvsr.allocator import keep_freed_memory
     from patchvsr.degradation.degrade import PRESETS
     from patchvsr.degradation.lq_set import check_lq_set, write_lq_set
 
     if check:
         checked = check_lq_set(output, hq_folder)
-        console.print(f"{output}: {len(checked.clips)} clips are the ones of its record")
+        console.print(f"{output}: {len(checked.clips)} clips match its record")
         return
     if preset not in PRESETS:
         raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
@@ -73,12 +79,12 @@ def degrade_command(
 def train_command(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="A name (see `patchvsr recipes`) or a recipe.json. Run again to go on."),
+        typer.Argument(metavar="RECIPE", help="Recipe name (see `patchvsr recipes`) or a recipe.json."),
     ],
     overrides: Overrides = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop, with a checkpoint, after this time.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Write a checkpoint and stop after this many minutes.")] = None,
 ) -> None:
-    """Train one stage, or continue where it stopped."""
+    """Train one stage. If stopped, run the same command again to resume from the last checkpoint."""
     from patchvsr.cli.training_display import show_training
     from patchvsr.training.checkpoint import last_checkpoint, read_state
     from patchvsr.training.recipes import resolve
@@ -88,21 +94,21 @@ def train_command(
     try:
         show_training(run_recipe(chosen, minutes=minutes), chosen.steps, console)
     except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from the last checkpoint")
+        console.print("interrupted: run the same command again to resume from the last checkpoint")
         raise typer.Exit(INTERRUPTED) from None
     newest = last_checkpoint(chosen.run)
     done = read_state(newest)["step"]
-    again = "" if done >= chosen.steps else "; run the same command again to go on"
+    again = "" if done >= chosen.steps else "; run the same command again to resume"
     console.print(f"{newest}: {done} of {chosen.steps} steps{again}")
 
 
 @app.command("cache")
 def cache_command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="An adapter or base recipe whose `cache` is set.")],
-    count: Annotated[int, typer.Option(help="Samples to encode.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Adapter or base recipe whose `cache` is set.")],
+    count: Annotated[int, typer.Option(help="Number of samples to encode.")],
     overrides: Overrides = None,
 ) -> None:
-    """Encode training samples once, for bases with a slow autoencoder; run again to go on."""
+    """Encode training samples once, for slow autoencoders. If stopped, run the same command again to resume."""
     from patchvsr.training.recipes import resolve
     from patchvsr.training.run import cache_recipe
 
@@ -116,9 +122,9 @@ def cache_command(
 
 @app.command("recipes")
 def recipes_command(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Show every setting of this one.")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Recipe whose settings are shown.")] = None,
 ) -> None:
-    """List the training recipes, or one recipe's settings."""
+    """List the training recipes, or the settings of one recipe."""
     from patchvsr.training.recipes import RECIPES, resolve
 
     if recipe:
@@ -136,12 +142,13 @@ def recipes_command(
 def export_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="New model folder.")],
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Name, or recipe.json of the run, of the last stage.")
+        str, typer.Argument(metavar="RECIPE", help="Recipe of the last stage: a name, or the recipe.json of its run.")
     ] = "mini_distill",
     steps: Annotated[
-        int | None, typer.Option(help="Denoising steps the model takes by default.", show_default="1, an adapter 20")
+        int | None,
+        typer.Option(help="Default number of denoising steps of the model.", show_default="1; for an adapter 20"),
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="quality.json to record in provenance.json.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="A quality.json to record in provenance.json.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Write trained weights as a model folder for --model."""

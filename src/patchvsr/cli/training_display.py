@@ -1,4 +1,4 @@
-"""A training run on the console: a bar with the time left on a terminal, plain lines elsewhere, tables of scores."""
+"""Show a training run: a progress bar on a terminal, plain lines elsewhere, and tables of validation scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = {"ssim_y": 4}
 
 
 def show_training(events: Iterable[TrainEvent | ValidationEvent], steps: int, console: Console) -> None:
-    """Shows the events of a run of `steps` steps as they come; of several processes, the first one does."""
+    """Show the events of a run of `steps` steps as they come. Of several processes, only the first one prints."""
     from patchvsr.training.trainer import ValidationEvent
 
     if os.environ.get("RANK", "0") != "0":
@@ -38,7 +38,7 @@ def show_training(events: Iterable[TrainEvent | ValidationEvent], steps: int, co
 
 def _status(event: TrainEvent, steps: int) -> str:
     losses = "  ".join(f"{name} {value:.5f}" for name, value in event.losses.items())
-    # Not the bar's own guess: it would need events every few seconds.
+    # The bar's own estimate would need events every few seconds.
     left = timedelta(seconds=round((steps - event.step) * event.seconds_per_step))
     return f"{losses}  {event.seconds_per_step:.2f} s/step  {left} left"
 

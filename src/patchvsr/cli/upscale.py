@@ -1,4 +1,4 @@
-"""The commands of upscaling: footage in, larger footage out, and whether it is still what it was."""
+"""The commands `upscale` and `verify`."""
 
 from __future__ import annotations
 
@@ -31,25 +31,29 @@ app = typer.Typer()
 def upscale_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Videos, image sequences (a folder, in/%06d.png), folders, patterns."),
+        typer.Argument(metavar="IN...", help="Videos, image sequences (folder or in/%06d.png), folders, or patterns."),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="A file; a folder for several inputs; a pattern such as out/%06d.png."),
+        typer.Option("-o", "--output", help="Output file, folder for several inputs, or pattern such as out/%06d.png."),
     ],
     *,
     settings: UpscaleSettings,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Folders with all below; the tree is kept.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Show the work, memory, disk and time, and do nothing.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Search subfolders too; the output mirrors them.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only estimate the work, memory, disk space and time.")] = False,
     until: Annotated[
-        str | None, typer.Option(metavar="HH:MM", help="Start no unit that would end later; run again to go on.")
+        str | None, typer.Option(metavar="HH:MM", help="Start no unit that would end after this time.")
     ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Also write OUT.report.json: settings, hashes, scores, times.")
+        bool, typer.Option("--report", help="Also write OUT.report.json with settings, hashes, scores and times.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per event on standard output.")
+    ] = False,
 ) -> None:
-    """Upscale videos: every frame, timestamp and stream is kept. However it was stopped, the same command resumes."""
+    """Upscale videos, keeping every frame, timestamp and stream. If stopped, run the same command again to resume."""
     from patchvsr.jobs.batch import find_jobs
     from patchvsr.jobs.clock import Until, parse_until
 
@@ -63,7 +67,7 @@ def upscale_command(
         with two_step_interrupts(_say_stopping) as interrupts:
             run.all(lambda: interrupts.requested)
     except KeyboardInterrupt:
-        console.print("interrupted: finished units are kept, and the same command goes on")
+        console.print("interrupted: finished units are kept; run the same command again to resume")
         raise typer.Exit(INTERRUPTED) from None
     if interrupts.requested and not run.all_done:
         raise typer.Exit(INTERRUPTED)
@@ -77,8 +81,8 @@ def _say_stopping() -> None:
 
 @app.command("verify")
 def verify_command(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="A finished output.")],
-    job: Annotated[Path | None, typer.Option(help="Its job folder, if not beside it.", show_default="OUT.job")] = None,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Finished output.")],
+    job: Annotated[Path | None, typer.Option(help="Job folder, if not beside it.", show_default="OUT.job")] = None,
 ) -> None:
     """Check an output against its job's record: number of frames, every timestamp, a CRC of every frame and stream."""
     from patchvsr.jobs.verify import verify
@@ -87,11 +91,11 @@ def verify_command(
     if found.difference is not None:
         console.print(f"{output}: differs: {found.difference}")
         raise typer.Exit(NOT_ALL_DONE)
-    console.print(f"{output}: {found.frames} frames and {found.streams} other streams are as they were written")
+    console.print(f"{output}: {found.frames} frames and {found.streams} other streams match the record")
 
 
 class Run:
-    """All jobs of one command, one after the other, with one loaded model. What fails does not stop the rest."""
+    """Run the jobs of one command in sequence with one loaded model. A failed job does not stop the others."""
 
     def __init__(
         self, settings: UpscaleSettings, jobs: list[Job], display: Display, deadline: Until | None, *, report: bool
@@ -106,7 +110,7 @@ class Run:
         return len(self._finished) == len(self._jobs)
 
     def all(self, interrupted: Callable[[], bool]) -> None:
-        """Raises the error of a job that is alone; several are summed up instead."""
+        """Run all jobs. Raises the error of a single job; with several jobs, errors are listed in a summary instead."""
         from patchvsr.events import Stopped
 
         _check_model(self._settings.restore)
@@ -121,7 +125,7 @@ class Run:
                 break
             try:
                 if isinstance(self._one(job, get_pipeline, stop), Stopped):
-                    break  # the next one's first unit has no known length, and would end later still
+                    break  # the next job would end later still, and the duration of its first unit is unknown
             except (PatchVSRError, FloatingPointError) as error:
                 self._failed[job] = str(error)
                 if len(self._jobs) > 1 or self._display.as_json:
@@ -134,7 +138,7 @@ class Run:
     def _one(
         self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]
     ) -> Event | None:
-        """The last event of one job, its report written if it is finished."""
+        """Run one job and return its last event. Writes its report if it finished."""
         from patchvsr.events import Finished
         from patchvsr.upscale import upscale
 
@@ -151,7 +155,7 @@ class Run:
 
 
 def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
-    """The same events; the first look at a long film takes minutes, too, and can be given up at any frame."""
+    """Yield the same events, and stop at any frame of the scan, which takes minutes for a long film."""
     from patchvsr.events import Scanning, Stopped
 
     for event in events:
@@ -168,7 +172,7 @@ def _load(settings: RestoreSettings) -> PatchVSRPipeline:
 
 
 def _check_model(settings: RestoreSettings) -> None:
-    """Report a mistake in model or device before anything else; without one, nothing heavy is imported."""
+    """Raise for an unusable model or device before anything else. torch is imported only if a device is given."""
     from patchvsr.models.registry import resolve_model
 
     resolve_model(settings.model)
@@ -179,7 +183,7 @@ def _check_model(settings: RestoreSettings) -> None:
 
 
 def _show_plans(jobs: list[Job], settings: UpscaleSettings, display: Display) -> None:
-    """Raises the error of a job that is alone; among several, one that fails is told and the rest goes on."""
+    """Show the estimate of each job. Raises the error of a single job; with several jobs, errors are shown instead."""
     from patchvsr.jobs.estimate import estimate
 
     _check_model(settings.restore)

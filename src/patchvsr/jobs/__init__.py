@@ -1,1 +1,1 @@
-"""What to do, what is done, and how to go on."""
+"""Plan the work of an upscale, record what is done, and resume after a stop."""

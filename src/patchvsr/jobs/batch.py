@@ -1,7 +1,8 @@
-"""From the words of a command line to pairs of input and output.
+"""Resolve the inputs of a command line into pairs of input and output.
 
-A word is a file, a folder, a pattern of images (`in/%06d.png`) or a pattern of names (`clips/*.mp4`). What is named by
-itself goes to the output as it is given; what is found by a pattern or in a folder goes into the output as a folder.
+An input is a file, a folder, a pattern of images (`in/%06d.png`) or a pattern of names (`clips/*.mp4`). A single input
+given by its own path is written to exactly the output path. For inputs found by a pattern or in a folder, the output is
+a folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from patchvsr.media.suffixes import VIDEO_SUFFIXES
 
 @dataclass(frozen=True)
 class Job:
-    """One upscale. `notices`, all with the first job: complete lines about what was found and is left alone."""
+    """One upscale. `notices`, only with the first job: lines for the user about what is not upscaled."""
 
     input: Path
     output: Path
@@ -27,21 +28,23 @@ class Job:
 
 
 def find_jobs(inputs: Sequence[str | Path], output: str | Path, *, recursive: bool = False) -> list[Job]:
-    """What to upscale and where to: inputs in the given order, what is found for one in natural order (2 before 10).
+    """Return the jobs for `inputs`, in the given order; files found for one input are in natural order (2 before 10).
 
-    A folder of videos stands for the videos in it, with `recursive` for all videos and image sequences of its whole
-    tree, mirrored below `output`; any other folder with PNG or EXR images is one sequence. Where a folder holds both,
-    the videos are taken and a notice names the images. In the output folder a video becomes NAME.mkv, because Matroska
-    holds every kind of stream, a sequence a folder of its name, and a single image NAME.png (EXR: NAME.exr).
+    A folder that holds videos stands for these videos. With `recursive`, it stands for all videos and image sequences
+    of its tree, which is mirrored below `output`. Any other folder with PNG or EXR images is one sequence. If a folder
+    holds both, its videos are upscaled and a notice lists the images.
+
+    In the output folder, a video becomes NAME.mkv, because Matroska holds every kind of stream. A sequence becomes a
+    folder of its name, and a single image becomes NAME.png (EXR: NAME.exr).
 
     Raises:
-        InputError: no input, nothing at a path, nothing that fits a pattern, nothing usable in a folder.
-        SettingsError: two inputs would become one output, several would go into one file, or an output would be an
-            input or lie in a folder of inputs.
+        InputError: no input, a path that does not exist, a pattern without matches, or a folder without usable files.
+        SettingsError: two inputs have the same output, several would go into one file, or an output would be an input
+            or lie in an input folder.
     """
     output = Path(output)
     search = Search(output, recursive)
-    found = search.inputs_of([Path(word) for word in inputs])
+    found = search.inputs_of([Path(path) for path in inputs])
     by_itself = len(found) == 1 and found[0].input in map(Path, inputs)
     if by_itself and not _takes_files(output, found[0].input, search):
         jobs = [Job(found[0].input, output)]
@@ -54,7 +57,7 @@ def find_jobs(inputs: Sequence[str | Path], output: str | Path, *, recursive: bo
 
 
 def _takes_files(output: Path, source: Path, search: Search) -> bool:
-    """Whether `output` is a folder to put one file into, rather than the images that an earlier run of it made."""
+    """Return whether `output` is a folder to put a single file into, and not the image sequence of an earlier run."""
     if not output.is_dir() or not source.is_file():
         return False
     contents = search.look(output)
@@ -65,7 +68,7 @@ def _takes_files(output: Path, source: Path, search: Search) -> bool:
 def _check_folder(output: Path, found: list[Found]) -> None:
     named_like_a_file = output.suffix.lower() in VIDEO_SUFFIXES or is_image(output)
     if not output.is_dir() and (named_like_a_file or output.exists()):
-        what = f"{len(found)} inputs" if len(found) > 1 else "what is found by a pattern or in a folder"
+        what = f"{len(found)} inputs" if len(found) > 1 else "inputs found by a pattern or in a folder"
         raise SettingsError(f"{what} cannot go into the one file {output}: give a folder")
 
 
@@ -74,7 +77,9 @@ def _check_outputs(jobs: list[Job], folders: set[Path]) -> None:
     inputs_by_output: dict[str, Path] = {}
     for job in jobs:
         if real_path(job.output) in taken or real_path(job.output).parent in folders:
-            raise SettingsError(f"{job.output}, made of {job.input}, would be among the inputs: choose another folder")
+            raise SettingsError(
+                f"{job.output}, the output of {job.input}, would be among the inputs: choose another folder"
+            )
         other = inputs_by_output.setdefault(os.path.normcase(job.output), job.input)
         if other is not job.input:
             raise SettingsError(
@@ -83,7 +88,7 @@ def _check_outputs(jobs: list[Job], folders: set[Path]) -> None:
 
 
 def _advice(jobs: list[Job]) -> Iterator[str]:
-    """A shell makes single images of `in/*.png`: they know nothing of each other, so as a video they would flicker."""
+    """Warn about several single images, as a shell makes of `in/*.png`: as a video they would flicker."""
     images = [job for job in jobs if job.input.is_file() and is_image(job.input)]
     if len(images) > 1:
         yield (

@@ -1,6 +1,7 @@
-"""How fast a model is here: one patch is timed, and what a chunk takes follows from its pixels and patches.
+"""Measure how fast a model is on this machine by timing one patch.
 
-So a calibration is as short for 8K as for 720p, and takes chunks of their true length, by which speed differs.
+The time of a chunk follows from its pixels and patches, so calibrating takes no longer for 8K than for 720p. The timed
+clip has the job's chunk length, because speed depends on it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from patchvsr.settings import ResolvedSettings
 
 @dataclass(frozen=True)
 class Calibration:
-    """pixel_s: seconds of a pixel of a frame, halos of tiles counted as pixels, for all but denoising. patch_s: of a
-    patch and step in a chunk of `frames` frames, a quarter of which are latents."""
+    """Measured speed of a model.
+
+    pixel_s: seconds per decoded pixel, tile halos included, for everything except denoising.
+    patch_s: seconds per patch and denoising step in a chunk of `frames` frames.
+    frames: length of the timed chunk, 4k+1 frames (k+1 latent frames).
+    """
 
     pixel_s: float
     patch_s: float
@@ -33,7 +38,7 @@ class Calibration:
     def seconds(
         self, pipeline: PatchVSRPipeline, settings: ResolvedSettings, size: Size, chunks: Iterable[Chunk]
     ) -> float:
-        """What restoring all these chunks at `size` takes."""
+        """Return the seconds that restoring these chunks at `size` takes."""
         lengths = Counter(clip_length(chunk.stop - chunk.start) for chunk in chunks)
         pixels = decoded_pixels(pipeline, size, settings.tile_px)
         steps = settings.num_inference_steps
@@ -44,14 +49,14 @@ class Calibration:
 
     def _step_s(self, pipeline: PatchVSRPipeline, settings: ResolvedSettings, size: Size, frames: int) -> float:
         longest = min(self.frames, pipeline.config.patch_frames)
-        share = min(1.0, latent_frames(frames) / latent_frames(longest))  # a shorter patch takes its share
+        share = min(1.0, latent_frames(frames) / latent_frames(longest))  # proportional to a patch's length
         return self.patch_s * share * pipeline.count_patches(frames, size, settings.joint_mode)
 
 
 def calibrate(
     pipeline: PatchVSRPipeline, settings: ResolvedSettings, size: Size, frame: Frame, chunk_frames: int
 ) -> Calibration:
-    """Restores the middle of a frame as if it were a video of one chunk; `size` is that of the job."""
+    """Measure the speed on the middle of `frame`, repeated as a video of one chunk. `size` is the job's output size."""
     small, part = _middle(frame, size, pipeline.config.patch_px)
 
     def timed(count: int, steps: int) -> float:
@@ -63,7 +68,7 @@ def calibrate(
 
     pieces = Pieces(settings.batch_size, settings.tile_px)
     steps, count = min(1, settings.num_inference_steps), clip_length(chunk_frames)
-    timed(count, steps)  # first calls are slow
+    timed(count, steps)  # warm-up: first calls are slow
     decoding_s = timed(count, 0)
     step_s = max(0.0, timed(count, 1) - decoding_s) if steps else 0.0
     patches = pipeline.count_patches(count, part, settings.joint_mode)
@@ -75,14 +80,14 @@ def calibrate(
 
 
 def decoded_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> int:
-    """Pixels of a frame that the autoencoder decodes: the canvas, and the halos of its tiles again."""
+    """Return the number of pixels that the autoencoder decodes per frame: the canvas plus the halos of its tiles."""
     autoencoder, (width, height) = pipeline.vae, pipeline.padded_size(size)
     cut = tiles(height, width, tile_px, autoencoder.decoder_halo_px, autoencoder.geometry.spatial_factor)
     return sum((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
 
 
 def _middle(frame: Frame, size: Size, patch_px: int) -> tuple[Frame, Size]:
-    """The middle of a frame that becomes one patch, or all where that is less; and its size then."""
+    """Return the part in the middle of a frame that becomes one patch (at most the whole), and its output size."""
     sides = frame.rgb.shape[1], frame.rgb.shape[0]
     kept = [min(side, max(1, side * patch_px // target)) for side, target in zip(sides, size, strict=True)]
     x, y = ((side - part) // 2 for side, part in zip(sides, kept, strict=True))

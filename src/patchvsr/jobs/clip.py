@@ -1,4 +1,4 @@
-"""Frames through the pipeline and back: what every job, preview and calibration does with a run of frames."""
+"""Restore a run of frames with the pipeline, for jobs, previews and calibration."""
 
 from __future__ import annotations
 
@@ -32,11 +32,14 @@ def restore_clip(
     before: Handover | None = None,
     area: Area | None = None,
 ) -> tuple[Iterator[Frame], Handover]:
-    """Consecutive frames of one shot, restored at `size` in their own depth and times.
+    """Restore consecutive frames of one shot at `size`, keeping their bit depth and times.
 
-    The first `shared` frames were in the clip before, which handed `before` on: they are not in the result. `place`:
-    number of the first frame for the noise. Also returns what to hand on. area: what to restore, see the pipeline; for
-    frames without alpha.
+    shared: number of leading frames that the previous clip contained too; they are not returned.
+    place: position of the first frame in the noise, see `Chunk`.
+    before: handover of the previous clip of the shot.
+    area: area of the output to restore, see `PatchVSRPipeline.__call__`; only for frames without alpha.
+
+    Returns the restored frames and the handover for the next clip.
     """
     depth = float(np.iinfo(frames[0].rgb.dtype).max)
     lq = torch.from_numpy(np.stack([frame.rgb for frame in frames])).permute(0, 3, 1, 2).float().div_(depth)
@@ -59,7 +62,7 @@ def restore_clip(
 
 
 def enlarged(frame: Frame, size: Size) -> Frame:
-    """A frame at `size`, bicubic: what the model starts from."""
+    """Return a frame at `size` by bicubic interpolation, which is what the model starts from."""
     rgb = _enlarged(frame.rgb, size)
     return replace(frame, rgb=rgb, alpha=None if frame.alpha is None else _enlarged(frame.alpha, size))
 
@@ -72,7 +75,7 @@ def _as_frames(frames: list[Frame], hq: Tensor, depth: float) -> Iterator[Frame]
 
 
 def _enlarged(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """(h, w, 3), or (h, w) for the alpha that the model knows nothing of, at `size`, bicubic."""
+    """Resize (h, w, 3), or (h, w) for alpha, which the model does not restore, to `size` by bicubic interpolation."""
     depth = np.iinfo(pixels.dtype).max
     planes = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / depth).permute(2, 0, 1)[None]
     larger = resize_bicubic(planes, size)[0].mul_(depth).round_().permute(1, 2, 0)

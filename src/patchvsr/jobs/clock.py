@@ -1,4 +1,4 @@
-"""Stop in time: a job told to run until seven in the morning starts nothing that would end later."""
+"""Stop in time: a job with a deadline starts no work that would end after it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CLOCK_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 def parse_until(text: str, now: datetime) -> datetime:
-    """The next moment at which a clock shows `text`, "HH:MM": today, or tomorrow if that is past or just now.
+    """Return the next moment after `now` at which a clock shows `text`, "HH:MM": today or tomorrow.
 
-    Raises SettingsError for anything but two digits, a colon and two digits from 00:00 to 23:59.
+    Raises SettingsError unless `text` is two digits, a colon and two digits, from 00:00 to 23:59.
     """
     match = _CLOCK_TIME.fullmatch(text)
     if not match:
@@ -25,16 +25,16 @@ def parse_until(text: str, now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Until:
-    """A deadline that no piece of work may miss. Times without a zone are local times."""
+    """A deadline by which all work must have ended. Naive datetimes are local times."""
 
     deadline: datetime
 
     def remaining_s(self, now: datetime) -> float:
-        """Seconds until the deadline, negative after it."""
-        # Not `deadline - now`: local times may have a change of clocks between them.
+        """Return the seconds until the deadline, negative after it."""
+        # Not `deadline - now`: daylight saving time may begin or end between two local times.
         return self.deadline.timestamp() - now.timestamp()
 
     def should_start(self, next_duration_s: float | None, now: datetime) -> bool:
-        """Whether work of this expected length may start; None, not measured yet, may until the deadline itself."""
+        """Return whether work of this expected duration may start. None (unknown) may start until the deadline."""
         remaining_s = self.remaining_s(now)
         return remaining_s > 0 and (next_duration_s or 0.0) <= remaining_s

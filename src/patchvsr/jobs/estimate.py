@@ -1,4 +1,7 @@
-"""What a job will be, before it is one: its parts counted, its speed measured on one patch. Nothing is written."""
+"""Estimate the work, memory, disk space and time of a job without writing anything.
+
+The parts of the job are counted; its speed is measured on one patch.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,13 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Estimate:
-    """patches: calls of the transformer for one chunk and step, 0 without steps. memory_gib: of the host;
-    device_memory_gib: of a device that holds the weights, else 0. disk_gib: at the end of the work, when units and
-    output are both there. free_*: what the machine has now."""
+    """Expected size and cost of a job.
+
+    patches: number of patches per chunk and denoising step, 0 without steps.
+    memory_gib: peak of the host. device_memory_gib: peak of a device that holds the weights, else 0.
+    disk_gib: at the end of the work, when units and output both exist.
+    free_*: what is free on this machine now.
+    """
 
     input: str
     output: str
@@ -55,7 +62,7 @@ class Estimate:
     notices: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the lines to show to the user."""
         yield f"{self.input} ({self.input_size}) -> {self.output} ({self.output_size})"
         yield from self.notices
         steps = f"{self.steps} steps of {self.patches} patches each" if self.steps else "0 steps"
@@ -67,14 +74,14 @@ class Estimate:
         yield f"  memory  about {self.memory_gib:.1f} GiB of {self.free_memory_gib:.1f} GiB free{device}"
         yield (
             f"  disk    about {_size(self.disk_gib)} while working, {_size(self.output_gib)} in the end, "
-            f"other streams aside, of {_size(self.free_disk_gib)} free"
+            f"other streams not counted, of {_size(self.free_disk_gib)} free"
         )
         yield f"  time    about {_duration(self.seconds)}"
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Of several jobs, one after the other: memory is the most that one takes, disk is at the end of the last."""
+    """Total of several jobs run in sequence. Memory: of the largest job. disk_gib: all outputs and one job's units."""
 
     jobs: int
     frames: int
@@ -98,7 +105,7 @@ class Sum:
         )
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the lines to show to the user."""
         yield (
             f"all {self.jobs}: {self.frames} frames, about {self.memory_gib:.1f} GiB of memory, "
             f"up to {_size(self.disk_gib)} of disk, {_size(self.output_gib)} in the end, {_duration(self.seconds)}"
@@ -111,7 +118,7 @@ def estimate(
     settings: UpscaleSettings,
     get_pipeline: Callable[[], PatchVSRPipeline],
 ) -> Estimate:
-    """Reads the whole input and restores a patch of it; raises `PatchVSRError` as `upscale` does."""
+    """Estimate an upscale. Reads the whole input and restores one patch. Raises `PatchVSRError` as `upscale` does."""
     prepared = prepare(input_path, output_path, settings)
     size, output = prepared.size, prepared.output
     if JobFolder(output.path).read_manifest() is None:
@@ -150,21 +157,21 @@ def estimate(
         output_gib=output_gib,
         disk_gib=2 * output_gib,
         free_disk_gib=shutil.disk_usage(_existing(output.path)).free / GIB,
-        # Read to be scanned, read to be restored.
+        # The input is read twice: once for the scan, once to restore it.
         seconds=2 * reading_s + speed.seconds(pipeline, restore, size, chunks) + encoding_s * len(scanned.pts),
         notices=prepared.notices,
     )
 
 
 def _some_frames(input_path: str | Path, read: ReadSettings, scanned: Scan) -> list[Frame]:
-    """From the middle: films begin in the dark."""
+    """Return a few frames from the middle of the input, because films begin with black frames."""
     first = max(0, len(scanned.pts) - ENCODED_FRAMES) // 2
     with open_reader(input_path, read, resume_pts=scanned.pts[first]) as reader:
         return list(islice(reader, ENCODED_FRAMES))
 
 
 def _encode(output: Output, frames: list[Frame], size: Size) -> tuple[float, float, float]:
-    """Encodes frames, enlarged only. Returns seconds a frame, and bytes of the first of a unit and of every other."""
+    """Encode bicubically enlarged frames. Returns seconds per frame, mean bytes of a key frame and of another frame."""
     larger = [enlarged(frame, size) for frame in frames]
     started_at = time.monotonic()
     encoder = output.encoder()
@@ -176,7 +183,7 @@ def _encode(output: Output, frames: list[Frame], size: Size) -> tuple[float, flo
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder above that is there."""
+    """Return the nearest parent folder that exists."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 

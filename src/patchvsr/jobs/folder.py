@@ -1,14 +1,15 @@
-"""A job's folder: what it is about, written once; what each unit has become; and that only one process works on it.
+"""The folder of a job: its manifest, its finished units, and a lock for a single process.
 
     clip.mkv.job/
       manifest.json            input, settings, model, versions, and the plan
-      unit-00007.bin           encoded frames of a unit
-      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `clip.Handover`
-      unit-00007.json          its table: with this file, the unit is done
-      result.json              what is in the finished output, and how each unit was made
+      unit-00007.bin           segment: the encoded frames of a unit
+      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `handover.Handover`
+      unit-00007.json          table of the segment; a unit is done once this file exists
+      result.json              contents of the finished output, and how each unit was made
+      lock                     held while a process works on the job
 
-Every file is whole or not there: written under another name, flushed, renamed. Segments alone are written in place, for
-they count only with their table. Nothing that is not listed here is ever removed.
+Files are written atomically: under a temporary name, flushed, then renamed. Only segments are written in place, because
+they are valid only together with their table. Files that are not listed here are never removed.
 """
 
 from __future__ import annotations
@@ -33,31 +34,31 @@ from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
 
 RESULT, LOCK = "result.json", "lock"
-_TEMPORARY = r"(\.tmp)?"  # what a killed process was writing
+_TEMPORARY = r"(\.tmp)?"  # left behind by a killed process
 _RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY)
 _UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
 
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What a unit has become. `effort` is how it was made: seconds, restoration of each chunk, sizes, step-downs."""
+    """Record of a finished unit. effort: seconds, restoration of each chunk, batch and tile size after step-downs."""
 
     table: SegmentTable
     effort: dict[str, Any]
 
 
 class JobFolder:
-    """The folder `NAME.job` beside the output NAME; see the module's text. Nothing is created before `locked`."""
+    """The folder `NAME.job` beside the output NAME; see the module docstring. `locked` creates it."""
 
     def __init__(self, output_path: Path, *, path: Path | None = None) -> None:
-        """path: of the folder itself, if it is not beside the output."""
+        """Use the folder beside `output_path`, or `path` if it is elsewhere."""
         self.path = path or files.beside(output_path, "{}" + JOB_SUFFIX)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder, creating it. Raises JobError when another process does, OutputError for a full disk.
+        """Lock the folder, creating it if needed. On exit, a folder without a manifest is removed.
 
-        A folder without a manifest in the end is removed again.
+        Raises JobError if another process holds the lock, and OutputError if it cannot be written.
         """
         with files.reported(self.path, lambda: None):
             files.make_folder(self.path)
@@ -65,14 +66,14 @@ class JobFolder:
         with files.reported(self.path, self._remove_if_empty):
             try:
                 lock.acquire(timeout=0)
-            except Timeout:  # is an OSError, but none of the disk
+            except Timeout:  # a subclass of OSError that is no disk error
                 raise JobError(f"{self.path}: another process is working on this job; wait for it or stop it") from None
         try:
             yield
         finally:
             if not (self.path / MANIFEST).exists():
                 self.clear()
-            with suppress(OSError):  # Windows removes it with the release, and not before
+            with suppress(OSError):  # Windows removes it on release and not earlier
                 (self.path / LOCK).unlink()
             lock.release()
             self._remove_if_empty()
@@ -80,7 +81,7 @@ class JobFolder:
     # --- manifest -----------------------------------------------------------------------------------------
 
     def read_manifest(self) -> Manifest | None:
-        """None when the job is new; raises JobError for one that cannot be read."""
+        """Return the manifest, None for a new job. Raises JobError if it cannot be read."""
         stored = self._read(MANIFEST)
         return None if stored is None else Manifest.from_json(stored, self.path)
 
@@ -93,22 +94,22 @@ class JobFolder:
         return self.path / f"unit-{number:05d}.bin"
 
     def is_done(self, number: int) -> bool:
-        """A unit whose segment was removed, because it was damaged, is not."""
+        """Return whether table and segment exist. Users remove a damaged segment to have its unit restored again."""
         return (self.path / f"unit-{number:05d}.json").is_file() and self.segment_path(number).is_file()
 
     def read_unit(self, number: int) -> UnitRecord:
-        """Of a unit that is done. Raises JobError when its frames are not those that were written."""
+        """Return the record of a finished unit. Raises JobError if its segment does not have the recorded size."""
         stored = self._read(f"unit-{number:05d}.json")
         if stored is None:
-            raise JobError(f"{self.path}: unit {number} is gone; run the same command again")
+            raise JobError(f"{self.path}: the record of unit {number} is missing; run the same command again")
         table = SegmentTable(**stored["table"])
         file = self.segment_path(number)
         if not file.is_file() or file.stat().st_size != sum(table.sizes):
-            raise JobError(f"{file}: is not as it was written; remove it and run the same command again")
+            raise JobError(f"{file}: does not match its record; remove it and run the same command again")
         return UnitRecord(table, stored["effort"])
 
     def write_unit(self, number: int, record: UnitRecord, handover: Handover | None) -> None:
-        """Marks a unit done whose segment is complete; `handover` is what the next unit needs."""
+        """Mark a unit with a complete segment as done. `handover` is what the next unit needs."""
         if handover is not None:
             import torch
             from safetensors.torch import save
@@ -123,7 +124,7 @@ class JobFolder:
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
 
     def read_handover(self, number: int) -> Handover:
-        """What a unit hands on. Raises JobError when it is not there or damaged."""
+        """Return the handover of a unit. Raises JobError if it is missing or damaged."""
         from safetensors.torch import load
 
         file = self._handover_path(number)
@@ -138,17 +139,17 @@ class JobFolder:
     # --- the end ------------------------------------------------------------------------------------------
 
     def read_result(self) -> Contents | None:
-        """What is in the finished output; None if the job has none yet."""
+        """Return the contents of the finished output, None if there is none yet. Raises JobError if damaged."""
         stored = self._read(RESULT)
         try:
             return None if stored is None else Contents.from_json(stored["output"])
         except (KeyError, TypeError) as error:
             raise JobError(
-                f"{self.path / RESULT}: is damaged or of another version of patchvsr; remove {self.path} to start anew"
+                f"{self.path / RESULT}: is damaged or of another version of patchvsr; remove {self.path} to start over"
             ) from error
 
     def read_efforts(self) -> list[dict[str, Any]]:
-        """How each unit of a finished job was made."""
+        """Return the `effort` of each unit of a finished job."""
         return (self._read(RESULT) or {"units": []})["units"]
 
     def write_result(self, contents: Contents, efforts: list[dict[str, Any]]) -> None:
@@ -158,18 +159,18 @@ class JobFolder:
         return any(self._files(_UNIT))
 
     def drop_units(self) -> None:
-        """The output holds them now."""
+        """Remove all unit files, once the output contains the frames."""
         for file in self._files(_UNIT):
             file.unlink()
 
     def clear(self) -> None:
-        """Removes what a job writes, the lock aside. The manifest goes first: what is left without it is of no job."""
+        """Remove all files of the job except the lock. The manifest goes first: without it, the rest is ignored."""
         for file in (*self._files(_RECORD), *self._files(_UNIT)):
             file.unlink()
 
     def _files(self, names: re.Pattern[str]) -> list[Path]:
-        there = self.path.iterdir() if self.path.is_dir() else ()
-        return sorted(file for file in there if names.fullmatch(file.name))
+        entries = self.path.iterdir() if self.path.is_dir() else ()
+        return sorted(file for file in entries if names.fullmatch(file.name))
 
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
@@ -183,12 +184,12 @@ class JobFolder:
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
-                raise ValueError("it holds no record")
+                raise ValueError("not a JSON object")
             return stored
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise JobError(f"{file}: cannot be read ({error}); remove it, or {self.path} to start anew") from error
+            raise JobError(f"{file}: cannot be read ({error}); remove it, or {self.path} to start over") from error
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         with files.reported(self.path, lambda: None):

@@ -1,4 +1,4 @@
-"""The frames of a job's input by number, decoded as they were when the input was scanned."""
+"""Read the frames of a job's input by number and check them against the scan."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from patchvsr.media.frames import FrameReader
 
 
 class FrameSource:
-    """Hands out runs of frames that only move forward; holds those of one run.
+    """Read runs of frames in forward order. Holds the frames of one run.
 
-    Begins where it is first asked to. If a frame that was reached by seeking is not the one that was scanned, or cannot
-    be decoded, as after some open groups of pictures, the input is read from its beginning instead.
+    Reading starts at the first frame requested. If a frame reached by seeking differs from the scanned one or cannot be
+    decoded, as after some open GOPs, the input is read from the beginning instead.
     """
 
     def __init__(self, path: str | Path, settings: ReadSettings, scan: Scan) -> None:
@@ -26,7 +26,7 @@ class FrameSource:
         self._next = 0
 
     def take(self, start: int, stop: int) -> list[Frame]:
-        """Frames start to stop - 1. Raises InputError when the input is not what was scanned."""
+        """Return frames start to stop - 1. Raises InputError if the input differs from the scan."""
         if self._reader is None:
             self._begin(start, seek=True)
         while self._held and self._held[0][0] < start:
@@ -54,7 +54,7 @@ class FrameSource:
         self._next = number
 
     def _read(self) -> Frame | None:
-        """The next frame; None if it is not what was scanned but seeking may be why."""
+        """Return the next frame, or None if it differs from the scan and seeking may be the cause."""
         assert self._reader is not None
         number = self._next
         try:

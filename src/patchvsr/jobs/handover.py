@@ -1,4 +1,4 @@
-"""What a clip hands on to the next one of its shot, so that nothing jumps where they meet."""
+"""The handover from a clip to the next one of its shot, which avoids a jump between them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Handover:
     """State that the next clip of a shot starts from.
 
-    latents: (C, T, h, w) of the frames that both clips hold; None for 0 steps. restoration: a shot has only one; None
-    where the model has no such setting.
+    latents: (C, T, h, w) of the frames that both clips share; None for 0 steps.
+    restoration: the same for a whole shot; None if the model has no such setting.
     """
 
     latents: Tensor | None

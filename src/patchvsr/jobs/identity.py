@@ -1,4 +1,4 @@
-"""What makes two runs the same job: input, settings, model and versions, and in what they differ."""
+"""Tell whether two runs are the same job, by input, settings, model and versions, and list their differences."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def job_identity(
         "model": model_identity(pipeline),
         "versions": version_identity(pipeline.device),
     }
-    return json.loads(json.dumps(identity))  # as it is read from a manifest: lists instead of tuples
+    return json.loads(json.dumps(identity))  # as read from a manifest, with lists instead of tuples
 
 
 def input_identity(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file, or of all images of a sequence with their names. Reads all of it."""
+    """Return size and SHA-256 of a file, or of all images of a sequence and their names. Reads all of it."""
     files = list_images(path) if is_sequence(path) else [path]
     digest = hashlib.sha256()
     for file in files:
@@ -59,9 +59,9 @@ def input_identity(path: Path) -> dict[str, Any]:
 
 
 def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
-    """SHA-256 of every parameter and of the configurations: of what is really used, wherever it came from.
+    """Return the SHA-256 of all parameters and configurations as loaded, wherever they came from.
 
-    Also the sizes that say where patches end, in pixels of the output, for reports.
+    `patch_px` and `cell_px`, in output pixels, tell reports where patches end.
     """
     digest = hashlib.sha256()
     for name in sorted(pipeline.components):
@@ -82,7 +82,7 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
 
 
 def version_identity(device: torch.device) -> dict[str, Any]:
-    """Versions that can change a byte of the output, and the kind of device: others round otherwise."""
+    """Return versions that can change a byte of the output, and the kind of device: devices round differently."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     found: dict[str, Any] = {"patchvsr": __version__, "device": f"{device.type} ({kind})"}
     found |= {library: version(library) for library in _LIBRARIES}
@@ -91,7 +91,7 @@ def version_identity(device: torch.device) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lines such as "settings.seed was 0, is 1", in the order of `now`."""
+    """Return lines such as "settings.seed was 0, is 1", in the order of `now`."""
     lines = []
     for key in [*now, *(key for key in before if key not in now)]:
         old, new = before.get(key), now.get(key)

@@ -1,4 +1,4 @@
-"""What a job is about: written once, when the work begins, and never changed."""
+"""The manifest of a job: written once when the work begins, never changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ FORMAT = 2  # 1: version 0.1
 
 @dataclass(frozen=True)
 class Manifest:
-    """identity: see `identity.job_identity`. scan: of the input. The rest decides how the work is cut, see `plan`."""
+    """Description of a job.
+
+    identity: see `identity.job_identity`. scan: of the input.
+    chunk_frames, overlap_frames, unit_frames: how the work is cut, see `plan`.
+    """
 
     identity: dict[str, Any]
     scan: Scan
@@ -32,7 +36,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], folder: Path) -> Manifest:
-        """Raises JobError for what another version has written."""
+        """Parse a stored manifest. Raises JobError if another version wrote it."""
         try:
             if stored.pop("format") != FORMAT:
                 raise ValueError("another format")
@@ -40,5 +44,5 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise JobError(
                 f"{folder}: was written by another version of patchvsr ({error}); finish it with that version, "
-                "or remove it to start anew"
+                "or remove it to start over"
             ) from error

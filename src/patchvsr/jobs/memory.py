@@ -1,4 +1,4 @@
-"""How much memory restoring a chunk takes, and how many frames fit at once."""
+"""Estimate the memory for restoring a chunk, and choose the chunk length that fits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from patchvsr.settings import CHUNK_FRAMES, ResolvedSettings
 
 GIB = 2**30
 
-# Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean: the process
-# with its libraries; canvases of float32 that are held at once, more of them with denoising; activations of a tile with
-# its halo, per pixel and frame (float32 takes more than twice as much as bfloat16); the encoder with the frames on
-# their way to it, per pixel of one frame; and what the transformer takes beside its weights.
+# Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean.
+# PROCESS_GIB: the process with its libraries.
+# CANVASES: float32 canvases held at once. STEP_CANVASES: additional ones with denoising.
+# TILE_BYTES: activations of a tile with its halo, per pixel and frame; float32 takes over twice as much as bfloat16.
+# ENCODER_BYTES: the encoder and the frames queued for it, per pixel of one frame.
+# STEP_GIB: what the transformer takes in addition to its weights.
 PROCESS_GIB = 0.66
 CANVASES, STEP_CANVASES = 3.3, 0.55
 TILE_BYTES, FLOAT32_TILE_BYTES = 56, 140
@@ -27,14 +29,14 @@ LEAST_CHUNK_FRAMES = 5
 
 
 class Memory(NamedTuple):
-    """At its peak, in GiB: of the host, and of a device that holds the weights, 0 where the host does."""
+    """Peak memory in GiB: of the host, and of a device that holds the weights (0 if the host holds them)."""
 
     host_gib: float
     device_gib: float
 
 
 def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> Memory:
-    """Peak for chunks of that many frames at `size`; fitted to the bundled autoencoder."""
+    """Return the peak memory for chunks of `chunk_frames` frames at `size`. Fitted to the bundled autoencoder."""
     padded = pipeline.padded_size(size)
     canvas = 3 * 4 * chunk_frames * padded.width * padded.height / GIB
     host = PROCESS_GIB + canvas * CANVASES + size.width * size.height * ENCODER_BYTES / GIB
@@ -46,14 +48,14 @@ def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSetti
 
 
 def free_memory_gib() -> float:
-    """Memory that can be used without swapping, in GiB."""
+    """Return the memory that can be used without swapping, in GiB."""
     return psutil.virtual_memory().available / GIB
 
 
 def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> int:
-    """Return the length of chunks: as set, or 17, or the largest 4k+1 below that fits into the host's free memory.
+    """Return the chunk length: as set, else the largest 4k+1 up to 17 that fits into the host's free memory.
 
-    It is at least 5, and more than chunks share. It shapes the output, so a job keeps it in its manifest.
+    It is at least 5 and exceeds the overlap of chunks. It shapes the output, so a job records it in its manifest.
     """
     if settings.chunk_frames is not None:
         return settings.chunk_frames
@@ -66,7 +68,7 @@ def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: Resolv
 
 
 def _held_gib() -> float:
-    """What this process has already, libraries and weights, which is part of its peak."""
+    """Return the memory this process already holds (libraries and weights), which is part of its peak."""
     return psutil.Process().memory_info().rss / GIB
 
 

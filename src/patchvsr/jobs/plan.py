@@ -1,4 +1,4 @@
-"""How the work is cut: shots into chunks that are restored together, chunks into units that are done or not done."""
+"""Cut the work: shots into chunks that are restored together, chunks into units that are marked done."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from patchvsr.models.geometry import TEMPORAL_FACTOR
 class Chunk:
     """Frames [start, stop) of the video, restored together; never across a cut.
 
-    shared: how many at the beginning are also the end of the chunk before, whose latents of them are handed on.
-    place: where the noise of its first frame is taken from, a multiple of 4 (latents hold four frames).
+    shared: number of leading frames that also end the previous chunk, which hands over their latents.
+    place: position of the first frame in the noise, a multiple of 4 (a latent frame covers four frames).
     """
 
     start: int
@@ -24,7 +24,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Unit:
-    """Chunks that are done as one; its frames are those that no unit before has."""
+    """Chunks that are marked done together. `frames` excludes those of earlier units."""
 
     number: int
     chunks: tuple[Chunk, ...]
@@ -36,7 +36,7 @@ class Unit:
 
 
 def cut_chunks(shots: Iterable[range], length: int, overlap: int) -> list[Chunk]:
-    """Chunks of `length` frames that share `overlap` with the one before, both 4k+1; the last of a shot is shorter."""
+    """Return chunks of `length` frames that overlap by `overlap`, both 4k+1. The last of a shot may be shorter."""
     chunks = []
     for shot in shots:
         start, shared = shot.start, 0
@@ -51,7 +51,7 @@ def cut_chunks(shots: Iterable[range], length: int, overlap: int) -> list[Chunk]
 
 
 def cut_units(chunks: Iterable[Chunk], unit_frames: int) -> list[Unit]:
-    """Runs of chunks of at least `unit_frames` frames, the last one aside."""
+    """Group chunks into units of at least `unit_frames` frames. The last unit may be shorter."""
     units: list[Unit] = []
     run: list[Chunk] = []
     for chunk in chunks:

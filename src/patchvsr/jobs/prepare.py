@@ -1,4 +1,4 @@
-"""Check what comes in and what goes out, before anything is read through, loaded or written."""
+"""Check input, output and settings before anything is scanned, loaded or written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchvsr.settings import UpscaleSettings
 
 
 class Prepared(NamedTuple):
-    """size: of the output. notices: lines for the user about what is not kept."""
+    """Checked input and output. size: of the output. notices: lines for the user about what is not kept."""
 
     info: VideoInfo
     size: Size
@@ -22,13 +22,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(input_path: str | Path, output_path: str | Path, settings: UpscaleSettings) -> Prepared:
-    """Raise `PatchVSRError` for an input, an output or settings that cannot be; writes nothing."""
+    """Check a job without writing anything. Raises `PatchVSRError` for an unusable input, output or setting."""
     with open_reader(input_path, settings.read) as reader:
         info = reader.info
     size = settings.restore.output_size(Size(info.width, info.height))
     output = open_output(output_path, source=info, size=size, settings=settings.encode, read=settings.read)
-    told = sequence_notices(list_images(input_path)) if is_sequence(input_path) else ()
-    return Prepared(info, size, output, (*told, *output.notices))
+    notices = sequence_notices(list_images(input_path)) if is_sequence(input_path) else ()
+    return Prepared(info, size, output, (*notices, *output.notices))
 
 
 def expected_frames(info: VideoInfo, read: ReadSettings) -> int | None:

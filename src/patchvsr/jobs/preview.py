@@ -1,9 +1,9 @@
-"""A look before the work: one moment, or a few seconds, bicubic and restored side by side.
+"""Preview one moment or a few seconds of a job, bicubic and restored side by side.
 
-What is shown is restored as the job would: at the job's size, on its patch grid, with the whole frame in view. Of a
-crop, only what it depends on is computed, and its pixels are those of the whole frame; in a clip of several chunks
-with denoising steps that would be nearly everything, so there the whole frame is restored. What may differ from the
-job is the place of chunks in time: those of the job begin with the shot, the preview's near the moment asked for.
+The preview is restored as in the job: at the job's size, on its patch grid, with the whole frame as the global view.
+For a crop, only what it depends on is computed, and its pixels equal those of the whole frame. In a clip of several
+chunks with denoising steps, a crop depends on nearly everything, so the whole frame is restored. Only the position of
+chunks in time may differ from the job: the job's chunks begin with the shot, the preview's near the requested moment.
 """
 
 from __future__ import annotations
@@ -39,14 +39,18 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import ResolvedSettings, RestoreSettings, UpscaleSettings
 
-MOMENT_FRAMES = 5  # restored for one that is shown: detail comes from neighbours
+MOMENT_FRAMES = 5  # frames restored to show one, because detail comes from its neighbours
 LINE_PX = 2
 
 
 @dataclass(frozen=True)
 class Preview:
-    """start_s: of what is shown, seconds from the first frame. size: (width, height) of each of the two sides.
-    job_frames, job_s: of the whole job, and the seconds that restoring them will take."""
+    """What was written, and the estimate for the whole job.
+
+    start_s: time of the first frame shown, in seconds from the first frame of the input.
+    size: (width, height) of each of the two sides.
+    job_frames, job_s: number of frames of the whole job, and the seconds that restoring them will take.
+    """
 
     output: str
     start_s: float
@@ -57,7 +61,7 @@ class Preview:
 
 
 class _Part(NamedTuple):
-    """What is restored, how it is read, and the numbers of the frames of it that are shown."""
+    """What to restore, how to read it, and the numbers of the frames to show."""
 
     read: ReadSettings
     scan: Scan
@@ -75,10 +79,12 @@ def preview(
     seconds: float = 0.0,
     crop: tuple[int, int, int, int] | None = None,
 ) -> Preview:
-    """Writes a PNG of the moment `at_s` (default: the middle), or a clip of some seconds from there.
+    """Write a PNG of the moment `at_s` (default: the middle), or a clip of `seconds` from there. Alpha is not shown.
 
-    output_path: default NAME_preview.png or .mp4 in the current folder. crop: (x, y, width, height) in pixels of the
-    input. Alpha is not shown. Raises `PatchVSRError` as `upscale` does, before anything is loaded.
+    output_path: default NAME_preview.png or .mp4 in the current folder.
+    crop: (x, y, width, height) in input pixels.
+
+    Raises `PatchVSRError` as `upscale` does, before the model is loaded.
     """
     with open_reader(input_path, settings.read) as reader:
         info = reader.info
@@ -87,7 +93,7 @@ def preview(
     output = _output_path(input_path, output_path, seconds)
     at_s = (info.duration_s or 0.0) / 2 if at_s is None else at_s
     read = replace(settings.read, start_s=at_s, end_s=at_s + seconds) if seconds else settings.read
-    turns = 0 if seconds else info.rotation // 90  # a PNG cannot say how it is to be turned
+    turns = 0 if seconds else info.rotation // 90  # a PNG stores no rotation
     side = _turned(Size(area[3] - area[2], area[1] - area[0]), turns)
     with _writer(output, info, side, read, overwrite=settings.encode.overwrite) as writer:
         pipeline = get_pipeline(settings.restore)
@@ -113,7 +119,7 @@ def preview(
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
-    """ "X,Y,WIDTH,HEIGHT", in pixels. Raises SettingsError."""
+    """Parse "X,Y,WIDTH,HEIGHT" in pixels. Raises SettingsError for any other text."""
     match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text)
     if not match:
         raise SettingsError(f"crop {text!r} is not understood: give X,Y,WIDTH,HEIGHT, for example 0,0,320,180")
@@ -122,7 +128,7 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def count_frames(info: VideoInfo, read: ReadSettings) -> int:
-    """Frames of the whole input: what the container says, else its packets, which takes no decoding."""
+    """Return the number of frames of the whole input: as declared, else the packets, counted without decoding."""
     if info.declared_frames is not None:
         return info.declared_frames
     with av.open(str(info.path.absolute())) as container:
@@ -131,7 +137,7 @@ def count_frames(info: VideoInfo, read: ReadSettings) -> int:
 
 
 def _area(crop: tuple[int, int, int, int], info: VideoInfo, size: Size) -> Area:
-    """The output's pixels (y0, y1, x0, x1) of a crop of the input."""
+    """Return the output pixels (y0, y1, x0, x1) of a crop (x, y, width, height) of the input."""
     x, y, width, height = crop
     if not (width and height and x + width <= info.width and y + height <= info.height):
         raise SettingsError(
@@ -150,9 +156,9 @@ def _output_path(input_path: str | Path, output_path: str | Path | None, seconds
         return Path(f"{name}_preview.{'mp4' if seconds else 'png'}")
     output = Path(output_path)
     if not seconds and output.suffix.lower() != ".png":
-        raise SettingsError(f"{output}: one moment is a PNG; name it so, or ask for a clip with --seconds")
+        raise SettingsError(f"{output}: a single moment is written as PNG; name it .png, or make a clip with --seconds")
     if seconds and means_sequence(output):
-        raise SettingsError(f"{output}: some seconds are a video; name it .mp4 or .mkv")
+        raise SettingsError(f"{output}: a clip is written as video; name it .mp4 or .mkv")
     return output
 
 
@@ -175,8 +181,8 @@ def _writer(
 
 
 def _moment(input_path: str | Path, read: ReadSettings, at_s: float) -> _Part:
-    """The first frame at or after `at_s` (the last one where there is none) among its neighbours of the same shot."""
-    around = MOMENT_FRAMES - 1 + NEIGHBOURS  # on each side: cuts are found by their neighbours
+    """Return the first frame at or after `at_s` (else the last one) with neighbours of the same shot."""
+    around = MOMENT_FRAMES - 1 + NEIGHBOURS  # on each side; cut detection compares neighbours
     with open_reader(input_path, read) as reader:
         rate, info = reader.info.average_rate, reader.info
     lead_s = float((around + 1) / rate) if rate else 1.0
@@ -192,7 +198,7 @@ def _moment(input_path: str | Path, read: ReadSettings, at_s: float) -> _Part:
 
 
 def _until_after(frames: Iterable[Frame], pts: int, count: int) -> Iterator[Frame]:
-    """Frames up to `count` after the first one at or after `pts`."""
+    """Yield frames, up to `count` after the first one at or after `pts`."""
     for frame in frames:
         yield frame
         count -= frame.pts >= pts
@@ -215,7 +221,7 @@ def _restored(
     size: Size,
     area: Area,
 ) -> Iterator[tuple[Frame, Frame]]:
-    """Pairs of a frame of the input and its restored area."""
+    """Yield pairs of an input frame and its restored area."""
     only = area if len(part.chunks) == 1 or not restore.num_inference_steps else None
     pieces, before = Pieces(restore.batch_size, restore.tile_px), None
     with closing(FrameSource(input_path, part.read, part.scan)) as source:
@@ -236,7 +242,7 @@ def _turned(size: Size, turns: int) -> Size:
 
 
 def _side_by_side(lq: Frame, hq: Frame, size: Size, area: Area, turns: int) -> Frame:
-    """Bicubic, a white line, restored; both turned counterclockwise by quarters."""
+    """Join bicubic, a white line and restored, both sides rotated counterclockwise by `turns` quarter turns."""
     bicubic, restored = (np.rot90(side, turns) for side in (_cut(enlarged(lq, size).rgb, area), hq.rgb))
     line = np.full((bicubic.shape[0], LINE_PX, 3), np.iinfo(lq.rgb.dtype).max, lq.rgb.dtype)
     return replace(lq, rgb=np.concatenate([bicubic, line, restored], axis=1))

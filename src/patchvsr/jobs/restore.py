@@ -1,4 +1,4 @@
-"""Restores the units of a job: chunk after chunk through the pipeline, each frame straight into the unit's encoder."""
+"""Restore the units of a job chunk by chunk; each frame goes straight into the unit's encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from patchvsr.settings import ResolvedSettings
 
 
 class Restorer:
-    """Keeps what goes on from one unit to the next: the open input, the size of pieces, the speed."""
+    """Restore units, keeping the open input, the batch and tile size and the speed from one unit to the next."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class Restorer:
         self._seconds_per_frame = self._speed_before()
 
     def expected_s(self, unit: Unit) -> float | None:
-        """How long a unit will take by the speed of the last one, in seconds; None before the first."""
+        """Return the seconds that a unit should take at the speed of the last one, None before the first."""
         return None if self._seconds_per_frame is None else self._seconds_per_frame * len(unit.frames)
 
     def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
-        """Restores and stores one unit. Stopped anywhere before its end, nothing of it counts."""
+        """Restore and store one unit. A unit that is stopped before its end is restored again as a whole."""
         started_at = time.monotonic()
         before = self._handed_over(unit)
         restorations = []
@@ -73,14 +73,14 @@ class Restorer:
         self._frames.close()
 
     def _speed_before(self) -> float | None:
-        """Seconds a frame took in the last unit of an earlier run, if there is one."""
+        """Return the seconds per frame of the last unit of an earlier run, None if there is none."""
         done = [unit for unit in self._units if self._folder.is_done(unit.number)]
         if not done:
             return None
         return self._folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames)
 
     def _handed_over(self, unit: Unit) -> Handover | None:
-        """None at the beginning of a shot. Raises JobError when what was handed on is gone."""
+        """Return the handover of the previous unit, None at the start of a shot. Raises JobError if it is missing."""
         return self._folder.read_handover(unit.number - 1) if unit.chunks[0].shared else None
 
     def _goes_on(self, unit: Unit) -> bool:

@@ -1,4 +1,4 @@
-"""Run a job: what is not done yet of it, unit by unit, and its output in the end."""
+"""Run a job: restore the units that are not done yet, then assemble the output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from patchvsr.media.segment import read_segments
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.settings import CHUNK_FRAMES, UpscaleSettings
 
-# Gets the expected duration of the next unit in seconds, None where it is unknown; True stops the job before it.
+# Takes the expected duration of the next unit in seconds, None if unknown. True stops the job before that unit.
 Stop = Callable[[float | None], bool]
 
 
@@ -36,7 +36,7 @@ def run_job(
     *,
     started_at: float,
 ) -> Generator[Event]:
-    """Do the work of `upscale`, in a job folder that is locked; started_at is on the monotonic clock.
+    """Do the work of `upscale` in a locked job folder. started_at: when it began, on the monotonic clock.
 
     Raises `PatchVSRError` as `upscale` does.
     """
@@ -46,10 +46,10 @@ def run_job(
     def finished(frames: int, *, already_done: bool = False) -> Finished:
         return Finished(str(output.path), frames, time.monotonic() - started_at, already_done)
 
-    # 1. The model's defaults: from here on nothing about the restoration is open but the length of chunks.
+    # 1. Fill in the model's defaults. From here on, only the chunk length is undecided.
     restore = pipeline.resolve(settings.restore)
 
-    # 2. The job: new, begun, or finished before. For a new one the whole input is read once.
+    # 2. Tell whether the job is new, begun or finished. For a new one, scan the whole input.
     manifest = folder.read_manifest()
     identity = job_identity(input_path, read, restore, size, output.profile, pipeline)
     if manifest is not None:
@@ -60,7 +60,7 @@ def run_job(
             return
         overwrite = settings.encode.overwrite or state is State.PUBLISHING
         refuse_existing(output.path, info, overwrite=overwrite)
-        if state is State.OBSOLETE:  # an earlier, finished job, of an output that is gone or is to be replaced
+        if state is State.OBSOLETE:  # a finished job whose output is gone or to be replaced
             manifest = None
     if manifest is None:
         scanned = Scan()
@@ -70,11 +70,11 @@ def run_job(
         chunk_frames = choose_chunk_frames(pipeline, size, restore)
         if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
             yield Notice(f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}")
-        folder.clear()  # not before: until now an earlier output keeps its record
+        folder.clear()  # not earlier: an existing output keeps its record until now
         manifest = Manifest(identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames)
         folder.write_manifest(manifest)
 
-    # 3. The units that are not done yet.
+    # 3. Restore the units that are not done yet.
     units = manifest.units()
     done = [unit for unit in units if folder.is_done(unit.number)]
     yield Planned(
@@ -95,7 +95,7 @@ def run_job(
                 return
             yield from restorer.restore(unit, output.encoder())
 
-    # 4. All units and every other stream become one file, which is read back before it gets its name.
+    # 4. Assemble units and other streams into the output, read it back, then give it its final name.
     yield Assembling()
     records = [folder.read_unit(unit.number) for unit in units]
     paths = [folder.segment_path(unit.number) for unit in units]
@@ -106,7 +106,7 @@ def run_job(
         folder=folder.path,
     )
     folder.write_result(contents, [record.effort for record in records])
-    refuse_existing(output.path, info, overwrite=overwrite)  # hours may have passed
+    refuse_existing(output.path, info, overwrite=overwrite)  # hours may have passed since the first check
     output.publish(folder.path)
     folder.drop_units()
     yield finished(len(contents.crcs))

@@ -1,4 +1,4 @@
-"""The first look at an input: it is read once, so that the work is known, and damage found, before anything starts."""
+"""Scan an input: read it once to measure the work and to find damage before anything starts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from patchvsr.media import Frame
 
 @dataclass(frozen=True)
 class Scan:
-    """One entry for every frame of the input, or of the range of it that is used.
+    """Times and checksums of all frames of the input, or of the range that is used, and the cuts.
 
     pts, durations: in ticks of the source's time base. crcs: of the decoded pixels, see `frame_crc`.
-    cuts: the numbers of the frames that begin a shot, 0 first.
+    cuts: numbers of the frames that begin a shot, starting with 0.
     """
 
     pts: list[int] = field(default_factory=list)
@@ -25,13 +25,13 @@ class Scan:
     cuts: list[int] = field(default_factory=list)
 
     def shots(self) -> list[range]:
-        """The frames of every shot."""
+        """Return the frame numbers of each shot."""
         return [range(a, b) for a, b in zip(self.cuts, [*self.cuts[1:], len(self.pts)], strict=True)]
 
 
 def scan(frames: Iterable[Frame], found: Scan) -> Iterator[int]:
-    """Fills `found`, which is empty; yields the number of frames read, after each. Holds a few frames."""
-    # Here because OpenCV and PySceneDetect are slow to import, and `verify` and refusals do without them.
+    """Fill the empty `found`, yielding the number of frames read so far. Holds a few frames."""
+    # Imported here: OpenCV and PySceneDetect are slow to import, and `verify` and refusals do without them.
     from patchvsr.media.shots import mark_cuts
 
     def pixels() -> Iterator[np.ndarray]:
@@ -48,7 +48,7 @@ def scan(frames: Iterable[Frame], found: Scan) -> Iterator[int]:
 
 
 def scan_all(frames: Iterable[Frame]) -> Scan:
-    """The same in one go."""
+    """Return the scan of all frames."""
     found = Scan()
     for _ in scan(frames, found):
         pass
@@ -56,6 +56,6 @@ def scan_all(frames: Iterable[Frame]) -> Scan:
 
 
 def frame_crc(frame: Frame) -> int:
-    """CRC-32 of a frame's pixels: tells whether it was decoded the same way again."""
+    """Return the CRC-32 of a frame's pixels, alpha included, to check that decoding it again gives the same."""
     crc = zlib.crc32(np.ascontiguousarray(frame.rgb).data)
     return crc if frame.alpha is None else zlib.crc32(np.ascontiguousarray(frame.alpha).data, crc)

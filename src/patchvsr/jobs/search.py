@@ -1,4 +1,4 @@
-"""Look for inputs: expand patterns of names, go through folders, say what is left alone."""
+"""Search for inputs: expand patterns, walk folders, report what is skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Found:
-    """An input and its place below the output folder."""
+    """An input, and the path of its output below the output folder."""
 
     input: Path
     place: Path
@@ -31,7 +31,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder holds, hidden things, job folders and the output aside, in natural order."""
+    """Contents of a folder in natural order, without hidden entries, job folders and the output."""
 
     videos: list[Path]
     images: list[Path]
@@ -40,9 +40,9 @@ class Contents:
 
 
 class Search:
-    """Finds inputs; hidden things, job folders and the output are passed over.
+    """Find inputs, skipping hidden entries, job folders and the output.
 
-    folders: real paths of the folders it went through. notices: what to tell the user about what lies in them.
+    folders: real paths of the folders searched. notices: lines for the user about what is skipped in them.
     """
 
     def __init__(self, output: Path, recursive: bool) -> None:
@@ -50,9 +50,9 @@ class Search:
         self.notices: list[str] = []
         self._output, self._recursive = real_path(output), recursive
 
-    def inputs_of(self, words: list[Path]) -> list[Found]:
-        """What all words stand for, each input once."""
-        named = {_identity(path): path for word in words for path in self._expand(word)}
+    def inputs_of(self, paths: list[Path]) -> list[Found]:
+        """Return the inputs that `paths` stand for, each once."""
+        named = {_identity(match): match for path in paths for match in self._expand(path)}
         if not named:
             raise InputError("no input: give a video, a folder, or a pattern such as 'clips/*.mp4'")
         found: dict[Path, Found] = {}
@@ -64,7 +64,7 @@ class Search:
         return list(found.values())
 
     def look(self, folder: Path) -> Contents:
-        """Raises InputError for a folder that may not be read."""
+        """Return the contents of a folder. Raises InputError if it cannot be read."""
         try:
             entries = sorted((e for e in folder.iterdir() if not self._is_passed_over(e, folder)), key=_natural)
         except OSError as err:
@@ -77,27 +77,27 @@ class Search:
             folders=[entry for entry in entries if entry.is_dir()],
         )
 
-    def _expand(self, word: Path) -> list[Path]:
-        """The paths a word stands for. What exists under that very name is not taken for a pattern."""
-        if os.path.exists(word) or _is_image_pattern(word):  # noqa: PTH110 - Path.exists raises for impossible names
-            return [word]
-        base = next(parent for parent in word.parents if parent.exists())
-        pattern = word.relative_to(base)
+    def _expand(self, path: Path) -> list[Path]:
+        """Return the paths that `path` stands for. An existing path is never taken for a pattern."""
+        if os.path.exists(path) or _is_image_pattern(path):  # noqa: PTH110 - Path.exists raises for impossible names
+            return [path]
+        base = next(parent for parent in path.parents if parent.exists())
+        pattern = path.relative_to(base)
         if not _GLOB.search(str(pattern)):
-            raise InputError(f"{word}: no such file or folder; check the path")
+            raise InputError(f"{path}: no such file or folder; check the path")
         try:
-            # Path.glob does not follow links for `**`; glob.glob does, and does not come back from some loops.
-            matches = [path for path in base.glob(str(pattern)) if not self._is_passed_over(path, base)]
+            # Path.glob does not follow links for `**`; glob.glob does, and never returns from some loops.
+            matches = [match for match in base.glob(str(pattern)) if not self._is_passed_over(match, base)]
         except ValueError as err:
-            raise InputError(f"{word}: not a pattern; write ** only between slashes") from err
+            raise InputError(f"{path}: not a valid pattern; write ** only between slashes") from err
         if "**" in pattern.parts:
-            matches = [path for path in matches if not path.is_dir()]
+            matches = [match for match in matches if not match.is_dir()]
         if not matches:
-            raise InputError(f"{word}: nothing fits this pattern; check it, or give a folder")
+            raise InputError(f"{path}: nothing matches this pattern; check it, or give a folder")
         return sorted(matches, key=_natural)
 
     def _in_folder(self, folder: Path, start: Path) -> list[Found]:
-        """The inputs in a folder, or the folder itself as a sequence; their places begin with `start`."""
+        """Return the inputs in a folder, or the folder itself as a sequence. Output paths begin with `start`."""
         found: list[Found] = []
         for current in self._tree(folder) if self._recursive else [folder]:
             self.folders.add(real_path(current))
@@ -116,10 +116,10 @@ class Search:
         return found
 
     def _tree(self, root: Path) -> list[Path]:
-        """The folder and all folders below, in natural order, each once however many links lead to it."""
+        """Return the folder and all folders below it in natural order, each once even if several links lead to it."""
         found: dict[Path, Path] = {}
         folders, links = deque([root]), deque[Path]()
-        while folders or links:  # links last: a folder is listed under its own name where this tree has one
+        while folders or links:  # links last: a folder of this tree is listed under its own name
             folder = (folders or links).popleft()
             if real_path(folder) not in found:
                 found[real_path(folder)] = folder
@@ -134,10 +134,10 @@ class Search:
             names = ", ".join(image.name for image in images[:3]) + (", ..." if len(images) > 3 else "")
             yield f"not upscaled: {len(images)} image{_s(images)} of {folder} ({names})"
         if folders and not self._recursive:
-            yield f"not looked into: {len(folders)} subfolder{_s(folders)} of {folder}; --recursive does"
+            yield f"not searched: {len(folders)} subfolder{_s(folders)} of {folder}; use --recursive"
 
     def _is_passed_over(self, path: Path, base: Path) -> bool:
-        """Whether `path` or a folder between it and `base` is hidden, a job folder, or the output."""
+        """Return whether `path` or a folder between it and `base` is hidden, a job folder, or the output."""
         inside = path.relative_to(base)
         if any(part.startswith(".") and part != ".." for part in inside.parts):
             return True
@@ -146,9 +146,9 @@ class Search:
 
 
 def place_of(path: Path) -> Path:
-    """The output's name in a folder of outputs."""
+    """Return the path of an input's output below the output folder."""
     if _is_image_pattern(path) and not path.exists():
-        # shot1_%04d.png becomes a folder shot1; in/%06d.png has no name but that of its folder.
+        # shot1_%04d.png becomes a folder shot1; in/%06d.png takes the name of its folder.
         return Path(_PLACEHOLDER.split(path.name)[0].rstrip(" ._-") or real_path(path.parent).name)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Path(path.name)
@@ -168,16 +168,16 @@ def is_job_folder(folder: Path) -> bool:
 
 
 def _identity(path: Path) -> Path:
-    """The same for every way to write a path; a link is not what it leads to, for it has a name of its own."""
+    """Return one path for all spellings of it. A link is kept apart from its target: it has its own name."""
     return real_path(path.parent) / path.name if path.name not in ("", "..") else real_path(path)
 
 
 def real_path(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises for links that lead to themselves
+    return Path(os.path.realpath(path))  # Path.resolve raises for links to themselves
 
 
 def _natural(path: Path) -> tuple[list[list[tuple[int, str]]], Path]:
-    """Sort key that compares runs of digits as numbers; in the end "1" and "01" differ as well."""
+    """Return a sort key that compares runs of digits as numbers; the path itself orders "1" and "01"."""
     parts = [re.split(r"(\d+)", part) for part in path.parts]
     return [[(int(run), "") if run.isdecimal() else (-1, run.casefold()) for run in runs] for runs in parts], path
 

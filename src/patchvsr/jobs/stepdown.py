@@ -1,4 +1,4 @@
-"""Out of memory is no end: the same work is done in smaller pieces, and that is written down."""
+"""Repeat work in smaller pieces when memory runs out, and record the sizes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LEAST_TILE_PX = 160
 
 @dataclass
 class Pieces:
-    """How much is done at once. Neither number shapes the result: patches and tiles give what the whole gives."""
+    """Batch and tile size. Neither changes the result: patches and tiles give the same as the whole."""
 
     batch_size: int
     tile_px: int
     _notices: list[str] = field(default_factory=list)
 
     def new_notices(self) -> list[str]:
-        """What was stepped down since the last call, as lines for the user."""
+        """Return the step-downs since the last call, as lines for the user."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -32,9 +32,9 @@ class Pieces:
         return {"batch_size": self.batch_size, "tile_px": self.tile_px}
 
     def run(self, work: Callable[[int, int], Result]) -> Result:
-        """`work(batch_size, tile_px)`, again with smaller pieces while memory runs out.
+        """Return `work(batch_size, tile_px)`, repeated with smaller pieces while memory runs out.
 
-        Raises SettingsError when the smallest pieces are still too large.
+        Raises SettingsError if the smallest pieces are still too large.
         """
         while True:
             try:
@@ -58,7 +58,7 @@ class Pieces:
                 "restore fewer frames at once with --chunk-frames, or a smaller size"
             )
         self._notices.append(
-            f"out of memory: going on with batches of {self.batch_size}, tiles of {self.tile_px} pixels"
+            f"out of memory: continuing with batches of {self.batch_size}, tiles of {self.tile_px} pixels"
         )
 
 

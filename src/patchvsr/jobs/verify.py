@@ -1,4 +1,4 @@
-"""Compares a finished output with what its job recorded when it was made."""
+"""Compare a finished output with the record of its job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchvsr.media.images.names import means_sequence
 
 @dataclass(frozen=True)
 class Verified:
-    """difference: in words, None when the output is the one that was written, frame by frame."""
+    """Result of a comparison. difference: a description, None if every frame and stream is as recorded."""
 
     frames: int
     streams: int
@@ -21,27 +21,28 @@ class Verified:
 
 
 def verify(output: str | Path, job: str | Path | None = None) -> Verified:
-    """Reads the whole output: number of frames, the time of each, CRC-32 of each, and those of other streams.
+    """Read the whole output and compare frame count, timestamps and CRC-32 of all frames and streams.
 
-    An output that is not there, or cannot be read, differs.
+    A missing or unreadable output counts as different.
+    job: the job's folder, if it is not beside the output.
 
-    job: the job's folder, if it is not beside the output. Raises JobError when there is no record of a finished job.
+    Raises JobError if there is no record of a finished job.
     """
     output = Path(output)
     folder = JobFolder(output, path=None if job is None else Path(job))
     manifest, recorded = folder.read_manifest(), folder.read_result()
     if manifest is None:
-        raise JobError(f"{folder.path}: no manifest there, so there is nothing to verify {output} against")
+        raise JobError(f"{folder.path}: no manifest found, so there is nothing to verify {output} against")
     if recorded is None:
         raise JobError(f"{folder.path}: that job is not finished; run its command again")
     if len(recorded.crcs) != len(manifest.scan.crcs):
-        raise JobError(f"{folder.path}: manifest and result do not belong together; they were changed")
+        raise JobError(f"{folder.path}: manifest and result do not match; one of them was changed")
     return Verified(len(recorded.crcs), len(recorded.streams), _difference(recorded, output))
 
 
 def _difference(recorded: Contents, output: Path) -> str | None:
     if not means_sequence(output) and not output.exists():
-        return "it is not there"
+        return "it does not exist"
     try:
         return recorded.difference(read_contents(output))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""How to read an input and how to encode an output, checked when built."""
+"""Settings for reading an input and encoding an output. They are checked when built."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ DEINTERLACE_MODES = ("frame", "field", "off")
 class ReadSettings:
     """How an input is read.
 
-    start_s, end_s: exactly the frames with start_s <= t < end_s, t in seconds from the first frame.
-    deinterlace: None refuses interlaced video; `frame` makes one whole frame of each, `field` one of each field, with
-        exact times in ticks of half the size; `off` takes frames that are flagged as interlaced as they are.
-    rate: of an image sequence, in frames a second, as text ("24000/1001") because floats are not exact; None is 24.
+    start_s, end_s: read exactly the frames with start_s <= t < end_s, t in seconds from the first frame.
+    deinterlace: None refuses interlaced video. `frame` makes one progressive frame of each interlaced frame. `field`
+        makes one of each field, with exact times in ticks of half the size. `off` reads frames as stored.
+    rate: frames per second of an image sequence, as text ("24000/1001") because floats are not exact; None is 24.
     """
 
-    start_s: float | None = setting(None, "Seconds from the first frame.", "--start")
-    end_s: float | None = setting(None, "Seconds from the first frame, exclusive.", "--end")
+    start_s: float | None = setting(None, "Start time in seconds from the first frame.", "--start")
+    end_s: float | None = setting(None, "End time in seconds from the first frame, exclusive.", "--end")
     deinterlace: str | None = setting(
         None,
-        "frame (same rate), field (double rate), or off (not really interlaced).",
+        "Deinterlace: frame (same rate), field (double rate), or off (only flagged as interlaced).",
         default_text="refuse interlaced",
     )
-    rate: str | None = setting(None, "Frames a second of an image sequence.", default_text="24")
+    rate: str | None = setting(None, "Frames per second of an image sequence.", default_text="24")
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start_s), ("end", self.end_s)):
@@ -56,29 +56,31 @@ class ReadSettings:
 class EncodeSettings:
     """How an output is encoded.
 
-    codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or the name of any video encoder of FFmpeg; None leaves
-        it to the output, see `encoders.default_codec`.
-    crf: quality, smaller is better; default 16 for libx264, 18 for libx265, 22 for AV1, 24 for VP9. FFV1 has
-        none: it is lossless. ProRes and DNxHR have none either, but options such as {"profile": "lt"}.
-    pix_fmt: default yuv420p for sources of 8 bits, yuv420p10le beyond, and for libx265 yuv420p12le beyond 10;
-        yuv444p and so on when the width or the height is odd. ProRes has yuv422p10le, or with odd widths
-        yuv444p10le. FFV1 keeps RGB: bgr0, or gbrp16le beyond 8 bits.
+    codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or the name of any FFmpeg video encoder; None chooses by the
+        output, see `encoders.default_codec`.
+    crf: quality, lower is better; default 16 for libx264, 18 for libx265, 22 for AV1, 24 for VP9. FFV1 has none,
+        because it is lossless. ProRes and DNxHR have none either, but options such as {"profile": "lt"}.
+    pix_fmt: default yuv420p for 8-bit sources, yuv420p10le above 8 bits, and for libx265 yuv420p12le above 10 bits;
+        the yuv444p formats if width or height is odd. ProRes uses yuv422p10le, or yuv444p10le for odd widths.
+        FFV1 keeps RGB: bgr0, or gbrp16le above 8 bits.
     encoder_options: passed to the encoder, for example {"preset": "slow"}.
-    skip_streams: indexes of the source's streams to leave out.
+    skip_streams: indices of source streams to leave out.
     overwrite: whether an existing output may be replaced.
     """
 
     codec: str | None = setting(
-        None, "h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any of FFmpeg.", shapes_output=False
+        None, "Codec: h264, hevc, av1, vp9, prores, dnxhr, ffv1, or any FFmpeg video encoder.", shapes_output=False
     )
-    crf: float | None = setting(None, "Quality, smaller is better.", default_text="by codec", shapes_output=False)
-    pix_fmt: str | None = setting(None, "Pixel format.", default_text="by codec and source", shapes_output=False)
+    crf: float | None = setting(None, "Quality; lower is better.", default_text="by codec", shapes_output=False)
+    pix_fmt: str | None = setting(
+        None, "Pixel format of the output.", default_text="by codec and source", shapes_output=False
+    )
     encoder_options: dict[str, str] = setting(  # noqa: RUF009  (a field, as `dataclasses.field` makes it)
-        {}, "Repeatable.", "-e", "--encoder-option", metavar="KEY=VALUE", shapes_output=False
+        {}, "Option for the encoder; repeatable.", "-e", "--encoder-option", metavar="KEY=VALUE", shapes_output=False
     )
     skip_streams: tuple[int, ...] = setting(
         (),
-        "Stream to leave out, see `info`. Repeatable.",
+        "Index of a stream to leave out, see `patchvsr info`; repeatable.",
         "--skip-stream",
         metavar="INDEX",
         shapes_output=False,
@@ -97,11 +99,11 @@ class EncodeSettings:
 
 
 def _parse_rate(rate: str) -> Fraction:
-    """Read "25", "23.976" or "24000/1001" exactly. Raises SettingsError."""
+    """Parse "25", "23.976" or "24000/1001" exactly. Raises SettingsError unless it is a positive number."""
     try:
         found = Fraction(rate)
     except (ValueError, ZeroDivisionError):
         found = Fraction(0)
     if found <= 0:
-        raise SettingsError(f"rate {rate!r} is not understood: give frames a second, for example 25 or 24000/1001")
+        raise SettingsError(f"rate {rate!r} is not understood: give frames per second, for example 25 or 24000/1001")
     return found

@@ -1,4 +1,4 @@
-"""How latents lie over frames and pixels: declared once by an autoencoder, used by everything that counts or checks."""
+"""Geometry of latents: how many latent frames and cells a clip has, declared by each autoencoder."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of every autoencoder here. The first frame has a latent frame of its own, so clips have 4k+1 frames.
+# The same for all autoencoders here. The first frame has its own latent frame, so clips have 4k+1 frames.
 TEMPORAL_FACTOR = 4
 
 
 def is_clip_length(num_frames: int) -> bool:
-    """Return whether a clip can have that many frames: 4k+1."""
+    """Return whether `num_frames` is a valid clip length: 4k+1."""
     return num_frames >= 1 and num_frames % TEMPORAL_FACTOR == 1
 
 
 def clip_length(num_frames: int) -> int:
-    """Return the number of frames that a clip is padded to: the next 4k+1."""
+    """Return the length to which a clip is padded: the next 4k+1."""
     return num_frames + (1 - num_frames) % TEMPORAL_FACTOR
 
 
@@ -31,8 +31,9 @@ def latent_frames(num_frames: int) -> int:
 class Geometry:
     """Sizes of an autoencoder's latents.
 
-    spatial_factor: pixels of a latent cell's side. latent_channels: of what the transformer denoises.
-    condition_channels: of what it sees of the low-quality canvas.
+    spatial_factor: side of a latent cell in pixels.
+    latent_channels: channels of the latents that the transformer denoises.
+    condition_channels: channels of the encoded low-quality canvas, a condition of the transformer.
     """
 
     spatial_factor: int
@@ -40,15 +41,15 @@ class Geometry:
     condition_channels: int
 
     def cells(self, height: int, width: int) -> tuple[int, int]:
-        """Return the latent's (h, w) for sides in pixels."""
+        """Return the latent size (h, w) for sides in pixels."""
         return height // self.spatial_factor, width // self.spatial_factor
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """Return the latent's (T, h, w) for a clip of 4k+1 frames and sides in pixels."""
+        """Return the latent shape (T, h, w) for a clip of 4k+1 frames and sides in pixels."""
         return (latent_frames(num_frames), *self.cells(height, width))
 
     def check(self, video: Tensor) -> None:
-        """Raise ValueError unless (..., F, H, W) has 4k+1 frames and sides in whole cells."""
+        """Raise ValueError unless `video` (..., F, H, W) has 4k+1 frames and sides of whole latent cells."""
         num_frames, height, width = video.shape[-3:]
         if not is_clip_length(num_frames) or height % self.spatial_factor or width % self.spatial_factor:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Models and bases by name, folder or Hub.
+"""Find models and bases by name, folder or Hub repository.
 
-One table holds both kinds of entry: a base is a text-to-video model to train an adapter on; a bundled model is a
-finished one in the package, on a base that its own recipes trained.
+The registry has two kinds of entry. A base is a text-to-video model to train an adapter on. A bundled model is a
+finished model in the package, whose base was trained by its own recipes.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError  # of whichever HTTP library it uses
+from huggingface_hub.errors import HTTPError  # of whichever HTTP library huggingface_hub uses
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from patchvsr.errors import ModelError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PIPELINE_INDEX, ADAPTER_CONFIG = "model_index.json", "config.json"
-MODEL_FILES = ("*.json", "*.safetensors", "*.md")  # patterns match below folders too
+MODEL_FILES = ("*.json", "*.safetensors", "*.md")  # the patterns also match in subfolders
 
 
 @dataclass(frozen=True)
 class Base:
-    """What training and pipeline need to know about a base; the defaults fit every Wan.
+    """Properties of a base for training and pipeline; the defaults fit all Wan models.
 
-    repository: Hub name in diffusers' format; None for a folder.
-    license: SPDX name where it is known.
-    patch_px, patch_frames: size of a patch, the one that the base is used at.
-    num_branch_blocks: blocks of the patch branch of a new adapter.
-    flow_shift: of the scheduler, see `sampling.schedule`.
+    repository: Hub name, in diffusers' format; None for a folder.
+    license: SPDX identifier, None if unknown.
+    patch_px, patch_frames: size of a patch, the only one that the base is used at.
+    num_branch_blocks: number of patch branch blocks in a new adapter.
+    flow_shift: shift of the scheduler, see `sampling.schedule`.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Base:
 
 @dataclass(frozen=True)
 class BundledModel(Base):
-    """A finished model in the package. Its base is not to be had by itself: the recipe `NAME_base` trains it."""
+    """A finished model in the package. Its base is not distributed separately: the recipe `NAME_base` trains it."""
 
     folder: Path = field(kw_only=True)
 
@@ -61,12 +61,12 @@ REGISTRY: dict[str, Base] = {
 
 
 def bundled_models() -> dict[str, Path]:
-    """Names and folders of the models in the package."""
+    """Return the folders of the models in the package, by name."""
     return {entry.name: entry.folder for entry in REGISTRY.values() if isinstance(entry, BundledModel)}
 
 
 def find_base(name_or_folder: str) -> Base:
-    """Find a base by its short name, Hub name or folder; raises ModelError for what can be none of these."""
+    """Return a base by its short name, Hub name or folder. Raises ModelError for anything else."""
     for base in REGISTRY.values():
         if name_or_folder in (base.name, base.repository):
             return base
@@ -81,9 +81,9 @@ def find_base(name_or_folder: str) -> Base:
 
 
 def resolve_model(name_or_path: str | Path) -> str:
-    """A bundled name -> its folder; an existing folder -> itself; else a Hub repository name, unchanged.
+    """Return the folder of a bundled model; an existing folder or a Hub repository name is returned unchanged.
 
-    Raises ModelError for a name that is none of these, or a folder without a model in it.
+    Raises ModelError for a name that is none of these, or a folder that contains no model.
     """
     name = str(name_or_path)
     bundled = bundled_models()
@@ -101,17 +101,17 @@ def resolve_model(name_or_path: str | Path) -> str:
 
 
 def is_model(folder: Path) -> bool:
-    """A whole pipeline or an adapter, judged by its files' names alone."""
+    """Return whether a folder holds a pipeline or an adapter, judged by file names only."""
     return (folder / PIPELINE_INDEX).is_file() or is_adapter(folder)
 
 
 def is_adapter(folder: Path) -> bool:
-    """An adapter's folder, which needs its base beside it; a whole pipeline has an index instead."""
+    """Return whether a folder holds an adapter, which needs a base. A whole pipeline has an index instead."""
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / PIPELINE_INDEX).is_file()
 
 
 def check_hub_name(name: str, message: str) -> None:
-    """Raises ModelError with that message for what cannot be a repository owner/model, above all a mistyped path."""
+    """Raise ModelError with `message` if `name` cannot be a repository owner/model, such as a mistyped path."""
     if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(message)
     try:
@@ -121,9 +121,9 @@ def check_hub_name(name: str, message: str) -> None:
 
 
 def download(repository: str, files: Sequence[str], **hub_options: Any) -> Path:
-    """The folder of a Hub repository in the local cache, where its newest files of these patterns are put first.
+    """Download the newest files of a Hub repository that match `files`, and return its folder in the local cache.
 
-    Without network, or with HF_HUB_OFFLINE=1, what is cached is used. Raises ModelError where that is not enough.
+    Without network, or with HF_HUB_OFFLINE=1, cached files are used. Raises ModelError if they are not enough.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=list(files), **hub_options))

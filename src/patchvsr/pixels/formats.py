@@ -1,4 +1,4 @@
-"""Convert clips from and to the formats that callers use: tensors, arrays, images."""
+"""Convert clips from and to the formats of callers: tensors, arrays, images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from patchvsr.errors import SettingsError
 
 
 def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
-    """Any accepted clip as (F, 3, h, w) float32 in [0, 1]. Raises SettingsError for another shape or range."""
+    """Return a clip in any accepted format as (F, 3, h, w) float32 in [0, 1].
+
+    Raises SettingsError for another shape or range.
+    """
     if isinstance(video, Tensor):
         frames = video.detach().float().cpu()
     else:
@@ -25,19 +28,19 @@ def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
             f"got a video of shape {tuple(frames.shape)}: needed are frames (F, 3, h, w) as a tensor, "
             "(F, h, w, 3) as an array, or RGB images"
         )
-    if not (frames.amin() >= 0 and frames.amax() <= 1):  # NaN is neither
+    if not (frames.amin() >= 0 and frames.amax() <= 1):  # also catches NaN
         raise SettingsError("float frames must lie in [0, 1]")
     return frames
 
 
 def pad_frames(frames: Tensor, length: int) -> Tensor:
-    """Repeat the last of the frames (F, 3, h, w) until there are `length`."""
+    """Pad frames (F, 3, h, w) to `length` by repeating the last one."""
     missing = length - frames.shape[0]
     return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
 
 
 def as_output(frames: Tensor, output_type: str) -> Any:
-    """Frames (F, 3, H, W) in [0, 1] as "pt", "np" (F, H, W, 3) or "pil"."""
+    """Convert frames (F, 3, H, W) in [0, 1] to "pt" (unchanged), "np" (F, H, W, 3) or "pil"."""
     if output_type == "pt":
         return frames
     array = frames.permute(0, 2, 3, 1).numpy()

@@ -19,7 +19,7 @@ class ClipConditions:
 
     canvas_latents: (C, T, H/16, W/16), conditions of the canvas (see `Autoencoder.encode_condition`)
     global_latents: (C, T, hg, wg), conditions of the global view: the whole clip at the base's native size
-    noise: (C, T, H/16, W/16), for noise augmentation
+    noise: (C, T, H/16, W/16), noise for the augmentation of `canvas_latents`
     noise_timestep: 0 to 1000; the paper trains and samples at 200-300
     scale: canvas height / input height
     """
@@ -31,7 +31,7 @@ class ClipConditions:
     scale: float
 
     def of_patches(self, boxes: Sequence[Box]) -> PatchConditions:
-        """Cut out the conditions of these patches and apply noise augmentation (paper, section 3.2)."""
+        """Return the conditions of the patches at `boxes`, with noise augmentation (paper, section 3.2)."""
         sigma = self.noise_timestep / 1000
         canvas_hw = (self.canvas_latents.shape[-2], self.canvas_latents.shape[-1])
         global_hw = (self.global_latents.shape[-2], self.global_latents.shape[-1])

@@ -1,4 +1,4 @@
-"""The steps from noise (sigma 1) to video (sigma 0) of a rectified flow."""
+"""Set the sigma schedule of a rectified flow, from noise (sigma 1) to video (sigma 0)."""
 
 import numpy as np
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
@@ -9,12 +9,12 @@ from patchvsr.errors import SettingsError
 def set_steps(scheduler: FlowMatchEulerDiscreteScheduler, num_inference_steps: int) -> FlowMatchEulerDiscreteScheduler:
     """Set the timesteps (1000 sigma) of a scheduler for one run of `denoise`, and return it.
 
-    Its `shift` s > 1 spends more steps on high noise: sigma' = s sigma / (1 + (s - 1) sigma), Esser et al. 2024 (SD3),
-    equation 23. The sigmas are given here because diffusers' default spacing ends at 0.001 and takes the remaining
-    step to 0 on top, so that one step out of four would do nothing.
+    A `shift` s > 1 spends more steps at high noise: sigma' = s sigma / (1 + (s - 1) sigma), Esser et al. 2024 (SD3),
+    equation 23. The sigmas are set explicitly because diffusers' default spacing ends at 0.001 and then steps to 0,
+    so one step out of four would do nothing.
 
     Raises:
-        SettingsError: no steps, or a shift that is not positive.
+        SettingsError: fewer than 1 step, or a shift that is not positive and finite.
     """
     if num_inference_steps < 1:
         raise SettingsError(f"{num_inference_steps} denoising steps: at least 1 is needed")
