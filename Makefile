@@ -41,8 +41,9 @@ docs: setup  ## docs/cli.md, from the commands
 
 setup: $(SETUP)
 
-# The stamps come last, so an interrupted installation is taken up again. Nothing is compiled to bytecode that is never
-# imported: most of torch and transformers.
+# The stamps come last, so an interrupted installation is taken up again. Installing compiles nothing, because most of
+# torch and transformers is never imported. What is imported is compiled then, and must be kept.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 $(SETUP): pyproject.toml constraints.txt

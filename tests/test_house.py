@@ -33,7 +33,7 @@ files        errors
 pixels       errors
 media        errors setting files pixels
 patches      errors pixels
-models       errors pixels patches
+models       errors files pixels patches
 sampling     errors patches models
 settings     errors setting pixels media patches models
 presets      errors files settings
@@ -45,7 +45,7 @@ upscale      pixels media settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors files pixels media patches measures jobs
-training     errors patchvsr allocator interrupts pixels media patches models pipeline degradation measures
+training     errors patchvsr allocator interrupts files pixels media patches models pipeline degradation measures
 cli          errors patchvsr allocator interrupts media models settings presets events loading jobs upscale \
              degradation evaluation training
 __main__     cli

@@ -91,27 +91,56 @@ def reported(path: Path, abort: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file atomically and durably."""
-    temporary = path.with_name(f"{path.name}.tmp")
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `target` to write to, then flush it to disk and rename it to `target`.
+
+    On any error the temporary file is removed and `target` stays as it was.
+    """
+    temporary = target.with_name(f"{target.name}.tmp")
     try:
-        temporary.write_bytes(data)
-        move_file(temporary, path)
+        yield temporary
+        move_file(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder next to `target` to fill, then flush it to disk and rename it to `target`.
+
+    An existing `target` is replaced. On any error the temporary folder is removed and `target` stays as it was.
+    """
+    temporary, replaced = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))
+    remove_folder(temporary)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            _sync(path)
+        _sync(temporary)
+        if target.exists():
+            remove_folder(replaced)
+            target.rename(replaced)
+        temporary.rename(target)
+        _sync(target.parent)
+    except BaseException:
+        remove_folder(temporary)
+        raise
+    remove_folder(replaced)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file atomically and durably."""
+    with new_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _copy_over(file: Path, target: Path) -> None:
     """Move a file to another disk with the effect of a rename; the folder may be a link or a mount point."""
-    temporary = target.with_name(f".{target.name}.partial")
-    try:
+    with new_file(target) as temporary:
         shutil.copyfile(file, temporary)
-        _sync(temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     file.unlink()
 
 

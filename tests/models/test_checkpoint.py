@@ -87,8 +87,8 @@ def test_large_adapters_are_sharded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     save_adapter(trained(rank=2), folder)
-    (tmp_path / "adapter.partial").mkdir()
-    (tmp_path / "adapter.partial" / "left over").touch()  # by a save that was killed
+    (tmp_path / ".adapter.partial").mkdir()
+    (tmp_path / ".adapter.partial" / "left over").touch()  # by a save that was killed
     with pytest.raises(ModelError, match="exists"):
         save_adapter(trained(rank=0), folder)
     assert (folder / LORA).exists()

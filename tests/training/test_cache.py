@@ -82,7 +82,7 @@ def test_is_taken_up_again_where_it_was_left(cache: Path, source: ClipSource, tm
     assert [next(writing), next(writing)] == [1, 2]
     with pytest.raises(SettingsError, match="is not complete: run `patchvsr cache` again"):
         CachedSamples(stage, folder, RECIPE)
-    (folder / "sample-000002.partial").write_bytes(b"half")
+    (folder / "sample-000002.safetensors.tmp").write_bytes(b"half")
     first = (folder / "sample-000000.safetensors").stat().st_mtime_ns
     assert list(write_cache(RECIPE, stage, samples, folder, 6))[-1] == 6
     assert (folder / "sample-000000.safetensors").stat().st_mtime_ns == first

@@ -74,7 +74,7 @@ def test_continues_where_it_was_stopped(footage: Path, tmp_path: Path) -> None:
     entries = by_source(tmp_path)
     finished, lost = (tmp_path / entries[name][0].path for name in ("photo.png", "video.mkv"))
     written = finished.stat().st_mtime_ns
-    lost.rename(lost.with_suffix(".partial"))
+    lost.rename(lost.with_name(f"{lost.name}.tmp"))
     assert pack(footage, tmp_path).files == 3
     assert finished.stat().st_mtime_ns == written and contents(tmp_path) == whole
 

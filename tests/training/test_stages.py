@@ -214,7 +214,7 @@ def stop_while_saving(chosen: Recipe, source: ClipSource) -> None:
     """The newest checkpoint is not complete, the one before it is there."""
     stop_by_kill(chosen, source)
     newest = last_checkpoint(chosen.run)
-    partial = newest.rename(newest.with_suffix(".partial"))
+    partial = newest.rename(newest.with_name(f".{newest.name}.partial"))
     (partial / "state.json").write_text('{"step": 2')
 
 

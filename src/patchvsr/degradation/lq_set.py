@@ -76,8 +76,7 @@ def write_lq_set(
         raise OutputError(f"{out_folder} exists: choose another name, or check it with --check")
     paths = list_videos(hq_folder)
     _refuse_doubles(paths)
-    temporary = files.temporary_folder(out_folder)
-    with files.reported(out_folder, lambda: files.remove_folder(temporary)):
+    with files.reported(out_folder, lambda: None), files.new_folder(out_folder) as temporary:
         clips = []
         for path in paths:
             name = f"{path.stem}.mkv"
@@ -85,7 +84,6 @@ def write_lq_set(
             clips.append(LqClip(path.name, file_digest(path), name, lq))
         made = LqSet(scale, seed, max_frames, settings, _versions(), clips)
         (temporary / RECORD).write_text(json.dumps(asdict(made), indent=1) + "\n")
-        temporary.rename(out_folder)
     return made
 
 

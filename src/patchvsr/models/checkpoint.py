@@ -8,7 +8,6 @@ pytorch_lora_weights.safetensors    LoRA weights of the base's blocks, if any, i
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from patchvsr import files
 from patchvsr.errors import ModelError
 from patchvsr.models.registry import ADAPTER_CONFIG
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
@@ -44,28 +44,19 @@ def save_adapter(
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise ModelError(f"{folder} exists: choose another folder, or overwrite it")
-    partial, replaced = (folder.with_name(folder.name + suffix) for suffix in (".partial", ".replaced"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-
     has_lora = bool(getattr(model, "peft_config", None))
     config = {"_class_name": type(model).__name__, "base": base_name, "lora": has_lora}
     config |= {name: model.config[name] for name in ADAPTER_SETTINGS} | {"pipeline": pipeline or {}}
-    (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    save_torch_state_dict(
-        model.adapter_state_dict(),
-        partial,
-        filename_pattern="adapter{suffix}.safetensors",
-        max_shard_size=MAX_SHARD_SIZE,
-    )
-    if has_lora:
-        model.save_lora_adapter(partial)
-
-    if folder.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        folder.replace(replaced)
-    partial.replace(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    with files.new_folder(folder) as partial:
+        (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        save_torch_state_dict(
+            model.adapter_state_dict(),
+            partial,
+            filename_pattern="adapter{suffix}.safetensors",
+            max_shard_size=MAX_SHARD_SIZE,
+        )
+        if has_lora:
+            model.save_lora_adapter(partial)
 
 
 def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTransformer3DModel:

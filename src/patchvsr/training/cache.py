@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
+from patchvsr import files
 from patchvsr.errors import InputError, SettingsError
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
@@ -52,9 +53,8 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
             encoded = stage.encode({name: value.unsqueeze(0).to(device) for name, value in sample.items()})
             kept: Sample = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
             kept |= {name: value[0].to(torch.bfloat16).cpu().contiguous() for name, value in encoded.items()}
-            partial = file.with_suffix(".partial")
-            save_file(kept, partial)
-            partial.rename(file)
+            with files.new_file(file) as temporary:
+                save_file(kept, temporary)
         yield number + 1
     (folder / INDEX).write_text(json.dumps({"recipe": shaping, "count": count}))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from patchvsr import files
 from patchvsr.errors import OutputError, SettingsError
 from patchvsr.training.recipes import STAGES, Recipe
 from patchvsr.training.stages import Stage
@@ -84,23 +84,18 @@ class TrainingState:
         except (OSError, SafetensorError) as error:
             raise OutputError(f"cannot write a checkpoint into {run}: {error}: mend that, then go on") from error
 
-    def _write(self, run: Path, files: Mapping[str, dict[str, Tensor]]) -> None:
+    def _write(self, run: Path, contents: Mapping[str, dict[str, Tensor]]) -> None:
         final = run / "checkpoints" / f"step-{self.step:06d}"
-        partial = final.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, tensors in files.items():
-            save_file(tensors, partial / f"{name}.safetensors")
-        state = {
-            "step": self.step,
-            "data": self.data_digest,
-            "stands_on": stages_before(self.recipe),
-            "recipe": asdict(self.recipe),
-        }
-        (partial / STATE).write_text(json.dumps(state, indent=1))
-        _sync_folder(partial)
-        shutil.rmtree(final, ignore_errors=True)  # a checkpoint of the same step has the same contents
-        partial.rename(final)
+        with files.new_folder(final) as partial:  # a checkpoint of the same step has the same contents
+            for name, tensors in contents.items():
+                save_file(tensors, partial / f"{name}.safetensors")
+            state = {
+                "step": self.step,
+                "data": self.data_digest,
+                "stands_on": stages_before(self.recipe),
+                "recipe": asdict(self.recipe),
+            }
+            (partial / STATE).write_text(json.dumps(state, indent=1))
         for old in checkpoints(run)[: -self.recipe.keep_checkpoints]:
             shutil.rmtree(old)
 
@@ -167,7 +162,7 @@ def stages_before(recipe: Recipe) -> dict[str, int]:
 
 def checkpoints(run: Path) -> list[Path]:
     """List the complete checkpoints of a run, oldest first."""
-    return sorted(folder for folder in (run / "checkpoints").glob("step-*") if folder.suffix != ".partial")
+    return sorted(folder for folder in (run / "checkpoints").glob("step-*"))
 
 
 def last_checkpoint(run: Path) -> Path:
@@ -199,11 +194,3 @@ def _placed_as(model: Tensor, whole: Tensor) -> Tensor:
     """Move `whole` to the device of `model` and shard it in the same way."""
     whole = whole.to(model.device)
     return distribute_tensor(whole, model.device_mesh, model.placements) if isinstance(model, DTensor) else whole
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush the files and the folder to disk, so that a power loss cannot leave a partial checkpoint."""
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
-from patchvsr import __version__
+from patchvsr import __version__, files
 from patchvsr.errors import InputError, ModelError, OutputError
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
@@ -78,18 +77,16 @@ def write_model(
     _check_new(folder)
     known = find_base(base)
     whole = isinstance(known, BundledModel) or base_was_trained(provenance)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     settings = {
         "patch_px": known.patch_px,
         "patch_frames": known.patch_frames,
         "num_inference_steps": num_inference_steps,
     } | settings
     write = _write_pipeline if whole else _write_adapter
-    write(transformer, autoencoder, partial, known, settings)
-    (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
-    (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
-    partial.rename(folder)
+    with files.new_folder(folder) as partial:
+        write(transformer, autoencoder, partial, known, settings)
+        (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
+        (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
 
 
 def _check_new(folder: Path) -> None:
@@ -117,7 +114,8 @@ def _write_adapter(
         if parameter.requires_grad and ".lora_" not in name and not ADAPTER_KEYS.fullmatch(name):
             raise ModelError(f"the base's own {name} was trained: an adapter cannot hold it, train LoRA instead")
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
-    save_adapter(transformer, folder, base_name=base.repository or base.name, pipeline=settings)
+    name = base.repository or base.name
+    save_adapter(transformer, folder, base_name=name, pipeline=settings, overwrite=True)  # the folder is new and empty
     if any(parameter.requires_grad for parameter in autoencoder.parameters()):
         _halve(autoencoder)
         autoencoder.save_pretrained(folder / "vae")

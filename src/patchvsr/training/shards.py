@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from patchvsr import files
 from patchvsr.errors import InputError
 
 INDEX, VERSION = "index.json", 2
@@ -84,15 +85,13 @@ class Index:
             "too_short": self.too_short,
             "entries": [asdict(shard) for shard in self.entries],
         }
-        temporary = packed / f"{INDEX}.partial"
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        temporary.replace(packed / INDEX)
+        files.write_durably(packed / INDEX, json.dumps(content, indent=1).encode())
 
 
 def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int]:
     """Write a stream of frames (H, W, 3) uint8 to one .npy file; return its (F, H, W)."""
-    temporary, count, shape = path.with_suffix(".partial"), 0, (0, 0, 0)
-    with temporary.open("wb") as file:
+    count, shape = 0, (0, 0, 0)
+    with files.new_file(path) as temporary, temporary.open("wb") as file:
         for count, frame in enumerate(frames, 1):
             if count == 1:
                 shape = frame.shape
@@ -100,7 +99,6 @@ def write_array(path: Path, frames: Iterable[np.ndarray]) -> tuple[int, int, int
             file.write(np.ascontiguousarray(frame).data)
         file.seek(0)
         _write_header(file, (count, *shape))  # same length as the first header: numpy pads for growth
-    temporary.replace(path)
     return count, shape[0], shape[1]
 
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from patchvsr import files
 from patchvsr.errors import ModelError
 from patchvsr.models.registry import find_base
 from patchvsr.models.wan_base.base import base_folder, load_part
@@ -34,9 +35,8 @@ def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) ->
         with FileLock(file.with_name(f".{file.name}.lock")):
             if not file.exists():
                 embeds = encode_prompt(name_or_folder, prompt)
-                partial = file.with_name(f".{file.name}.partial")
-                save_file({"prompt_embeds": embeds}, partial, metadata=made_of)
-                partial.replace(file)
+                with files.new_file(file) as temporary:
+                    save_file({"prompt_embeds": embeds}, temporary, metadata=made_of)
     try:
         with safe_open(file, framework="pt") as stored:
             metadata, embeds = stored.metadata(), stored.get_tensor("prompt_embeds")
