@@ -36,7 +36,7 @@ def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
     if is_sequence(path):
         return images.probe_images(path, rate=rate)
     if rate is not None:
-        raise SettingsError(f"rate {rate}: {path} has times of its own; a rate is for image sequences only")
+        raise SettingsError(f"rate {rate}: {path} has its own timestamps; a rate applies to image sequences only")
     with open_container(path) as container:
         stream = video_stream(container, path)
         return _describe(container, stream, _first_frames(container, stream, path), Path(path))

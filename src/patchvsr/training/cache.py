@@ -1,6 +1,6 @@
 """Cache encoded samples on disk, for bases whose autoencoder costs as much as the training step.
 
-A cache holds the content of samples; noise is drawn anew at every use. There is one file per sample, so writing can be
+A cache holds the content of samples; noise is drawn at every use. There is one file per sample, so writing can be
 interrupted and resumed.
 """
 

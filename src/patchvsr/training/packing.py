@@ -127,7 +127,7 @@ def _index_to_extend(packed: Path, settings: dict[str, Any]) -> Index:
     try:
         index = Index.load(packed)
     except InputError:
-        logger.warning("%s was packed by another version: packing anew; its old arrays can be deleted", packed)
+        logger.warning("%s was packed by another version: packing again; its old arrays can be deleted", packed)
         return Index(settings)
     if index.settings != settings:
         raise SettingsError(f"{packed} was packed with {index.settings}, not {settings}: use another folder")

@@ -200,7 +200,7 @@ def test_sequences_have_the_rate_that_is_asked_for(tmp_path, rate):
 
 
 def test_a_rate_for_a_video_is_refused(clip):
-    with pytest.raises(SettingsError, match=r"rate 25: .* has times of its own"):
+    with pytest.raises(SettingsError, match=r"rate 25: .* has its own timestamps"):
         open_reader(clip, ReadSettings(rate="25"))
 
 
