@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from patchvsr.models.geometry import Geometry
 
@@ -14,7 +14,7 @@ from patchvsr.models.geometry import Geometry
 class Autoencoder(Protocol):
     """Encode pixels in [-1, 1] to latents and decode them; clips have 4k+1 frames and sides in whole latent cells."""
 
-    decoder: nn.Module  # fine-tuned by the last training stage
+    # From Python 3.12 on, the check does not see submodules: only what is defined on the class may be listed here.
     takes_restoration: bool  # whether `decode` uses `restoration` and `estimate_restoration` is implemented
 
     @property
@@ -25,6 +25,10 @@ class Autoencoder(Protocol):
     def decoder_halo_px(self) -> int: ...
     @property
     def device(self) -> torch.device: ...
+
+    def unfreeze_decoder(self) -> None:
+        """Make the decoder trainable, for the last training stage."""
+        ...
 
     def encode(self, video: Tensor) -> Tensor:
         """Encode video (N, 3, F, H, W) to latents (N, C, T, h, w) of approximately unit variance."""

@@ -38,7 +38,7 @@ class DistillStage(AdapterStage):
 
     def __init__(self, recipe: Recipe, autoencoder: Autoencoder, transformer: PatchVSRTransformer3DModel):
         super().__init__(recipe, autoencoder, transformer)
-        autoencoder.decoder.requires_grad_(True)
+        autoencoder.unfreeze_decoder()
         self.teacher = self.score_of_student = self.adversary = None
         if recipe.objective in ("consistency", "distribution"):
             self.teacher = copy.deepcopy(transformer).requires_grad_(False)

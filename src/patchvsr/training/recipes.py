@@ -112,7 +112,7 @@ class Recipe:
         if self.objective == "adversarial" and self.adversarial_weight <= 0:
             raise SettingsError(f"{self.name}: objective adversarial needs an adversarial_weight above 0")
         if self.init and self.base != "mini":
-            raise SettingsError(f"{self.name}: init only works with base mini; training on {self.base} always starts from the base")
+            raise SettingsError(f"{self.name}: init only works with base mini; on {self.base}, start from the base")
         if any(steps < 0 for steps in self.validation_step_choices):
             raise SettingsError(f"{self.name}: validation_steps={self.validation_steps}: give 0 or more")
         if not 0 <= self.min_noise_timestep <= self.max_noise_timestep <= 1000:

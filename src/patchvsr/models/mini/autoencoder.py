@@ -96,6 +96,10 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
         return _round_up(self.decoder.halo_px)
 
+    def unfreeze_decoder(self) -> None:
+        """Make the decoder trainable."""
+        self.decoder.requires_grad_(True)
+
     def encode(self, video: Tensor) -> Tensor:
         """Encode video (N, 3, F, H, W) in [-1, 1] to latents (N, C, k+1, H/16, W/16).
 

@@ -39,6 +39,10 @@ class WanAutoencoder(AutoencoderKLWan):
     def decoder_halo_px(self) -> int:
         return HALO_CELLS * self.geometry.spatial_factor
 
+    def unfreeze_decoder(self) -> None:
+        """Make the decoder trainable."""
+        self.decoder.requires_grad_(True)
+
     def encode(self, video: Tensor) -> Tensor:
         """Encode video (N, 3, F, H, W) in [-1, 1], F = 4k+1, to normalised latents (N, C, k+1, h, w).
 
