@@ -122,7 +122,7 @@ MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep")
 
 @dataclass(frozen=True)
 class ResolvedSettings(RestoreSettings):
-    """How frames are restored, with no default left open; see `PatchVSRPipeline.resolve`."""
+    """How frames are restored, with the model's defaults filled in; see `PatchVSRPipeline.resolve`."""
 
     num_inference_steps: int = 0
     joint_mode: str = MODES[0]
