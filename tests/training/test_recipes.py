@@ -66,7 +66,7 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
         ("mini_adapter", {"validation_steps": "one"}, "validation_steps=one: whole numbers"),
         ("mini_adapter", {"validation_steps": "-1"}, "validation_steps=-1: give 0 or more"),
         ("wan21_adapter", {"max_noise_timestep": "100"}, "min_noise_timestep <= max_noise_timestep"),
-        ("wan21_adapter", {"init": "mini"}, "init is for base mini"),
+        ("wan21_adapter", {"init": "mini"}, "init only works with base mini"),
         ("mini_distill", {"objective": "adversarial"}, "needs an adversarial_weight above 0"),
     ],
 )
