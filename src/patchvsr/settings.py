@@ -39,7 +39,7 @@ class RestoreSettings:
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
     batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo.
-        Neither changes the result.
+        Neither changes the result on a CPU; on other devices only by rounding.
     """
 
     scale: float | None = setting(
