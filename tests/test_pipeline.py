@@ -312,3 +312,13 @@ def test_nan_is_named_and_not_written() -> None:
         broken.transformer.proj_out.bias.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="denoising step 1 of 2"):
         broken(toy.video(1, 16, 16))
+
+
+@pytest.mark.parametrize("output_type", ["pt", "latent"])
+def test_offloaded_models_are_freed_whatever_is_returned(
+    pipeline: PatchVSRPipeline, output_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = []
+    monkeypatch.setattr(pipeline, "maybe_free_model_hooks", lambda: freed.append(True))
+    pipeline(toy.video(1, 16, 24), num_inference_steps=1, output_type=output_type)
+    assert freed == [True]

@@ -29,7 +29,7 @@ from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded
 from patchvsr.pixels.color_match import match_color_, reach_px
 from patchvsr.pixels.formats import as_frames, as_output, pad_frames
 from patchvsr.pixels.resize import resize_bicubic
-from patchvsr.pixels.size import DEFAULT_SCALE, Size, check_scale_or_size
+from patchvsr.pixels.size import Size, check_scale_or_size, target_size
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
@@ -219,11 +219,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"size is {size[0]}x{size[1]}: both sides must be at least 1")
         if output_type not in OUTPUT_TYPES:
             raise SettingsError(f"unknown output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
-        return (
-            Size.of(lq).scaled(DEFAULT_SCALE if settings.scale is None else settings.scale)
-            if size is None
-            else Size(*size)
-        )
+        return Size(*size) if size is not None else target_size(Size.of(lq), settings.scale, None, allow_smaller=True)
 
     def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
         """Return the settings with this model's defaults filled in, as all stages use and jobs record them.
@@ -273,27 +269,28 @@ class PatchVSRPipeline(DiffusionPipeline):
             latents = self._denoise(
                 conditions, settings, first_frame, known_latents, decoded_area, callback_on_step_end
             )
-        if not decode:
-            return PatchVSROutput(None, latents, settings.restoration)
 
-        # 4. Decode, crop the padding in space and time, and match the colours of the input.
-        restoration = settings.restoration
-        if restoration is None and self.vae.takes_restoration:
-            restoration = estimate_restoration(self.vae, canvas, size, scale)
-        cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-        decoded = decode_tiled(
-            self.vae, cells, canvas, settings.tile_px, restoration=restoration or 0.0, scale=scale, area=decoded_area
-        )
-        if not torch.isfinite(decoded).all():
-            raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
-        shown = np.s_[:, :num_frames, : size.height, : size.width]
-        frames = decoded[shown].clamp_(-1, 1)
-        if settings.color_match:
-            frames = match_color_(frames, canvas[shown], source)
-        if area is not None:
-            frames = frames[..., area[0] : area[1], area[2] : area[3]]
+        # 4. Decode, crop to the target size and the original number of frames, and match the colours of the input.
+        restoration, frames = settings.restoration, None
+        if decode:
+            if restoration is None and self.vae.takes_restoration:
+                restoration = estimate_restoration(self.vae, canvas, size, scale)
+            cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
+            decoded = decode_tiled(
+                self.vae, cells, canvas, settings.tile_px,
+                restoration=restoration or 0.0, scale=scale, area=decoded_area,
+            )  # fmt: skip
+            if not torch.isfinite(decoded).all():
+                raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
+            shown = np.s_[:, :num_frames, : size.height, : size.width]
+            frames = decoded[shown].clamp_(-1, 1)
+            if settings.color_match:
+                frames = match_color_(frames, canvas[shown], source)
+            if area is not None:
+                frames = frames[..., area[0] : area[1], area[2] : area[3]]
+            frames = frames.transpose(0, 1).add_(1).div_(2)
         self.maybe_free_model_hooks()
-        return PatchVSROutput(frames.transpose(0, 1).add_(1).div_(2), latents, restoration)
+        return PatchVSROutput(frames, latents, restoration)
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
