@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -48,13 +48,8 @@ def save_preset(settings: UpscaleSettings, path: str | Path, *, overwrite: bool 
 
 
 def _changed(group: Any) -> dict[str, Any]:
-    found = {}
-    for field in fields(group):
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
-        value = getattr(group, field.name)
-        if value != default and field.metadata.get("in_presets", True):
-            found[field.name] = value
-    return found
+    kept, defaults = [field.name for field in fields(group) if field.metadata.get("in_presets", True)], type(group)()
+    return {name: getattr(group, name) for name in kept if getattr(group, name) != getattr(defaults, name)}
 
 
 def _checked(group: type, values: dict[str, Any]) -> dict[str, Any]:

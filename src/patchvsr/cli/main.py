@@ -89,7 +89,8 @@ def _model_rows(folder: Path) -> list[tuple[str, Any]]:
         (name, value) for name, value in settings.items() if not name.startswith("_") and not isinstance(value, list)
     ]
     # A pipeline has one folder per component; an adapter's tensors are in its main folder.
-    for name, part in {"adapter": folder, "transformer": folder / "transformer", "vae": folder / "vae"}.items():
+    # Version 0.1 called the autoencoder `codec`.
+    for name, part in {"adapter": folder, **{name: folder / name for name in ("transformer", "vae", "codec")}}.items():
         size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
         if size:
             class_name = json.loads((part / "config.json").read_text())["_class_name"]

@@ -48,9 +48,8 @@ def preview_command(
 
     area = None if crop is None else parse_crop(crop)
     made = preview(source, output, settings, load_pipeline, at_s=at, seconds=seconds, crop=area)
-    width, height = made.size
     what = f"{made.frames} frames from" if seconds else "the frame at"
-    console.print(f"{made.output}: bicubic | restored, {width}x{height} pixels each, {what} {made.start_s:.2f} seconds")
+    console.print(f"{made.output}: bicubic | restored, {made.size} pixels each, {what} {made.start_s:.2f} seconds")
     console.print(
         f"whole video: about {timedelta(seconds=round(made.job_s))} to restore {made.job_frames} frames, "
         f"{made.job_s / made.job_frames:.2f} seconds each"

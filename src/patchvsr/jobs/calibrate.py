@@ -81,9 +81,14 @@ def calibrate(
 
 def decoded_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> int:
     """Return the number of pixels that the autoencoder decodes per frame: the canvas plus the halos of its tiles."""
+    return sum(tile_pixels(pipeline, size, tile_px))
+
+
+def tile_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> list[int]:
+    """Return the number of pixels per frame of every tile that is decoded, halos included."""
     autoencoder, (width, height) = pipeline.vae, pipeline.padded_size(size)
     cut = tiles(height, width, tile_px, autoencoder.decoder_halo_px, autoencoder.geometry.spatial_factor)
-    return sum((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
+    return [(y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut)]
 
 
 def _middle(frame: Frame, size: Size, patch_px: int) -> tuple[Frame, Size]:

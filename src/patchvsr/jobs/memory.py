@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psutil
 
-from patchvsr.models.tiles import tiles
+from patchvsr.jobs.calibrate import tile_pixels
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import CHUNK_FRAMES, ResolvedSettings
@@ -40,7 +40,9 @@ def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSetti
     padded = pipeline.padded_size(size)
     canvas = 3 * 4 * chunk_frames * padded.width * padded.height / GIB
     host = PROCESS_GIB + canvas * CANVASES + size.width * size.height * ENCODER_BYTES / GIB
-    model = _weights_gib(pipeline) + _tile_gib(pipeline, padded, chunk_frames, settings.tile_px)
+    tile_bytes = FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES
+    tile_gib = chunk_frames * max(tile_pixels(pipeline, size, settings.tile_px)) * tile_bytes / GIB
+    model = _weights_gib(pipeline) + tile_gib
     if settings.num_inference_steps:
         host += canvas * STEP_CANVASES
         model += STEP_GIB
@@ -75,10 +77,3 @@ def _held_gib() -> float:
 def _weights_gib(pipeline: PatchVSRPipeline) -> float:
     parts = (pipeline.transformer, pipeline.vae)
     return sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / GIB
-
-
-def _tile_gib(pipeline: PatchVSRPipeline, canvas: Size, chunk_frames: int, tile_px: int) -> float:
-    autoencoder = pipeline.vae
-    cut = tiles(canvas.height, canvas.width, tile_px, autoencoder.decoder_halo_px, autoencoder.geometry.spatial_factor)
-    pixels = max((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut))
-    return chunk_frames * pixels * (FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES) / GIB

@@ -95,7 +95,7 @@ class EncodeSettings:
         if self.crf is not None and not isfinite(self.crf):
             raise SettingsError(f"crf is {self.crf}: give a number, for example 16")
         if any(index < 0 for index in self.skip_streams):
-            raise SettingsError(f"stream {min(self.skip_streams)} cannot be left out: indexes begin with 0")
+            raise SettingsError(f"stream {min(self.skip_streams)} cannot be left out: indices start at 0")
 
 
 def _parse_rate(rate: str) -> Fraction:
