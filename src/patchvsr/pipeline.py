@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,20 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
+from patchvsr.decoding import ClipDecoder, ClipState, decoded_area
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
-from patchvsr.models.restoration import estimate_restoration
-from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
+from patchvsr.models.tiles import encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
-from patchvsr.pixels.color_match import match_color_, reach_px
-from patchvsr.pixels.formats import as_frames, as_output, pad_frames
+from patchvsr.pixels.canvas import ClipCanvas
+from patchvsr.pixels.formats import as_frames, as_output
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size, check_scale_or_size, target_size
 from patchvsr.sampling.conditions import ClipConditions
@@ -46,14 +46,16 @@ HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
 
 @dataclass
 class PatchVSROutput(BaseOutput):
-    """The restored clip, and what the next chunk of its shot starts from.
+    """The restored clip.
 
     latents: (C, T, h, w), None for 0 steps. restoration: as given or estimated, None if nothing was decoded.
+    state: what the next clip of the shot starts from, None if nothing was decoded.
     """
 
     frames: Tensor | np.ndarray | list[Any] | None
     latents: Tensor | None = None
     restoration: float | None = None
+    state: ClipState | None = None
 
 
 class PatchVSRPipeline(DiffusionPipeline):
@@ -154,9 +156,10 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
         batch_size: int = 1,
-        tile_px: int = 1280,
+        tile_px: int | None = None,
         first_frame: int = 0,
-        known_latents: Tensor | None = None,
+        previous: ClipState | None = None,
+        overlap_frames: int = 1,
         color_match: bool = True,
         area: Area | None = None,
         output_type: str = "pt",
@@ -177,9 +180,11 @@ class PatchVSRPipeline(DiffusionPipeline):
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
             batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
-            tile_px: largest side of an autoencoder tile without its halo; bounds memory.
+            tile_px: largest side of an autoencoder tile without its halo; bounds memory. The autoencoder's by default.
             first_frame: position of the clip's first frame in the video, a multiple of 4. It selects the noise.
-            known_latents: latents (C, T', h, w) of the clip's first frames, from the previous chunk.
+            previous: `state` of the previous clip of the shot, which this one continues. Its last `overlap_frames`
+                frames must be the first ones of this clip; they are not returned again.
+            overlap_frames: 4k+1.
             color_match: match the low frequencies of the output to the input, see `match_color_`.
             area: (y0, y1, x0, x1) in output pixels. Only this area is returned, with the same pixels as in the whole
                 frame. What it does not depend on is not computed, so the latents are valid for this area only.
@@ -197,18 +202,18 @@ class PatchVSRPipeline(DiffusionPipeline):
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
             restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
-            batch_size=batch_size, tile_px=tile_px, color_match=color_match,
+            batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
         restored = self.restore(
-            lq, target, self.resolve(settings), first_frame=first_frame, known_latents=known_latents, area=area,
+            lq, target, self.resolve(settings), first_frame=first_frame, previous=previous, area=area,
             decode=output_type != "latent", callback_on_step_end=callback_on_step_end,
         )  # fmt: skip
         if isinstance(restored.frames, Tensor):
             restored.frames = as_output(restored.frames, output_type)
         else:
             restored.frames = restored.latents
-        return restored if return_dict else (restored.frames, restored.latents, restored.restoration)
+        return restored if return_dict else restored.to_tuple()
 
     def check_inputs(
         self, lq: Tensor, settings: RestoreSettings, size: tuple[int, int] | None, output_type: str
@@ -228,6 +233,8 @@ class PatchVSRPipeline(DiffusionPipeline):
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
+        if settings.tile_px is None:
+            settings = replace(settings, tile_px=self.vae.tile_px)
         return settings.resolved(self.config)
 
     @torch.no_grad()
@@ -238,7 +245,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         settings: ResolvedSettings,
         *,
         first_frame: int = 0,
-        known_latents: Tensor | None = None,
+        previous: ClipState | None = None,
         area: Area | None = None,
         decode: bool = True,
         callback_on_step_end: Callback | None = None,
@@ -247,50 +254,63 @@ class PatchVSRPipeline(DiffusionPipeline):
 
         The frames of the result are (F, 3, H, W) in [0, 1], or None without `decode`.
         """
+        latents = self.denoise(
+            lq, size, settings, first_frame=first_frame, previous=previous, area=area,
+            callback_on_step_end=callback_on_step_end,
+        )  # fmt: skip
+        if decode:
+            decoder = self.decoder(lq, size, settings, latents, previous=previous, area=area)
+            output = PatchVSROutput(decoder.decode_all(settings.tile_px), latents, decoder.restoration, decoder.state)
+        else:
+            output = PatchVSROutput(None, latents, settings.restoration)
+        self.maybe_free_model_hooks()
+        return output
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        lq: Sequence[Tensor] | Tensor,
+        size: Size,
+        settings: ResolvedSettings,
+        *,
+        first_frame: int = 0,
+        previous: ClipState | None = None,
+        area: Area | None = None,
+        callback_on_step_end: Callback | None = None,
+    ) -> Tensor | None:
+        """Denoise the latents (C, T, h, w) of all patches of a clip jointly; None for 0 steps.
+
+        lq: frames (3, h, w) in [0, 1]. Other arguments and errors are those of `__call__`.
+        """
         if first_frame % TEMPORAL_FACTOR:
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {TEMPORAL_FACTOR}")
-        # 1. Pad the input to 4k+1 frames by repeating its last frame.
-        num_frames, source = lq.shape[0], Size.of(lq)
-        lq = pad_frames(lq, clip_length(num_frames))
-
-        # 2. Make the canvas (3, F, H, W) in [-1, 1], padded to whole tokens and at least one patch.
-        canvas = self._canvas(lq, size)
-        scale = size.height / source.height
-        decoded_area = None
         if area is not None:
             _check_area(area, size)
-            margin = reach_px(size, source) if settings.color_match else 0
-            decoded_area = grown(area, margin, self.vae.geometry.spatial_factor, Size.of(canvas))
+        if settings.num_inference_steps == 0:
+            return None
+        canvas = self._canvas(lq, size)
+        return self._denoise(
+            self._conditions(canvas, settings, first_frame), settings, first_frame,
+            previous.latents if previous else None,
+            None if area is None else decoded_area(self.vae, canvas, settings, area),
+            callback_on_step_end,
+        )  # fmt: skip
 
-        # 3. Denoise the latents of all patches jointly; none for 0 steps.
-        latents = None
-        if settings.num_inference_steps > 0:
-            conditions = self._conditions(canvas, settings, scale, first_frame)
-            latents = self._denoise(
-                conditions, settings, first_frame, known_latents, decoded_area, callback_on_step_end
-            )
+    def decoder(
+        self,
+        lq: Sequence[Tensor] | Tensor,
+        size: Size,
+        settings: ResolvedSettings,
+        latents: Tensor | None,
+        *,
+        previous: ClipState | None = None,
+        area: Area | None = None,
+    ) -> ClipDecoder:
+        """Return the decoder of a clip, which gives its restored frames one by one. Arguments are those of `denoise`.
 
-        # 4. Decode, crop to the target size and the original number of frames, and match the colours of the input.
-        restoration, frames = settings.restoration, None
-        if decode:
-            if restoration is None and self.vae.takes_restoration:
-                restoration = estimate_restoration(self.vae, canvas, size, scale)
-            cells = torch.zeros(self._latent_shape(canvas)) if latents is None else latents
-            decoded = decode_tiled(
-                self.vae, cells, canvas, settings.tile_px,
-                restoration=restoration or 0.0, scale=scale, area=decoded_area,
-            )  # fmt: skip
-            if not torch.isfinite(decoded).all():
-                raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
-            shown = np.s_[:, :num_frames, : size.height, : size.width]
-            frames = decoded[shown].clamp_(-1, 1)
-            if settings.color_match:
-                frames = match_color_(frames, canvas[shown], source)
-            if area is not None:
-                frames = frames[..., area[0] : area[1], area[2] : area[3]]
-            frames = frames.transpose(0, 1).add_(1).div_(2)
-        self.maybe_free_model_hooks()
-        return PatchVSROutput(frames, latents, restoration)
+        latents: what `denoise` returned for the clip.
+        """
+        return ClipDecoder(self.vae, self._canvas(lq, size), latents, settings, previous=previous, area=area)
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
@@ -305,17 +325,9 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     # --- steps of `restore` -------------------------------------------------------------------------------
 
-    def _canvas(self, lq: Tensor, size: Size) -> Tensor:
-        padded = self.padded_size(size)
-        margins = (0, padded.width - size.width, 0, padded.height - size.height)
-        canvas = torch.empty(3, lq.shape[0], padded.height, padded.width)
-        for index in range(lq.shape[0]):  # frame by frame, so that a 4K canvas is not held twice
-            frame = resize_bicubic(lq[index : index + 1], size).mul_(2).sub_(1)
-            canvas[:, index] = torch.nn.functional.pad(frame, margins, mode="replicate")[0]
-        return canvas
-
-    def _latent_shape(self, canvas: Tensor) -> tuple[int, int, int, int]:
-        return self.vae.geometry.latent_channels, *self.vae.geometry.latent_shape(*canvas.shape[1:])
+    def _canvas(self, lq: Sequence[Tensor] | Tensor, size: Size) -> ClipCanvas:
+        """Return the canvas, padded to whole tokens and at least one patch, and to 4k+1 frames."""
+        return ClipCanvas(lq, size, self.padded_size(size), clip_length(len(lq)))
 
     def _tiling(self, shape: Sequence[int], joint_mode: str, step: int = 0) -> tuple[WeightedBox, ...]:
         """Return the boxes of all patches on latents of `shape` (T, h, w) at one step."""
@@ -323,10 +335,11 @@ class PatchVSRPipeline(DiffusionPipeline):
         patch = (min(shape[0], latent_frames(self.config.patch_frames)), side, side)
         return tiling(shape, patch, joint_mode, multiple=self.transformer.config.patch_size, step=step)
 
-    def _conditions(self, canvas: Tensor, settings: ResolvedSettings, scale: float, first_frame: int) -> ClipConditions:
+    def _conditions(self, canvas: ClipCanvas, settings: ResolvedSettings, first_frame: int) -> ClipConditions:
         patch_px = self.config.patch_px
-        view = torch.cat([_shrink(canvas[:, i : i + 1], patch_px) for i in range(canvas.shape[1])], dim=1)
-        canvas_latents = encode_condition_tiled(self.vae, canvas, patch_px)
+        tile_px = settings.tile_px if self.vae.streaming else patch_px
+        canvas_latents = encode_condition_tiled(self.vae, canvas, canvas.padded, tile_px)
+        view = [_shrink(frame, patch_px) for frame in canvas]
         channels, length, height, width = canvas_latents.shape
         if settings.noise_timestep > 0:
             seed = settings.seed + AUGMENTATION_SEED_OFFSET
@@ -335,10 +348,10 @@ class PatchVSRPipeline(DiffusionPipeline):
             noise = torch.zeros(()).expand(canvas_latents.shape)
         return ClipConditions(
             canvas_latents=canvas_latents,
-            global_latents=encode_condition_tiled(self.vae, view, patch_px),
+            global_latents=encode_condition_tiled(self.vae, view, Size(patch_px, patch_px), patch_px),
             noise=noise,
             noise_timestep=settings.noise_timestep,
-            scale=scale,
+            scale=canvas.scale,
         )
 
     def _denoise(
@@ -397,8 +410,8 @@ def _in_cells(area: Area, cell: int) -> Area:
 
 
 def _shrink(frame: Tensor, side: int) -> Tensor:
-    """Resize one canvas frame (3, 1, H, W) in [-1, 1] to the size of the global view."""
-    return resize_bicubic(frame.transpose(0, 1).add(1).div_(2), Size(side, side)).mul_(2).sub_(1).transpose(0, 1)
+    """Resize a canvas frame (3, H, W) in [-1, 1] to the size of the global view."""
+    return resize_bicubic(frame.unsqueeze(0).add(1).div_(2), Size(side, side)).mul_(2).sub_(1)[0]
 
 
 def _seed(generator: Generator | None, seed: int | None) -> int:

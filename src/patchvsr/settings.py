@@ -38,7 +38,8 @@ class RestoreSettings:
     branch_scale: strength of the patch branch.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
-    batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo.
+    batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo,
+        None for the autoencoder's own.
         Neither changes the result on a CPU; on other devices only by rounding.
     """
 
@@ -75,7 +76,7 @@ class RestoreSettings:
     )
     dtype: str | None = setting(None, "Floating-point type: float32, bfloat16 or float16.", default_text="bfloat16")
     batch_size: int = setting(1, "Patches per model call; does not change the result.", shapes_output=False)
-    tile_px: int = field(default=1280, metadata={"shapes_output": False})
+    tile_px: int | None = field(default=None, metadata={"shapes_output": False})
     overlap_frames: int = 1
     unit_frames: int = UNIT_FRAMES
 
@@ -102,7 +103,7 @@ class RestoreSettings:
         if self.overlap_frames >= (self.chunk_frames or CHUNK_FRAMES):
             raise SettingsError(f"overlap_frames is {self.overlap_frames}: it must be less than chunk_frames")
         for name, least in (("batch_size", 1), ("tile_px", 16), ("unit_frames", 1)):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least {least}")
 
     def output_size(self, source: Size) -> Size:
@@ -127,6 +128,7 @@ class ResolvedSettings(RestoreSettings):
     num_inference_steps: int = 0
     joint_mode: str = MODES[0]
     noise_timestep: float = 0.0
+    tile_px: int = field(default=1280, metadata={"shapes_output": False})
 
 
 @dataclass(frozen=True)

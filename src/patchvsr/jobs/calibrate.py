@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from patchvsr.jobs.clip import restore_clip
+from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.plan import Chunk
 from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import Frame
@@ -62,7 +62,7 @@ def calibrate(
     def timed(count: int, steps: int) -> float:
         fewer = replace(settings, num_inference_steps=steps)
         started_at = time.monotonic()
-        for _ in restore_clip(pipeline, fewer, part, [small] * count, pieces=pieces)[0]:
+        for _ in RestoredClip(pipeline, fewer, part, [small] * count, pieces=pieces):
             pass
         return time.monotonic() - started_at
 

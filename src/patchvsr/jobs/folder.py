@@ -3,7 +3,7 @@
     clip.mkv.job/
       manifest.json            input, settings, model, versions, and the plan
       unit-00007.bin           segment: the encoded frames of a unit
-      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `handover.Handover`
+      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `handover`
       unit-00007.json          table of the segment; a unit is done once this file exists
       result.json              contents of the finished output, and how each unit was made
       lock                     held while a process works on the job
@@ -20,18 +20,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from patchvsr import files
 from patchvsr.errors import JobError
-from patchvsr.jobs.handover import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.search import JOB_SUFFIX, MANIFEST
 from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
+
+if TYPE_CHECKING:
+    from patchvsr.decoding import ClipState
 
 RESULT, LOCK = "result.json", "lock"
 _TEMPORARY = r"(\.tmp)?"  # left behind by a killed process
@@ -108,31 +110,23 @@ class JobFolder:
             raise JobError(f"{file}: does not match its record; remove it and run the same command again")
         return UnitRecord(table, stored["effort"])
 
-    def write_unit(self, number: int, record: UnitRecord, handover: Handover | None) -> None:
-        """Mark a unit with a complete segment as done. `handover` is what the next unit needs."""
-        if handover is not None:
-            import torch
-            from safetensors.torch import save
+    def write_unit(self, number: int, record: UnitRecord, state: ClipState | None) -> None:
+        """Mark a unit with a complete segment as done. `state` is what the next unit continues from, if it does."""
+        if state is not None:
+            from patchvsr.jobs.handover import write_handover
 
-            tensors = {}
-            if handover.restoration is not None:
-                tensors["restoration"] = torch.tensor(handover.restoration, dtype=torch.float64)
-            if handover.latents is not None:
-                tensors["latents"] = handover.latents.contiguous()
             with files.reported(self.path, lambda: None):
-                files.write_durably(self._handover_path(number), save(tensors))
+                write_handover(state, self._handover_path(number))
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
 
-    def read_handover(self, number: int) -> Handover:
-        """Return the handover of a unit. Raises JobError if it is missing or damaged."""
-        from safetensors.torch import load
+    def read_handover(self, number: int) -> ClipState:
+        """Return what a unit handed over. Raises JobError if it is missing or damaged."""
+        from patchvsr.jobs.handover import read_handover
 
         file = self._handover_path(number)
         try:
-            tensors = load(file.read_bytes())
-            restoration = tensors["restoration"].item() if "restoration" in tensors else None
-            return Handover(tensors.get("latents"), restoration)
-        except (OSError, SafetensorError) as error:
+            return read_handover(file)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             segment = self.segment_path(number).name
             raise JobError(f"{file}: cannot be read; remove {segment} and run the same command again") from error
 

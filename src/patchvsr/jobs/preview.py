@@ -22,7 +22,7 @@ import numpy as np
 
 from patchvsr.errors import SettingsError
 from patchvsr.jobs.calibrate import calibrate
-from patchvsr.jobs.clip import enlarged, restore_clip
+from patchvsr.jobs.clip import RestoredClip, enlarged
 from patchvsr.jobs.frames import FrameSource
 from patchvsr.jobs.memory import choose_chunk_frames
 from patchvsr.jobs.plan import Chunk, cut_chunks
@@ -223,18 +223,19 @@ def _restored(
 ) -> Iterator[tuple[Frame, Frame]]:
     """Yield pairs of an input frame and its restored area."""
     only = area if len(part.chunks) == 1 or not restore.num_inference_steps else None
-    pieces, before = Pieces(restore.batch_size, restore.tile_px), None
+    pieces, state = Pieces(restore.batch_size, restore.tile_px), None
     with closing(FrameSource(input_path, part.read, part.scan)) as source:
         for chunk in part.chunks:
             frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
-            restored, before = restore_clip(
-                pipeline, restore, size, frames, pieces=pieces, shared=chunk.shared, place=chunk.place,
-                before=before if chunk.shared else None, area=only,
+            clip = RestoredClip(
+                pipeline, restore, size, frames, pieces=pieces, place=chunk.place,
+                previous=state if chunk.shared else None, area=only,
             )  # fmt: skip
             numbers = range(chunk.start + chunk.shared, chunk.stop)
-            for number, lq, hq in zip(numbers, frames[chunk.shared :], restored, strict=True):
+            for number, lq, hq in zip(numbers, frames[chunk.shared :], clip, strict=True):
                 if number in part.shown:
                     yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
+            state = clip.state
 
 
 def _turned(size: Size, turns: int) -> Size:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from patchvsr.decoding import ClipState
 from patchvsr.events import Notice, Progress
-from patchvsr.jobs.clip import restore_clip
+from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.frames import FrameSource
-from patchvsr.jobs.handover import Handover
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import Unit
 from patchvsr.jobs.stepdown import Pieces
@@ -44,20 +44,19 @@ class Restorer:
     def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
         """Restore and store one unit. A unit that is stopped before its end is restored again as a whole."""
         started_at = time.monotonic()
-        before = self._handed_over(unit)
+        state = self._handed_over(unit)
         restorations = []
         writer = SegmentWriter(self._folder.segment_path(unit.number), encoder)
         try:
             for chunk in unit.chunks:
-                before = None if chunk.shared == 0 else before
-                frames = self._frames.take(chunk.start, chunk.stop)
-                restored, before = restore_clip(
-                    self._pipeline, self._settings, self._size, frames,
-                    pieces=self._pieces, shared=chunk.shared, place=chunk.place, before=before,
+                clip = RestoredClip(
+                    self._pipeline, self._settings, self._size, self._frames.take(chunk.start, chunk.stop),
+                    pieces=self._pieces, place=chunk.place, previous=state if chunk.shared else None,
                 )  # fmt: skip
-                restorations.append(before.restoration)
-                for frame in restored:
+                for frame in clip:
                     writer.write(frame)
+                state = clip.state
+                restorations.append(state.restoration)
                 yield from map(Notice, self._pieces.new_notices())
                 yield Progress(chunk.stop)
             table = writer.close()
@@ -67,7 +66,7 @@ class Restorer:
         seconds = time.monotonic() - started_at
         self._seconds_per_frame = seconds / len(unit.frames)
         effort = {"seconds": round(seconds, 3), "restoration": restorations, **self._pieces.as_record()}
-        self._folder.write_unit(unit.number, UnitRecord(table, effort), before if self._goes_on(unit) else None)
+        self._folder.write_unit(unit.number, UnitRecord(table, effort), state if self._goes_on(unit) else None)
 
     def close(self) -> None:
         self._frames.close()
@@ -79,8 +78,8 @@ class Restorer:
             return None
         return self._folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames)
 
-    def _handed_over(self, unit: Unit) -> Handover | None:
-        """Return the handover of the previous unit, None at the start of a shot. Raises JobError if it is missing."""
+    def _handed_over(self, unit: Unit) -> ClipState | None:
+        """Return what the previous unit handed over, None at the start of a shot. Raises JobError if it is missing."""
         return self._folder.read_handover(unit.number - 1) if unit.chunks[0].shared else None
 
     def _goes_on(self, unit: Unit) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,12 +11,28 @@ from torch import Tensor
 from patchvsr.models.geometry import Geometry
 
 
+@dataclass(frozen=True)
+class State:
+    """What an autoencoder hands on from the frames of a shot so far to the next ones.
+
+    num_frames: frames so far. features: by name, each (N, ..., h, w) over the area of the frames, at a fraction of its
+    size.
+    """
+
+    num_frames: int
+    features: dict[str, Tensor]
+
+
 @runtime_checkable  # diffusers checks pipeline components against their annotations
 class Autoencoder(Protocol):
     """Encode pixels in [-1, 1] to latents and decode them; clips have 4k+1 frames and sides in whole latent cells."""
 
     # From Python 3.12 on, the check does not see submodules: only what is defined on the class may be listed here.
     takes_restoration: bool  # whether `decode` uses `restoration` and `estimate_restoration` is implemented
+    # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they take
+    # a whole clip and hand on None.
+    streaming: bool
+    tile_px: int  # largest side of a tile without its halo, unless set
 
     @property
     def geometry(self) -> Geometry: ...
@@ -38,6 +55,13 @@ class Autoencoder(Protocol):
         """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, condition_channels, T, h, w)."""
         ...
 
+    def encode_condition_next(self, canvas: Tensor, state: State | None) -> tuple[Tensor, State | None]:
+        """Encode the next frames of a canvas (N, 3, F, H, W), after those that led to `state` (None: the first).
+
+        Returns conditions (N, condition_channels, T, h, w) of the latent frames that are complete, and the next state.
+        """
+        ...
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,).
 
@@ -50,5 +74,16 @@ class Autoencoder(Protocol):
 
         reference: low-quality canvas (N, 3, F, H, W). restoration: (N,) its degradation, 0 to 1. scale: (N,) canvas
         size / input size. An implementation may ignore all three.
+        """
+        ...
+
+    def decode_next(
+        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, State | None]:
+        """Decode the next frames of a shot, after those that led to `state` (None: the first).
+
+        latents: (N, C, T, h, w), the latent frames that the frames of `reference` belong to. Others: see `decode`.
+
+        Returns the frames (N, 3, F, H, W) and the next state. The frames are those of `decode` for the whole shot.
         """
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,20 +17,24 @@ FLAT = 1 / 255  # standard deviation below which a block is ignored, for values 
 INDEPENDENT_VOTES = 4.0
 
 
-def estimate_restoration(autoencoder: Autoencoder, canvas: Tensor, size: Size, scale: float) -> float:
+def estimate_restoration(autoencoder: Autoencoder, canvas: Sequence[Tensor], size: Size, scale: float) -> float:
     """Return the restoration strength that a clip needs, from 0 (downscaled only) to 1.
 
-    canvas: (3, F, H, W) in [-1, 1], F = 4k+1. size: of the picture on it, without padding.
+    canvas: 4k+1 frames (3, H, W) in [-1, 1]. size: of the picture on it, without padding.
     scale: canvas size / input size.
 
     Logits of up to 4x4 blocks of the first 5 frames are averaged. Averaging logits, not probabilities, gives
     featureless blocks such as sky little weight. Flat blocks (black bars) are excluded; if all are flat, the result is
     0. The result is rounded to two decimals so that the recorded value is exactly the value used.
     """
-    clip = canvas[:, :NUM_FRAMES]
     rows, columns = (_blocks(side, autoencoder.geometry.spatial_factor) for side in (size.height, size.width))
+    places = [(row, column) for row in rows for column in columns]
+    cut = []  # by frame, then by place: whole frames are not held
+    for number in range(min(NUM_FRAMES, len(canvas))):
+        frame = canvas[number]
+        cut.append([frame[:, row, column].clone() for row, column in places])
+    blocks = [torch.stack(block, dim=1).unsqueeze(0) for block in zip(*cut, strict=True)]
     enlarged_by = torch.tensor([scale], device=autoencoder.device)
-    blocks = [clip[None, ..., row, column] for row in rows for column in columns]
     logits = [
         autoencoder.estimate_restoration(block.to(autoencoder.device), enlarged_by)
         for block in blocks

@@ -1,20 +1,23 @@
-"""Encode and decode in tiles.
+"""Encode and decode frame by frame, in tiles.
 
 Tiles are cut with the halo that the autoencoder declares. If it covers the receptive field, the result equals that of
-the whole frame.
+the whole frame. In time, a `State` is handed on from frame to frame, so the result equals that of the whole shot. An
+autoencoder that does not stream gets whole clips instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.autoencoder import Autoencoder, State
+from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
 from patchvsr.patches.grid import Area
+from patchvsr.pixels.size import Size
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Tile:
 
     inner: Area
     outer: Area
+
+
+States = dict[Tile, State | None]
 
 
 def tiles(
@@ -51,17 +57,75 @@ def _cuts(start: int, stop: int, tile_px: int, cell_px: int) -> list[tuple[int, 
     return list(pairwise(edges))
 
 
-def encode_condition_tiled(autoencoder: Autoencoder, canvas: Tensor, tile_px: int) -> Tensor:
-    """Encode the canvas (3, F, H, W) in [-1, 1] to conditions (C, T, h, w) in tiles."""
-    geometry, (_, num_frames, height, width) = autoencoder.geometry, canvas.shape
-    factor = geometry.spatial_factor
+def runs(autoencoder: Autoencoder, frames: range) -> Iterator[range]:
+    """Yield the frames to process at once: each by itself, or all if the autoencoder does not stream."""
+    length = 1 if autoencoder.streaming else len(frames)
+    for start in range(frames.start, frames.stop, length):
+        yield range(start, min(start + length, frames.stop))
+
+
+def encode_condition_tiled(autoencoder: Autoencoder, canvas: Sequence[Tensor], size: Size, tile_px: int) -> Tensor:
+    """Encode a canvas to conditions (C, T, h, w), float32 on the CPU, in tiles.
+
+    canvas: 4k+1 frames (3, H, W) of `size` in [-1, 1], each taken once and in order.
+    """
+    geometry, (width, height) = autoencoder.geometry, size
+    factor, num_frames = geometry.spatial_factor, len(canvas)
     condition = torch.empty(geometry.condition_channels, *geometry.latent_shape(num_frames, height, width))
-    for tile in tiles(height, width, tile_px, autoencoder.encoder_halo_px, factor):
-        encoded = (
-            autoencoder.encode_condition(_cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device))[0].float().cpu()
-        )
-        _cut(condition, tile.inner, factor).copy_(_cut(encoded, _relative(tile), factor))
+    states: States = dict.fromkeys(tiles(height, width, tile_px, autoencoder.encoder_halo_px, factor))
+    done = 0
+    for run in runs(autoencoder, range(num_frames)):
+        frames = torch.stack([canvas[number] for number in run], dim=1)
+        for tile, state in states.items():
+            part = _cut(frames, tile.outer).unsqueeze(0).to(autoencoder.device)
+            encoded, states[tile] = autoencoder.encode_condition_next(part, state)
+            new = slice(done, done + encoded.shape[2])
+            _cut(condition[:, new], tile.inner, factor).copy_(_cut(encoded[0], _relative(tile), factor))
+        done = new.stop
     return condition
+
+
+class TiledDecoder:
+    """Decode the frames of a shot in order, in tiles.
+
+    restoration, scale: see `Autoencoder.decode`.
+    area: in pixels, whole latent cells; only this area is decoded, the rest of the result is the canvas.
+    states: what an earlier decoder of the same shot left in its `states`.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        *,
+        restoration: float,
+        scale: float,
+        area: Area | None = None,
+        states: States | None = None,
+    ):
+        self.autoencoder, self.area, self.states = autoencoder, area, states or {}
+        known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
+        self._known = {name: value.to(autoencoder.device) for name, value in known.items()}
+
+    def decode(self, latents: Tensor, canvas: Tensor, tile_px: int) -> Tensor:
+        """Decode the next frames of the shot to video (3, F, H, W).
+
+        latents: (C, T, h, w), the latent frames that they belong to. canvas: (3, F, H, W) in [-1, 1].
+
+        A call that raises leaves the states as they were, and can be repeated with smaller tiles.
+        """
+        autoencoder, factor = self.autoencoder, self.autoencoder.geometry.spatial_factor
+        size = canvas.shape[-2:]
+        cut = list(tiles(*size, tile_px, autoencoder.decoder_halo_px, factor, self.area))
+        before = self.states if set(cut) == set(self.states) else recut(self.states, cut)
+        after: States = {}
+        video = torch.empty_like(canvas) if self.area is None else canvas.clone()
+        for tile in cut:
+            reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
+            cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
+            decoded, after[tile] = autoencoder.decode_next(cells, reference, before[tile], **self._known)
+            _cut(video, tile.inner).copy_(_cut(decoded[0], _relative(tile)))
+        self.states = after
+        return video
 
 
 def decode_tiled(
@@ -74,21 +138,51 @@ def decode_tiled(
     scale: float,
     area: Area | None = None,
 ) -> Tensor:
-    """Decode latents (C, T, h, w) and canvas (3, F, H, W) to video (3, F, H, W) in tiles.
+    """Decode latents (C, T, h, w) and canvas (3, F, H, W) of a whole clip to video (3, F, H, W), see `TiledDecoder`."""
+    decoder = TiledDecoder(autoencoder, restoration=restoration, scale=scale, area=area)
+    frames = range(canvas.shape[1])
+    decoded = [
+        decoder.decode(latents[:, cells_of(run)], canvas[:, run.start : run.stop], tile_px)
+        for run in runs(autoencoder, frames)
+    ]
+    return torch.cat(decoded, dim=1)
 
-    restoration, scale: see `Autoencoder.decode`.
-    area: in pixels, whole latent cells; only this area is decoded, the rest of the result is the canvas.
-    """
-    factor = autoencoder.geometry.spatial_factor
-    video = torch.empty_like(canvas) if area is None else canvas.clone()
-    known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
-    known = {name: value.to(autoencoder.device) for name, value in known.items()}
-    for tile in tiles(canvas.shape[-2], canvas.shape[-1], tile_px, autoencoder.decoder_halo_px, factor, area):
-        reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
-        cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
-        decoded = autoencoder.decode(cells, reference, **known)[0].to(canvas)
-        _cut(video, tile.inner).copy_(_cut(decoded, _relative(tile)))
-    return video
+
+def cells_of(frames: range) -> slice:
+    """Return the latent frames of a clip that `frames` of it belong to."""
+    return slice(-(-frames.start // TEMPORAL_FACTOR), -(-frames[-1] // TEMPORAL_FACTOR) + 1)
+
+
+def recut(states: States, cut: Sequence[Tile]) -> States:
+    """Return the states of a frame for other tiles of the same area. Without states, there are none for any tile."""
+    known = {tile: state for tile, state in states.items() if state is not None}
+    if not known:
+        return dict.fromkeys(cut)
+    any_tile, any_state = next(iter(known.items()))
+    result: States = {}
+    for tile in cut:
+        features = {}
+        for name, example in any_state.features.items():
+            factor = (any_tile.outer[1] - any_tile.outer[0]) // example.shape[-2]
+            height, width = tile.outer[1] - tile.outer[0], tile.outer[3] - tile.outer[2]
+            features[name] = example.new_zeros(*example.shape[:-2], height // factor, width // factor)
+            # Halos first: they are exact only where no inner area lies, outside of the area that is decoded.
+            for old, state in known.items():
+                _paste(features[name], tile.outer, state.features[name], old.outer, old.outer, factor)
+            for old, state in known.items():
+                _paste(features[name], tile.outer, state.features[name], old.outer, old.inner, factor)
+        result[tile] = State(any_state.num_frames, features)
+    return result
+
+
+def _paste(onto: Tensor, onto_area: Area, x: Tensor, x_area: Area, area: Area, factor: int) -> None:
+    """Copy from `x` what lies in `area` and in `onto`. Areas are in pixels, tensors at 1/factor of their size."""
+    y0, y1 = max(area[0], onto_area[0]), min(area[1], onto_area[1])
+    x0, x1 = max(area[2], onto_area[2]), min(area[3], onto_area[3])
+    if y0 < y1 and x0 < x1:
+        part = (y0 - x_area[0], y1 - x_area[0], x0 - x_area[2], x1 - x_area[2])
+        place = (y0 - onto_area[0], y1 - onto_area[0], x0 - onto_area[2], x1 - onto_area[2])
+        _cut(onto, place, factor).copy_(_cut(x, part, factor))
 
 
 def _cut(x: Tensor, area: Area, factor: int = 1) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import ceil
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,12 +43,14 @@ def match_color_(video: Tensor, canvas: Tensor, input_size: Size) -> Tensor:
     size = Size.of(video)
     smaller = min(size.height, input_size.height), min(size.width, input_size.width)
     chroma_grid, luma_grid = _grid(smaller, CHROMA_STEP_PX), _grid(smaller, LUMA_STEP_PX)
-    for index in range(video.shape[1]):  # frame by frame, so that only one 4K frame is held twice
-        frame = video[None, :, index]
-        error = _reduce(canvas[None, :, index] - frame, chroma_grid)
+    # Frame by frame and channel by channel, so that only one channel of a 4K or 8K frame is held twice.
+    for frame, reference in zip(video.unbind(1), canvas.unbind(1), strict=True):
+        error = torch.cat([_reduce((r - f)[None, None], chroma_grid) for f, r in zip(frame, reference, strict=True)], 1)
         luma_error = _luma(error)
         luma_drift = _enlarge(_reduce(luma_error, luma_grid), chroma_grid)
-        frame.add_(_enlarge(error - luma_error + luma_drift, (size.height, size.width))).clamp_(-1, 1)
+        correction = error - luma_error + luma_drift
+        for index, channel in enumerate(frame):
+            channel.add_(_enlarge(correction[:, index : index + 1], (size.height, size.width))[0, 0]).clamp_(-1, 1)
     return video
 
 

@@ -33,12 +33,6 @@ def as_frames(video: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
     return frames
 
 
-def pad_frames(frames: Tensor, length: int) -> Tensor:
-    """Pad frames (F, 3, h, w) to `length` by repeating the last one."""
-    missing = length - frames.shape[0]
-    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
-
-
 def as_output(frames: Tensor, output_type: str) -> Any:
     """Convert frames (F, 3, H, W) in [0, 1] to "pt" (unchanged), "np" (F, H, W, 3) or "pil"."""
     if output_type == "pt":

@@ -17,8 +17,16 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry, latent_frames
-from patchvsr.models.mini.blocks import FOLD, ResidualBlock
+from patchvsr.models.autoencoder import State
+from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
+from patchvsr.models.mini.blocks import (
+    FOLD,
+    Downsample2x,
+    FoldedConvolution,
+    ResidualBlock,
+    convolve,
+    convolve_leaky_relu,
+)
 from patchvsr.models.mini.decoder import Decoder
 from patchvsr.models.mini.estimator import RestorationEstimator
 
@@ -31,11 +39,11 @@ class Encoder(nn.Module):
     def __init__(self, latent_channels: int, channels: tuple[int, int, int]):
         super().__init__()
         quarter, eighth, sixteenth = channels
-        self.stem = nn.Conv2d(3 * FOLD**2, quarter, 3, padding=1)
+        self.stem = FoldedConvolution(quarter)
         self.block4 = ResidualBlock(quarter)
-        self.down8 = nn.Conv2d(4 * quarter, eighth, 1)
+        self.down8 = Downsample2x(quarter, eighth)
         self.block8 = ResidualBlock(eighth)
-        self.down16 = nn.Conv2d(4 * eighth, sixteenth, 1)
+        self.down16 = Downsample2x(eighth, sixteenth)
         self.fold_time = nn.Conv2d(TEMPORAL_FACTOR * sixteenth, sixteenth, 1)
         self.block16 = ResidualBlock(sixteenth)
         self.head = nn.Conv2d(sixteenth, latent_channels, 1)
@@ -44,12 +52,14 @@ class Encoder(nn.Module):
     def halo_px(self) -> int:
         return FOLD * (1 + ResidualBlock.radius) + 8 * ResidualBlock.radius + 16 * ResidualBlock.radius
 
-    def forward(self, frames: Tensor, num_frames: int) -> Tensor:  # (N*F, 3, H, W) -> (N*T, C, H/16, W/16)
-        x = self.block4(self.stem(F.pixel_unshuffle(frames, FOLD)))
-        x = self.block8(self.down8(F.pixel_unshuffle(x, 2)))
-        x = self.down16(F.pixel_unshuffle(x, 2))
-        x = _group_frames(x, num_frames).flatten(2, 3).flatten(0, 1)
-        return self.head(self.block16(F.leaky_relu(self.fold_time(x), 0.1)))
+    def frame_features(self, frames: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, C, H/16, W/16)
+        x = self.block4(self.stem(frames))
+        x = self.block8(self.down8(x))
+        return self.down16(x)
+
+    def latents(self, features: Tensor) -> Tensor:  # (N, 4, C, h, w) -> (N, C', h, w)
+        x = convolve_leaky_relu(features.flatten(1, 2), self.fold_time)
+        return convolve(self.block16(x), self.head)
 
 
 class MiniAutoencoder(ModelMixin, ConfigMixin):
@@ -60,6 +70,8 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
     """
 
     takes_restoration = True
+    streaming = True
+    tile_px = 3840
 
     @register_to_config
     def __init__(
@@ -106,22 +118,39 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         Raises ValueError unless F = 4k+1, and H and W are multiples of 16.
         """
         self.geometry.check(video)
-        num_frames = video.shape[2]
-        latents = self.encoder(_as_frames(video.to(self.encoder.head.weight.dtype)), num_frames)
-        latents = latents / latents.float().pow(2).mean(dim=1, keepdim=True).add(1e-6).sqrt().to(latents.dtype)
-        return _as_video(latents, latent_frames(num_frames))
+        features = self.encoder.frame_features(self._as_frames(video)).unflatten(0, (-1, video.shape[2]))
+        return self._latents(torch.cat([_first_repeated(features), features], dim=1))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
         """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
 
         The latents alone hold a quarter of the information of a x4 input. They are therefore concatenated with the
         canvas at a quarter of its size, folded into the channels of each cell.
+
+        Raises ValueError as `encode` does.
         """
-        latents = self.encode(canvas)
-        num_frames = canvas.shape[2]
-        folded = F.pixel_unshuffle(F.avg_pool2d(_as_frames(canvas.to(latents.dtype)), FOLD), SPATIAL_FACTOR // FOLD)
-        groups = _group_frames(folded, num_frames)  # (N, T, 4, 48, h, w)
-        return torch.cat([latents, groups.flatten(2, 3).transpose(1, 2)], dim=1)
+        self.geometry.check(canvas)
+        return self.encode_condition_next(canvas, None)[0]
+
+    def encode_condition_next(self, canvas: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Encode the next frames of a canvas (N, 3, F, H, W), any number, after those that led to `state`.
+
+        Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
+        state that the frames after these start from.
+        """
+        frames, num_frames = self._as_frames(canvas), canvas.shape[2]
+        encoded = self.encoder.frame_features(frames)
+        folded = F.pixel_unshuffle(F.avg_pool2d(frames, FOLD), SPATIAL_FACTOR // FOLD)
+        new = torch.cat([encoded, folded], dim=1).unflatten(0, (-1, num_frames))
+        waiting = _first_repeated(new) if state is None else state.features.get("frames", new[:, :0])
+        frames = torch.cat([waiting, new], dim=1)
+        complete, left = frames.split([frames.shape[1] - (rest := frames.shape[1] % TEMPORAL_FACTOR), rest], dim=1)
+        after = State(num_frames + (state.num_frames if state else 0), {"frames": left} if rest else {})
+        if not complete.shape[1]:
+            return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
+        encoded, folded = complete.split([encoded.shape[1], folded.shape[1]], dim=2)
+        groups = folded.unflatten(1, (-1, TEMPORAL_FACTOR)).flatten(2, 3).transpose(1, 2)
+        return torch.cat([self._latents(encoded), groups], dim=1), after
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
@@ -138,29 +167,44 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
         restoration: (N,) degradation of the input, from 0 (downscaled only) to 1 (noise, blur and compression).
         scale: (N,) canvas size / input size.
+
+        Raises ValueError as `encode` does.
         """
         self.geometry.check(reference)
-        num_frames = reference.shape[2]
+        return self.decode_next(latents, reference, None, restoration=restoration, scale=scale)[0]
+
+    def decode_next(
+        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, State]:
+        """Decode the next frames of a shot, any number, after those that led to `state`.
+
+        latents: (N, C, T, h, w), the latent frames that these frames belong to. Other arguments: see `decode`.
+
+        Returns the frames and the state that the frames after these start from.
+        """
         dtype = self.decoder.head.weight.dtype
-        frames = _as_frames(latents.to(dtype)), _as_frames(reference.to(dtype))
-        detail = self.decoder(*frames, restoration, scale, num_frames)
+        detail, state = self.decoder(latents.to(dtype), reference.to(dtype), restoration, scale, state)
         # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
-        return reference + _as_video(detail, num_frames).to(reference.dtype)
+        return reference + _as_video(detail, reference.shape[2]).to(reference.dtype), state
+
+    def _as_frames(self, video: Tensor) -> Tensor:  # (N, 3, F, H, W) -> (N*F, 3, H, W)
+        return video.to(self.encoder.head.weight.dtype).transpose(1, 2).flatten(0, 1)
+
+    def _latents(self, features: Tensor) -> Tensor:
+        """Return latents (N, C, T, h, w) of frame features (N, 4T, C', h, w)."""
+        groups = features.unflatten(1, (-1, TEMPORAL_FACTOR))
+        latents = self.encoder.latents(groups.flatten(0, 1))
+        latents = latents / latents.float().pow(2).mean(dim=1, keepdim=True).add(1e-6).sqrt().to(latents.dtype)
+        return _as_video(latents, groups.shape[1])
 
 
 def _round_up(px: int) -> int:
     return -(-px // SPATIAL_FACTOR) * SPATIAL_FACTOR
 
 
-def _group_frames(x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w) -> (N, T, 4, C, h, w)
-    # The first frame has a cell of its own, so it is repeated to fill the group.
-    clips = x.unflatten(0, (-1, num_frames))
-    clips = torch.cat([clips[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1), clips], dim=1)
-    return clips.unflatten(1, (-1, TEMPORAL_FACTOR))
-
-
-def _as_frames(video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W)
-    return video.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+def _first_repeated(frames: Tensor) -> Tensor:
+    """Return what comes before frames (N, F, ...): the first latent frame holds one frame, repeated to fill it."""
+    return frames[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1)
 
 
 def _as_video(frames: Tensor, num_frames: int) -> Tensor:  # (N*F, C, H, W) -> (N, C, F, H, W)

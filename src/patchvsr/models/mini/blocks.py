@@ -1,4 +1,8 @@
-"""Building blocks of the bundled autoencoder: finite receptive field, causal in time, no frame statistics."""
+"""Building blocks of the bundled autoencoder: finite receptive field, causal in time, no frame statistics.
+
+Activations stay channels_last from the first convolution to the last: with any other layout, convolutions reorder their
+input and output, which costs more than the convolution itself.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from torch import Tensor, nn
 # The autoencoder works at a quarter of the resolution, because full-resolution convolutions are too slow on a CPU.
 FOLD = 4
 SCALES = (1.0, 8.0)  # range the bundled model was trained for; other scales are clamped to it
+SLOPE = 0.1  # of leaky ReLU
+
+Past = tuple[Tensor, Tensor]
 
 
 def scale_feature(scale: Tensor) -> Tensor:
@@ -25,6 +32,99 @@ class VectorLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C) -> (N, C')
         return (self.weight.float() * x.float().unsqueeze(-2)).sum(dim=-1) + self.bias.float()
+
+
+def convolve(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Return a convolution of `x`, by the kernels of the other two functions, so that it rounds alike in any batch."""
+    weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
+    if not _fuses(x, weight):
+        return convolution(channels_last(x))
+    return torch.ops.mkldnn._convolution_pointwise(channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "none", [], "")
+
+
+def convolve_leaky_relu(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Return the leaky ReLU of a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
+    weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
+    if not _fuses(x, weight):
+        return F.leaky_relu(F.conv2d(channels_last(x), weight, bias, padding=padding), SLOPE, inplace=True)
+    return torch.ops.mkldnn._convolution_pointwise(
+        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "leaky_relu", [SLOPE], ""
+    )  # fmt: skip
+
+
+def convolve_add(skip: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -> Tensor:
+    """Return `skip` plus a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
+    if not _fuses(x, weight):
+        return F.conv2d(channels_last(x), weight, bias, padding=padding).add_(skip)
+    return torch.ops.mkldnn._convolution_pointwise.binary(
+        channels_last(x), channels_last(skip), weight, bias, (padding, padding), (1, 1), (1, 1), 1, "add", 1.0, None, [], ""
+    )  # fmt: skip
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return frames (N, C, h, w) in channels_last.
+
+    A view of a single frame may have any batch stride, by which torch and oneDNN no longer recognise the layout.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    return x.as_strided(x.shape, (x[0].numel(), *x.stride()[1:])) if len(x) == 1 else x
+
+
+def _fuses(x: Tensor, weight: Tensor) -> bool:
+    """Return whether the fused kernels can be used: they have no gradient and know no autocast."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class FoldedConvolution(nn.Conv2d):
+    """3x3 convolution of frames folded by pixel unshuffle (factor `FOLD`), without the shuffle.
+
+    A convolution of folded frames is a strided convolution of the frames with the same weights in another order.
+    """
+
+    def __init__(self, out_channels: int):
+        super().__init__(3 * FOLD**2, out_channels, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, C, H/4, W/4)
+        weight = self.weight.unflatten(1, (3, FOLD, FOLD)).permute(0, 1, 4, 2, 5, 3)  # (C, 3, 3, 4, 3, 4)
+        return F.conv2d(channels_last(frames), weight.flatten(4).flatten(2, 3), self.bias, stride=FOLD, padding=FOLD)
+
+
+class Downsample2x(nn.Conv2d):
+    """Pixel unshuffle and 1x1 convolution as one strided convolution: (N, C, h, w) -> (N, C', h/2, w/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(4 * in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(channels_last(x), self.weight.flatten(1).unflatten(1, (-1, 2, 2)), self.bias, stride=2)
+
+
+class Upsample2x(nn.Conv2d):
+    """1x1 convolution and pixel shuffle that moves whole runs of channels: (N, C, h, w) -> (N, C', 2h, 2w)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, 4 * out_channels, 1)
+
+    def forward(self, x: Tensor, channels: slice = slice(None)) -> Tensor:
+        """`channels` selects output channels, which come from four channels of the convolution each."""
+        weight, bias = (
+            parameter.unflatten(0, (-1, 4))[channels].transpose(0, 1).flatten(0, 1)
+            for parameter in (self.weight, self.bias)
+        )
+        x = F.conv2d(channels_last(x), weight, bias).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (N, h, w, 2, 2, C')
+        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """Pixel shuffle by `FOLD`: (N, 3 * 16, h, w) -> (N, 3, 4h, 4w), not channels_last."""
+    x = x.permute(0, 2, 3, 1).unflatten(3, (3, FOLD, FOLD))  # (N, h, w, 3, 4, 4)
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 class ResidualBlock(nn.Module):
@@ -50,16 +150,19 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:  # (N*F, C, h, w), (N, E)
-        hidden = F.leaky_relu(self.conv1(x), 0.1, inplace=True)
+        hidden = convolve_leaky_relu(x, self.conv1)
         if self.modulation is not None and embedding is not None:
             per_frame = self.modulation(embedding).repeat_interleave(len(x) // len(embedding), dim=0)
             gain, shift = per_frame[:, :, None, None].to(hidden.dtype).chunk(2, dim=1)
-            hidden = torch.addcmul(shift, hidden, 1 + gain)
-        return x + self.conv2(hidden)
+            hidden = torch.addcmul(shift, hidden, 1 + gain, out=None if torch.is_grad_enabled() else hidden)
+        return convolve_add(x, hidden, self.conv2.weight, self.conv2.bias, padding=1)
 
 
 class CausalTemporalMix(nn.Module):
-    """Add a 1x1 mix of the current and the two previous frames at each position. The first frame is repeated."""
+    """Add a 1x1 mix of the current and the two previous frames at each position. The first frame is repeated.
+
+    Each of the three frames is convolved with its own share of the weights: joining them first would copy them.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -67,11 +170,26 @@ class CausalTemporalMix(nn.Module):
         with torch.no_grad():
             self.mix.weight.mul_(0.1)
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:  # (N*F, C, h, w)
-        # Frame by frame: concatenating all frames three times would set the peak memory of the decoder.
-        mixed = []
-        for index, current in enumerate(x.split(1)):
-            first = index - index % num_frames
-            back = [x[max(first, index - step)].unsqueeze(0) for step in (1, 2)]
-            mixed.append(current + self.mix(torch.cat([current, *back], dim=1)))
-        return torch.cat(mixed)
+    def forward(self, x: Tensor, num_frames: int, past: Past | None = None) -> tuple[Tensor, Past]:
+        """Mix frames (N*F, C, h, w).
+
+        past: the two frames before them, each (N, C, h, w), latest first; None if there are none.
+
+        Returns the mixed frames, and the past of the frames that follow.
+        """
+        first, last = x[::num_frames], x[num_frames - 1 :: num_frames]
+        back1, back2 = past or (first, first)
+        now, before, long_before = self.mix.weight.chunk(3, dim=1)
+        mixed = convolve_add(x, x, now, self.mix.bias)
+        mixed = convolve_add(mixed, _delayed(x, num_frames, [back1]), before)
+        mixed = convolve_add(mixed, _delayed(x, num_frames, [back2, back1]), long_before)
+        return mixed, (last, x[num_frames - 2 :: num_frames] if num_frames > 1 else back1)
+
+
+def _delayed(x: Tensor, num_frames: int, past: list[Tensor]) -> Tensor:
+    """Return frames (N*F, C, h, w) delayed by the frames of the past, (N, C, h, w) each, oldest first."""
+    if num_frames == 1:
+        return past[0]
+    frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining them is copying
+    earlier = [frame.permute(0, 2, 3, 1).unsqueeze(1) for frame in past]
+    return torch.cat([*earlier, frames[:, : -len(past)]], dim=1).flatten(0, 1).permute(0, 3, 1, 2)

@@ -7,11 +7,22 @@ ruins a noisy one, and a smooth patch alone does not reveal which of the two it 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
-from patchvsr.models.mini.blocks import FOLD, CausalTemporalMix, ResidualBlock, VectorLinear, scale_feature
+from patchvsr.models.autoencoder import State
+from patchvsr.models.geometry import TEMPORAL_FACTOR
+from patchvsr.models.mini.blocks import (
+    FOLD,
+    CausalTemporalMix,
+    Downsample2x,
+    FoldedConvolution,
+    ResidualBlock,
+    Upsample2x,
+    VectorLinear,
+    convolve,
+    scale_feature,
+    unfold,
+)
 
 EMBEDDING_CHANNELS = 64
 
@@ -28,7 +39,11 @@ class InputEmbedding(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Residual trunk at a quarter of the canvas size, with latent and wide-context features added at its input."""
+    """Residual trunk at a quarter of the canvas size, with latent and wide-context features added at its input.
+
+    Decodes any number of frames at a time. What later frames need of earlier ones is handed on in a `State`: the
+    features that the temporal mixes look back at, and those of a latent frame of which frames are still to come.
+    """
 
     def __init__(
         self,
@@ -43,16 +58,16 @@ class Decoder(nn.Module):
         self.embedding = InputEmbedding()
         self.latent_stem = nn.Conv2d(latent_channels, latent_hidden, 1)
         self.latent_block = ResidualBlock(latent_hidden)
-        self.unfold_time = nn.Conv2d(latent_hidden, TEMPORAL_FACTOR * channels * 4, 1)
+        self.unfold_time = Upsample2x(latent_hidden, TEMPORAL_FACTOR * channels)
         self.block8 = ResidualBlock(channels)
-        self.up4 = nn.Conv2d(channels, channels * 4, 1)
-        self.stem = nn.Conv2d(3 * FOLD**2, channels, 3, padding=1)
+        self.up4 = Upsample2x(channels, channels)
+        self.stem = FoldedConvolution(channels)
         # Noise and blur are easier to judge over a wider receptive field, which costs a quarter at half the size.
-        self.context_down = nn.Conv2d(4 * channels, context_channels, 1)
+        self.context_down = Downsample2x(channels, context_channels)
         self.context_blocks = nn.ModuleList(
             ResidualBlock(context_channels, EMBEDDING_CHANNELS) for _ in range(num_context_blocks)
         )
-        self.context_up = nn.Conv2d(context_channels, 4 * channels, 1)
+        self.context_up = Upsample2x(context_channels, channels)
         self.blocks = nn.ModuleList(ResidualBlock(channels, EMBEDDING_CHANNELS) for _ in range(num_blocks))
         # Only every second block mixes in earlier frames: more cost much and gained little.
         self.mixes = nn.ModuleList(CausalTemporalMix(channels) for _ in range(num_blocks // 2))
@@ -69,27 +84,54 @@ class Decoder(nn.Module):
         return trunk + max(latents, context)
 
     def forward(
-        self, latents: Tensor, reference: Tensor, restoration: Tensor, scale: Tensor, num_frames: int
-    ) -> Tensor:  # (N*T, C, h, w), (N*F, 3, H, W), (N,), (N,) -> (N*F, 3, H, W)
+        self, latents: Tensor, reference: Tensor, restoration: Tensor, scale: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:  # (N, C, T, h, w), (N, 3, F, H, W), (N,), (N,) -> (N*F, 3, H, W)
+        num_frames = reference.shape[2]
+        frames = range(num_frames) if state is None else range(state.num_frames, state.num_frames + num_frames)
+        carried = {} if state is None else state.features
+        handed_on: dict[str, Tensor] = {}
+
         embedding = self.embedding(restoration, scale)
-        x = self.stem(F.pixel_unshuffle(reference, FOLD))
-        x = x + self._latent_features(latents, latent_frames(num_frames)) + self._context(x, embedding)
+        x = self.stem(reference.transpose(1, 2).flatten(0, 1))
+        x = self._latent_features(latents, frames, carried, handed_on).add_(x)
+        x = self._context(x, embedding).add_(x)
         skip = x
         for index, block in enumerate(self.blocks):
             x = block(x, embedding)
             if index % 2 == 1:
-                x = self.mixes[index // 2](x, num_frames)
-        return F.pixel_shuffle(self.head(x + skip), FOLD)
+                names = f"mix{index // 2}.back1", f"mix{index // 2}.back2"
+                past = (carried[names[0]], carried[names[1]]) if names[0] in carried else None
+                x, past = self.mixes[index // 2](x, num_frames, past)
+                handed_on |= zip(names, past, strict=True)
+        return unfold(convolve(x.add_(skip), self.head)), State(frames.stop, handed_on)
 
-    def _latent_features(self, latents: Tensor, num_latent_frames: int) -> Tensor:
-        x = self.latent_block(self.latent_stem(latents))
-        x = F.pixel_shuffle(self.unfold_time(x), 2)  # (N*T, 4C, h/8, w/8)
-        x = x.unflatten(1, (TEMPORAL_FACTOR, -1)).unflatten(0, (-1, num_latent_frames)).flatten(1, 2)
-        x = x[:, TEMPORAL_FACTOR - 1 :].flatten(0, 1)  # (N*F, C, h/8, w/8): the first cell holds one frame
-        return F.pixel_shuffle(self.up4(self.block8(x)), 2)
+    def _latent_features(
+        self, latents: Tensor, frames: range, carried: dict[str, Tensor], handed_on: dict[str, Tensor]
+    ) -> Tensor:
+        """Return features (N*F, C, h/4, w/4) of frames, numbered from the start of the shot."""
+        # The first latent frame holds one frame, its last; all others hold four.
+        places = [(number + TEMPORAL_FACTOR - 1) % TEMPORAL_FACTOR for number in frames]
+        cells = [(number + TEMPORAL_FACTOR - 1) // TEMPORAL_FACTOR for number in frames]
+        hidden = [carried["latent"]] if "latent" in carried else []
+        new = latents[:, :, len(hidden) :]
+        if new.shape[2]:
+            made = self.latent_block(convolve(new.transpose(1, 2).flatten(0, 1), self.latent_stem))
+            hidden += made.unflatten(0, (-1, new.shape[2])).unbind(1)
+        if places[-1] != TEMPORAL_FACTOR - 1:
+            handed_on["latent"] = hidden[-1]
+
+        channels = self.stem.out_channels
+        features = []
+        for cell, x in enumerate(hidden):
+            own = [place for place, at in zip(places, cells, strict=True) if at - cells[0] == cell]
+            x = self.unfold_time(x, slice(own[0] * channels, (own[-1] + 1) * channels))
+            features.append(x.permute(0, 2, 3, 1).unflatten(3, (len(own), channels)))  # (N, h/8, w/8, f, C)
+        joined = torch.cat(features, dim=3) if len(features) > 1 else features[0]
+        return self.up4(self.block8(joined.permute(0, 3, 4, 1, 2).flatten(0, 1)))
 
     def _context(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = self.context_down(F.pixel_unshuffle(x, 2))
+        x = self.context_down(x)
         for block in self.context_blocks:
             x = block(x, embedding)
-        return F.pixel_shuffle(self.context_up(x), 2)
+        return self.context_up(x)
+

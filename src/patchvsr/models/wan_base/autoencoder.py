@@ -7,6 +7,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (diffusers' loader looks for it in this module)
 from torch import Tensor
 
+from patchvsr.models.autoencoder import State
 from patchvsr.models.geometry import Geometry
 
 HALO_CELLS = 8
@@ -24,6 +25,8 @@ class WanAutoencoder(AutoencoderKLWan):
     """
 
     takes_restoration = False
+    streaming = False  # its features are as large as 100 frames, too many to keep for a whole frame in tiles
+    tile_px = 1280
 
     @property
     def geometry(self) -> Geometry:
@@ -58,6 +61,10 @@ class WanAutoencoder(AutoencoderKLWan):
         """Return the latents of the low-quality canvas, which are the transformer's condition."""
         return self.encode(canvas)
 
+    def encode_condition_next(self, canvas: Tensor, state: State | None) -> tuple[Tensor, None]:
+        """Encode a whole clip, see `encode`."""
+        return self.encode(canvas), None
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         raise NotImplementedError("Wan's decoder does not use the input, so there is no restoration to estimate")
 
@@ -76,6 +83,12 @@ class WanAutoencoder(AutoencoderKLWan):
         mean, std = self._statistics(latents)
         video = self._decode((latents.float() * std + mean).to(self.dtype)).sample
         return video.to(reference.dtype)
+
+    def decode_next(
+        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, None]:
+        """Decode a whole clip, see `decode`."""
+        return self.decode(latents, reference), None
 
     def forward(self, video: Tensor, reference: Tensor) -> Tensor:
         return self.decode(self.encode(video), reference)

@@ -1,0 +1,128 @@
+"""Turn low-quality frames and latents into restored frames, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import latent_frames
+from patchvsr.models.restoration import estimate_restoration
+from patchvsr.models.tiles import States, TiledDecoder, cells_of, runs
+from patchvsr.patches.grid import Area, grown
+from patchvsr.pixels.canvas import ClipCanvas
+from patchvsr.pixels.color_match import match_color_, reach_px
+from patchvsr.settings import ResolvedSettings
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """What a clip hands on to the next one of its shot, which begins with its last `overlap_frames` frames.
+
+    latents: (C, T, h, w) of the frames that both share; None for 0 steps.
+    restoration: the same for a whole shot; None if the model has no such setting.
+    decoder: states of the autoencoder's tiles; empty if it does not stream.
+    """
+
+    latents: Tensor | None
+    restoration: float | None
+    decoder: States = field(default_factory=dict)
+
+
+class ClipDecoder:
+    """Decode a clip: canvas, autoencoder, colour match. Continues where the previous clip of its shot ended.
+
+    canvas: of the clip. latents: (C, T, h, w), None for 0 steps.
+    previous: state of the previous clip of the shot. The frames that both share are not returned again.
+    area: only this area of the output is decoded, see `PatchVSRPipeline.__call__`.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        canvas: ClipCanvas,
+        latents: Tensor | None,
+        settings: ResolvedSettings,
+        *,
+        previous: ClipState | None = None,
+        area: Area | None = None,
+    ):
+        self._autoencoder, self._canvas, self._latents, self._settings = autoencoder, canvas, latents, settings
+        self._area, self._new = area, range(settings.overlap_frames if previous else 0, canvas.num_frames)
+        self.restoration = settings.restoration if previous is None else previous.restoration
+        if self.restoration is None and autoencoder.takes_restoration:
+            self.restoration = estimate_restoration(autoencoder, canvas, canvas.size, canvas.scale)
+        self._decoder = TiledDecoder(
+            autoencoder,
+            restoration=self.restoration or 0.0,
+            scale=canvas.scale,
+            area=None if area is None else decoded_area(autoencoder, canvas, settings, area),
+            states=previous.decoder if previous else None,
+        )
+
+    @property
+    def state(self) -> ClipState:
+        """What the next clip of the shot starts from, once all runs are decoded."""
+        latents = self._latents
+        if latents is not None:
+            latents = latents[:, -latent_frames(self._settings.overlap_frames) :]
+        return ClipState(latents, self.restoration, self._decoder.states)
+
+    def runs(self) -> list[range]:
+        """Return the frames of the clip to decode at once, in order."""
+        # An autoencoder that does not stream knows nothing of the previous clip, so it decodes the whole clip.
+        frames = self._new if self._autoencoder.streaming else range(len(self._canvas))
+        return list(runs(self._autoencoder, frames))
+
+    @torch.no_grad()
+    def decode(self, run: range, tile_px: int) -> Tensor:
+        """Return the new frames of a run, (F, 3, H, W) in [0, 1]. Runs must be decoded in order, each once.
+
+        Neither a call that raised for lack of memory nor `tile_px` changes the result.
+
+        Raises FloatingPointError if the decoder produced NaN or infinity.
+        """
+        frames = [self._canvas[number] for number in run]
+        canvas = torch.stack(frames, dim=1) if len(frames) > 1 else frames[0].unsqueeze(1)
+        decoded = self._decoder.decode(self._cells(run), canvas, tile_px)
+        if not all(bound.isfinite() for bound in decoded.aminmax()):
+            raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
+        width, height = self._canvas.size
+        new = [number - run.start for number in run if number in self._new]
+        shown = np.s_[:, new[0] : new[-1] + 1, :height, :width]
+        video = decoded[shown].clamp_(-1, 1)
+        if self._settings.color_match:
+            video = match_color_(video, canvas[shown], self._canvas.source)
+        if self._area is not None:
+            y0, y1, x0, x1 = self._area
+            video = video[..., y0:y1, x0:x1]
+        return video.transpose(0, 1).add_(1).div_(2)
+
+    def decode_all(self, tile_px: int) -> Tensor:
+        """Return all new frames of the clip, (F, 3, H, W) in [0, 1]."""
+        done, result = 0, torch.empty(0)
+        for run in self.runs():
+            frames = self.decode(run, tile_px)
+            if not done:
+                result = frames.new_empty(len(self._new), *frames.shape[1:])
+            result[done : done + len(frames)] = frames
+            done += len(frames)
+        return result
+
+    def _cells(self, run: range) -> Tensor:
+        """Return the latents (C, T, h, w) of a run, zeros for 0 steps."""
+        cells = cells_of(run)
+        if self._latents is not None:
+            return self._latents[:, cells]
+        geometry, (width, height) = self._autoencoder.geometry, self._canvas.padded
+        return torch.zeros(geometry.latent_channels, cells.stop - cells.start, *geometry.cells(height, width))
+
+
+def decoded_area(autoencoder: Autoencoder, canvas: ClipCanvas, settings: ResolvedSettings, area: Area) -> Area:
+    """Return the area to decode for `area` of the output: what the colour match reaches, in whole latent cells."""
+    margin = reach_px(canvas.size, canvas.source) if settings.color_match else 0
+    return grown(area, margin, autoencoder.geometry.spatial_factor, canvas.padded)
