@@ -38,9 +38,10 @@ sampling     errors patches models
 settings     errors setting pixels media patches models
 presets      errors files settings
 events       pixels
-pipeline     errors pixels patches models sampling settings
+decoding     pixels patches models settings
+pipeline     errors pixels patches models sampling settings decoding
 loading      errors allocator settings pipeline
-jobs         errors patchvsr files pixels media patches models settings events pipeline
+jobs         errors patchvsr files pixels media patches models settings events decoding pipeline
 upscale      pixels media settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media

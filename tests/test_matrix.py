@@ -19,7 +19,7 @@ from matrix_cases import B_FRAMES, CASES, DEPTHS, OPUS, Case
 
 from patchvsr.errors import OutputError
 from patchvsr.events import Finished, Planned, Started
-from patchvsr.jobs.clip import restore_clip
+from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.identity import job_identity
 from patchvsr.jobs.manifest import Manifest
@@ -280,13 +280,15 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
     with open_reader(source) as reader:
         frames = list(reader)
     cuts = [range(12), range(12, 24)]
-    expected = []
+    expected, state = [], None
     for chunk in cut_chunks(cuts, restore.chunk_frames, restore.overlap_frames):
         clip = frames[chunk.start : chunk.stop]
-        restored, _ = restore_clip(
-            pipeline, restore, Size(128, 128), clip, pieces=Pieces(1, 1280), shared=chunk.shared, place=chunk.place
-        )
+        restored = RestoredClip(
+            pipeline, restore, Size(128, 128), clip, pieces=Pieces(1, 1280), place=chunk.place,
+            previous=state if chunk.shared else None,
+        )  # fmt: skip
         expected += [frame.rgb for frame in restored]
+        state = restored.state
     with open_reader(target) as reader:
         written = [frame.rgb for frame in reader]
     assert len(written) == len(expected) == len(frames)

@@ -12,6 +12,7 @@ import toy
 from PIL import Image
 from torch import Tensor
 
+from patchvsr.decoding import ClipState
 from patchvsr.errors import SettingsError
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.transformer import PatchConditions
@@ -80,7 +81,7 @@ def test_inputs_of_all_types_are_the_same_frames() -> None:
 
 def test_output_types(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(2, 10, 12)
-    frames, latents, _ = pipeline(video, return_dict=False)
+    frames, latents, _, _ = pipeline(video, return_dict=False)
     array = frames.permute(0, 2, 3, 1).numpy()
     assert np.array_equal(pipeline(video, output_type="np").frames, array)
     images = pipeline(video, output_type="pil").frames
@@ -232,10 +233,28 @@ def test_known_latents_stay_and_lead_the_frames_after_them(pipeline: PatchVSRPip
     video = toy.video(9, 16, 16)
     free = pipeline(video, first_frame=8, output_type="latent").latents
     known = toy.randn(toy.LATENT_CHANNELS, 1, 4, 4)
+    previous = ClipState(known, None)
     # Patches of two latent frames: the second is denoised beside the first, the third beside the second.
-    led = pipeline(video, first_frame=8, output_type="latent", known_latents=known).latents
+    led = pipeline(video, first_frame=8, output_type="latent", previous=previous).latents
     assert torch.equal(led[:, :1], known)
     assert not torch.allclose(led[:, 1], free[:, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("overlap_frames", [1, 5])
+@pytest.mark.parametrize("tile_px", [1280, 32])
+def test_a_clip_goes_on_where_the_previous_one_ended(
+    pipeline: PatchVSRPipeline, overlap_frames: int, tile_px: int
+) -> None:
+    video = toy.video(20, 24, 40)
+    settings = dict(num_inference_steps=0, tile_px=tile_px, restoration=0.4)
+    whole = pipeline(video, **settings).frames
+    parts, state, start = [], None, 0
+    while start + overlap_frames < len(video):
+        part = video[start : start + 9]
+        output = pipeline(part, first_frame=start, previous=state, overlap_frames=overlap_frames, **settings)
+        parts.append(output.frames)
+        state, start = output.state, start + 9 - overlap_frames
+    assert torch.equal(torch.cat(parts), whole)
 
 
 def test_noise_belongs_to_the_place_in_the_video(pipeline: PatchVSRPipeline) -> None:
@@ -255,7 +274,7 @@ def test_strength_and_augmentation_are_passed_on(pipeline: PatchVSRPipeline) -> 
 def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:
     video, one_step = toy.video(5, 40, 60), dict(num_inference_steps=1)
     estimated = pipeline(video, **one_step)
-    canvas = (resize_bicubic(video, Size(240, 160)) * 2 - 1).transpose(0, 1)
+    canvas = (resize_bicubic(video, Size(240, 160)) * 2 - 1).unbind(0)
     assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, Size(240, 160), 4.0)
     for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
         torch.testing.assert_close(pipeline(video, **one_step, **other).frames, estimated.frames, rtol=0, atol=1e-5)

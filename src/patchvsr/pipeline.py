@@ -213,7 +213,9 @@ class PatchVSRPipeline(DiffusionPipeline):
             restored.frames = as_output(restored.frames, output_type)
         else:
             restored.frames = restored.latents
-        return restored if return_dict else restored.to_tuple()
+        if return_dict:
+            return restored
+        return restored.frames, restored.latents, restored.restoration, restored.state
 
     def check_inputs(
         self, lq: Tensor, settings: RestoreSettings, size: tuple[int, int] | None, output_type: str

@@ -10,15 +10,19 @@ import forking
 import pytest
 import torch
 
+from patchvsr.decoding import ClipState
 from patchvsr.errors import JobError, OutputError
-from patchvsr.jobs.clip import Handover
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
 from patchvsr.media.contents import Contents
 from patchvsr.media.segment import SegmentTable
+from patchvsr.models.autoencoder import State
+from patchvsr.models.tiles import Tile
 
-HANDOVER = Handover(torch.arange(6.0).view(2, 3), 0.37)
+TILE = Tile((0, 32, 0, 48), (0, 48, 0, 64))
+FEATURES = torch.arange(24.0).view(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
+HANDOVER = ClipState(torch.arange(6.0).view(2, 3), 0.37, {TILE: State(17, {"mix0.back1": FEATURES})})
 MANIFEST = Manifest({"settings": {"seed": 1}}, Scan([0, 40], [40, None], [7, 8], [0]), 17, 5, 48)
 STRANGERS = (
     "notes.txt",
@@ -70,6 +74,9 @@ def test_what_is_written_is_read(folder):
     assert folder.read_unit(3) == record
     handover = folder.read_handover(3)
     assert torch.equal(handover.latents, HANDOVER.latents) and handover.restoration == HANDOVER.restoration
+    assert handover.decoder[TILE].num_frames == 17
+    stored = handover.decoder[TILE].features["mix0.back1"]
+    assert torch.equal(stored, FEATURES) and stored.stride() == FEATURES.stride()
     contents = Contents(9, "1/1000", 7, [0], [5], [])
     folder.write_result(contents, [record.effort])
     assert folder.read_result() == contents

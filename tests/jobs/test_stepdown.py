@@ -28,26 +28,48 @@ class Limited:
     def __getattr__(self, name):
         return getattr(self._pipeline, name)
 
-    def restore(self, lq, size, settings, **state):
-        self.asked.append((settings.batch_size, settings.tile_px))
-        if settings.batch_size > self._most[0] or settings.tile_px > self._most[1]:
+    def denoise(self, lq, size, settings, **state):
+        self._check("denoise", settings.batch_size, settings.tile_px)
+        return self._pipeline.denoise(lq, size, settings, **state)
+
+    def decoder(self, *clip, **state):
+        return LimitedDecoder(self._pipeline.decoder(*clip, **state), self._check)
+
+    def _check(self, name, batch_size, tile_px):
+        self.asked.append((name, batch_size, tile_px))
+        if batch_size > self._most[0] or tile_px > self._most[1]:
             raise self._error
-        return self._pipeline.restore(lq, size, settings, **state)
+
+
+class LimitedDecoder:
+    """The real decoder; memory runs out only at the third frame, after two have given it a state."""
+
+    def __init__(self, decoder, check):
+        self._decoder, self._check = decoder, check
+
+    def __getattr__(self, name):
+        return getattr(self._decoder, name)
+
+    def decode(self, run, tile_px):
+        if run.start == 2:
+            self._check("decode", 1, tile_px)
+        return self._decoder.decode(run, tile_px)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["python", "cuda", "cpu"])
 def test_smaller_pieces_give_the_same_bytes_and_are_recorded(tmp_path, error):
     source, pipeline = make_shots(tmp_path / "in.mkv", (21,)), toy.pipeline(num_inference_steps=1)
     run(source, tmp_path / "whole.mkv", pipeline, batch_size=8)
-    limited = Limited(pipeline, 1, 320, error)
+    limited = Limited(pipeline, 1, 240, error)
     events = run(source, tmp_path / "out.mkv", limited, batch_size=4)
-    assert limited.asked[:5] == [(4, 1280), (2, 1280), (1, 1280), (1, 640), (1, 320)]
-    assert set(limited.asked[5:]) == {(1, 320)}  # what was learned is kept
+    tried = [(4, 3840), (2, 3840), (1, 3840), (1, 1920), (1, 960), (1, 480), (1, 240)]
+    assert limited.asked[:7] == [("denoise", *sizes) for sizes in tried]
+    assert {sizes[1:] for sizes in limited.asked[7:]} == {(1, 240)}  # what was learned is kept
     assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
     told = [event.text for event in events if isinstance(event, Notice)]
-    assert told[-1] == "out of memory: continuing with batches of 1, tiles of 320 pixels"
+    assert told[-1] == "out of memory: continuing with batches of 1, tiles of 240 pixels"
     efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
-    assert all((effort["batch_size"], effort["tile_px"]) == (1, 320) for effort in efforts)
+    assert all((effort["batch_size"], effort["tile_px"]) == (1, 240) for effort in efforts)
     assert json.loads((tmp_path / "out.mkv.job" / "result.json").read_text())["units"] == efforts
 
 

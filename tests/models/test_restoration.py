@@ -32,7 +32,8 @@ class Brightness(torch.nn.Module):
 
 def estimate(canvas: Tensor, size: tuple[int, int]) -> tuple[float, list[tuple[int, ...]]]:
     autoencoder = Brightness()
-    return estimate_restoration(autoencoder, canvas, Size(*size[::-1]), 3.0), autoencoder.asked  # type: ignore[arg-type]
+    frames = canvas.unbind(1)
+    return estimate_restoration(autoencoder, frames, Size(*size[::-1]), 3.0), autoencoder.asked  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,12 +60,15 @@ class RestoredClip:
     def __iter__(self) -> Iterator[Frame]:
         depth = _depth(self._frames[0].rgb)
         for run in self._decoder.runs():
-            decoded = self._pieces.run(lambda _, tile_px, run=run: self._decoder.decode(run, tile_px))
+            decoded = self._pieces.run(partial(self._decode, run))
             last = min(run.stop, len(self._frames))  # a clip may be padded
             for frame, restored in zip(self._frames[last - len(decoded) : last], decoded, strict=True):
                 rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(frame.rgb.dtype)
                 alpha = None if frame.alpha is None else _enlarged(frame.alpha, Size.of(restored))
                 yield replace(frame, rgb=rgb, alpha=alpha)
+
+    def _decode(self, run: range, batch_size: int, tile_px: int) -> Tensor:
+        return self._decoder.decode(run, tile_px)
 
 
 class _Pixels(Sequence[Tensor]):

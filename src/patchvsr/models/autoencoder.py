@@ -29,8 +29,8 @@ class Autoencoder(Protocol):
 
     # From Python 3.12 on, the check does not see submodules: only what is defined on the class may be listed here.
     takes_restoration: bool  # whether `decode` uses `restoration` and `estimate_restoration` is implemented
-    # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they take
-    # a whole clip and hand on None.
+    # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they
+    # take a whole clip and hand on None.
     streaming: bool
     tile_px: int  # largest side of a tile without its halo, unless set
 

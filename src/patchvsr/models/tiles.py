@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder, State
-from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
+from patchvsr.models.geometry import TEMPORAL_FACTOR
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
 
@@ -114,8 +114,8 @@ class TiledDecoder:
         A call that raises leaves the states as they were, and can be repeated with smaller tiles.
         """
         autoencoder, factor = self.autoencoder, self.autoencoder.geometry.spatial_factor
-        size = canvas.shape[-2:]
-        cut = list(tiles(*size, tile_px, autoencoder.decoder_halo_px, factor, self.area))
+        height, width = canvas.shape[-2:]
+        cut = list(tiles(height, width, tile_px, autoencoder.decoder_halo_px, factor, self.area))
         before = self.states if set(cut) == set(self.states) else recut(self.states, cut)
         after: States = {}
         video = torch.empty_like(canvas) if self.area is None else canvas.clone()
@@ -159,6 +159,8 @@ def recut(states: States, cut: Sequence[Tile]) -> States:
     if not known:
         return dict.fromkeys(cut)
     any_tile, any_state = next(iter(known.items()))
+    tops, bottoms, lefts, rights = zip(*(tile.inner for tile in known), strict=True)
+    area = min(tops), max(bottoms), min(lefts), max(rights)
     result: States = {}
     for tile in cut:
         features = {}
@@ -166,13 +168,19 @@ def recut(states: States, cut: Sequence[Tile]) -> States:
             factor = (any_tile.outer[1] - any_tile.outer[0]) // example.shape[-2]
             height, width = tile.outer[1] - tile.outer[0], tile.outer[3] - tile.outer[2]
             features[name] = example.new_zeros(*example.shape[:-2], height // factor, width // factor)
-            # Halos first: they are exact only where no inner area lies, outside of the area that is decoded.
             for old, state in known.items():
-                _paste(features[name], tile.outer, state.features[name], old.outer, old.outer, factor)
-            for old, state in known.items():
-                _paste(features[name], tile.outer, state.features[name], old.outer, old.inner, factor)
+                part = _owned(old, area)
+                _paste(features[name], tile.outer, state.features[name], old.outer, part, factor)
         result[tile] = State(any_state.num_frames, features)
     return result
+
+
+def _owned(tile: Tile, area: Area) -> Area:
+    """Return where a tile's features are exact: its inner area, and the halo outside of the area that is decoded."""
+    y0, y1, x0, x1 = (
+        outer if inner == end else inner for inner, outer, end in zip(tile.inner, tile.outer, area, strict=True)
+    )
+    return y0, y1, x0, x1
 
 
 def _paste(onto: Tensor, onto_area: Area, x: Tensor, x_area: Area, area: Area, factor: int) -> None:

@@ -95,7 +95,7 @@ class AutoencoderStage(Stage):
         latents = self.autoencoder.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
         cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
         scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, canvas, Size.of(hq), scale)
+        restoration = estimate_restoration(self.autoencoder, canvas.unbind(1), Size.of(hq), scale)
         return {
             name: decode_tiled(self.autoencoder, cell, canvas, 512, restoration=restoration, scale=scale)
             .transpose(0, 1).add(1).div(2).clamp(0, 1)

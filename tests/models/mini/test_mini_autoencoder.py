@@ -9,7 +9,9 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
-from patchvsr.models.tiles import decode_tiled, encode_condition_tiled, tiles
+from patchvsr.models.tiles import TiledDecoder, cells_of, decode_tiled, encode_condition_tiled, tiles
+from patchvsr.patches.grid import Area
+from patchvsr.pixels.size import Size
 
 
 @pytest.fixture
@@ -125,6 +127,49 @@ def test_causal_in_time(autoencoder: MiniAutoencoder) -> None:
     assert difference[:4].max() == 0 and difference[4:7].min() > 1e-5  # one mix looks two frames back
 
 
+PIECES = [(1,) * 9, (1, 4, 4), (3, 3, 3), (2, 5, 2), (9,)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pieces", PIECES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_frames_in_any_pieces_equal_the_whole_exactly(
+    autoencoder: MiniAutoencoder, pieces: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    autoencoder.to(dtype)
+    video = torch.cat([clip(9, 48, 80), clip(9, 48, 80).flip(-1)])
+    known = {name: value.expand(2) for name, value in toy.KNOWN_OF_CLIPS.items()}
+    latents, condition = autoencoder.encode(video), autoencoder.encode_condition(video)
+    whole = autoencoder.decode(latents, video, **known)
+    encoded, decoded, encoder_state, decoder_state, done = [], [], None, None, 0
+    for count in pieces:
+        frames = range(done, done + count)
+        part = video[:, :, done : done + count]
+        made, encoder_state = autoencoder.encode_condition_next(part, encoder_state)
+        encoded.append(made)
+        made, decoder_state = autoencoder.decode_next(latents[:, :, cells_of(frames)], part, decoder_state, **known)
+        decoded.append(made)
+        done += count
+    assert torch.equal(torch.cat(encoded, dim=2), condition)
+    assert torch.equal(torch.cat(decoded, dim=2), whole)
+    assert (whole - video).std() > 0.1  # the decoder has something to add
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("area", [None, (64, 160, 32, 176)], ids=["whole", "area"])
+def test_other_tiles_from_frame_to_frame_change_nothing(autoencoder: MiniAutoencoder, area: Area | None) -> None:
+    canvas = clip(9, 208, 240)
+    latents = autoencoder.encode(canvas)
+    whole = decode_tiled(autoencoder, latents[0], canvas[0], 1280, **toy.KNOWN, area=area)
+    decoder = TiledDecoder(autoencoder, **toy.KNOWN, area=area)
+    sizes = [1280, 1280, 96, 96, 48, 1280, 48, 64, 1280]
+    frames = [
+        decoder.decode(latents[0][:, cells_of(range(number, number + 1))], canvas[0, :, number : number + 1], tile_px)
+        for number, tile_px in enumerate(sizes)
+    ]
+    torch.testing.assert_close(torch.cat(frames, dim=1), whole, rtol=0, atol=1e-5)
+
+
 # Tiles of these sizes have inner borders, in one direction or both, that the canvas's edge does not hide.
 TILES = [(16, 208, 240), (48, 208, 240), (128, 304, 208), (1280, 208, 240)]
 
@@ -144,7 +189,7 @@ def test_tiles_cover_the_canvas_once_and_stay_within_their_size(tile_px: int, he
 def test_tiles_equal_the_whole(autoencoder: MiniAutoencoder, tile_px: int, height: int, width: int) -> None:
     canvas = clip(5, height, width)
     condition = autoencoder.encode_condition(canvas)
-    tiled = encode_condition_tiled(autoencoder, canvas[0], tile_px)
+    tiled = encode_condition_tiled(autoencoder, canvas[0].unbind(1), Size.of(canvas), tile_px)
     torch.testing.assert_close(tiled, condition[0], rtol=0, atol=1e-5)
 
     latents = condition[:, : toy.LATENT_CHANNELS]
@@ -175,7 +220,7 @@ def test_halo_is_no_larger_than_needed(
     condition = autoencoder.encode_condition(canvas)
     latents = condition[:, : toy.LATENT_CHANNELS]
     if part == "encoder":
-        error = encode_condition_tiled(autoencoder, canvas[0], 48) - condition[0]
+        error = encode_condition_tiled(autoencoder, canvas[0].unbind(1), Size.of(canvas), 48) - condition[0]
     else:
         error = (
             decode_tiled(autoencoder, latents[0], canvas[0], 48, **toy.KNOWN) - decoded(autoencoder, latents, canvas)[0]

@@ -13,6 +13,7 @@ from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
 
 pytestmark = pytest.mark.parametrize("flavour", toy_wan.FLAVOURS)
 CELL = {"wan2.1": 8, "wan2.2": 16}
@@ -63,7 +64,8 @@ def test_tiles_equal_the_whole_but_for_the_attention(flavour: str) -> None:
     canvas = toy.randn(3, 5, 32, 48 * CELL[flavour]).clamp(-1, 1)
 
     def differences() -> list[float]:
-        latents, tiled_latents = (encode_condition_tiled(autoencoder, canvas, px) for px in (4096, 128))
+        frames, size = canvas.unbind(1), Size.of(canvas)
+        latents, tiled_latents = (encode_condition_tiled(autoencoder, frames, size, px) for px in (4096, 128))
         video, tiled_video = (decode_tiled(autoencoder, latents, canvas, px, **toy.KNOWN) for px in (4096, 128))
         pairs = ((latents, tiled_latents), (video, tiled_video))
         return [((whole - tiled).abs().mean() / whole.std()).item() for whole, tiled in pairs]

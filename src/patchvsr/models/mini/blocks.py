@@ -39,7 +39,9 @@ def convolve(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
     if not _fuses(x, weight):
         return convolution(channels_last(x))
-    return torch.ops.mkldnn._convolution_pointwise(channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "none", [], "")
+    return torch.ops.mkldnn._convolution_pointwise(
+        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "none", [], ""
+    )
 
 
 def convolve_leaky_relu(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -56,9 +58,10 @@ def convolve_add(skip: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = 
     """Return `skip` plus a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
     if not _fuses(x, weight):
         return F.conv2d(channels_last(x), weight, bias, padding=padding).add_(skip)
+    x, skip = channels_last(x), channels_last(skip)
     return torch.ops.mkldnn._convolution_pointwise.binary(
-        channels_last(x), channels_last(skip), weight, bias, (padding, padding), (1, 1), (1, 1), 1, "add", 1.0, None, [], ""
-    )  # fmt: skip
+        x, skip, weight, bias, (padding, padding), (1, 1), (1, 1), 1, "add", 1.0, None, [], ""
+    )
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -113,6 +116,7 @@ class Upsample2x(nn.Conv2d):
 
     def forward(self, x: Tensor, channels: slice = slice(None)) -> Tensor:
         """`channels` selects output channels, which come from four channels of the convolution each."""
+        assert self.bias is not None
         weight, bias = (
             parameter.unflatten(0, (-1, 4))[channels].transpose(0, 1).flatten(0, 1)
             for parameter in (self.weight, self.bias)

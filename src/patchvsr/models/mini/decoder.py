@@ -93,8 +93,7 @@ class Decoder(nn.Module):
 
         embedding = self.embedding(restoration, scale)
         x = self.stem(reference.transpose(1, 2).flatten(0, 1))
-        x = self._latent_features(latents, frames, carried, handed_on).add_(x)
-        x = self._context(x, embedding).add_(x)
+        x = self._latent_features(latents, frames, carried, handed_on).add_(x).add_(self._context(x, embedding))
         skip = x
         for index, block in enumerate(self.blocks):
             x = block(x, embedding)
@@ -134,4 +133,3 @@ class Decoder(nn.Module):
         for block in self.context_blocks:
             x = block(x, embedding)
         return self.context_up(x)
-
