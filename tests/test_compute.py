@@ -81,6 +81,8 @@ def test_info_tells_what_this_machine_computes_with():
     rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert [name for name, _ in rows] == ["device", "dtype", "threads"]
     assert rows[2][1].strip() == "1 (OMP_NUM_THREADS)"
+    if sys.platform == "linux":
+        assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
     if X86 and not torch.cuda.is_available():
         assert rows[1][1].strip() == "float32 (no bfloat16 instructions)"
 

@@ -32,6 +32,7 @@ def main() -> None:
     Exit codes: 0 done, 1 not all done, 2 an error that the user can fix, 130 Ctrl-C. Any other exception is a bug.
     """
     _quiet_libraries()
+    _let_waiting_threads_sleep()
     try:
         app(standalone_mode=True)
     except (PatchVSRError, FloatingPointError) as error:  # the second: a model produced NaN
@@ -128,6 +129,15 @@ def _quiet_libraries() -> None:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("patchvsr").setLevel(logging.INFO)
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Make OpenMP's threads sleep while they wait for each other, instead of keeping a core busy for milliseconds.
+
+    OpenMP reads this when torch is imported. It is set here and not in the package, whose users have programs of their
+    own.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 if __name__ == "__main__":
