@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 
@@ -43,23 +43,25 @@ class Restorer:
         """Return the seconds that a unit should take at the speed of the last one, None before the first."""
         return None if self._seconds_per_frame is None else self._seconds_per_frame * len(unit.frames)
 
-    def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
+    def restore(self, unit: Unit, new_encoder: Callable[[], FrameEncoder]) -> Iterator[Progress | Notice]:
         """Restore and store one unit. A unit that is stopped before its end is restored again as a whole."""
+        yield from self._pieces.retried(lambda: self._restore(unit, new_encoder()))
+
+    def _restore(self, unit: Unit, encoder: FrameEncoder) -> Generator[Progress | Notice]:
         started_at = time.monotonic()
-        state = self._handed_over(unit)
-        restorations = []
+        yield from map(Notice, self._pieces.new_notices())
+        settings, state, restorations = self._pieces.applied_to(self._settings), self._handed_over(unit), []
         writer = SegmentWriter(self._folder.segment_path(unit.number), encoder)
         try:
             for chunk in unit.chunks:
                 clip = RestoredClip(
-                    self._pipeline, self._settings, self._size, self._frames.take(chunk.start, chunk.stop),
-                    pieces=self._pieces, place=chunk.place, previous=state if chunk.shared else None,
+                    self._pipeline, settings, self._size, self._frames.take(chunk.start, chunk.stop),
+                    place=chunk.place, previous=state if chunk.shared else None,
                 )  # fmt: skip
                 for frame in clip:
                     writer.write(frame)
                 state = clip.state
                 restorations.append(state.restoration)
-                yield from map(Notice, self._pieces.new_notices())
                 yield Progress(chunk.stop)
             table = writer.close()
         except BaseException:
