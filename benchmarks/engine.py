@@ -33,7 +33,7 @@ def run_job(source: Path, folder: Path, code: Path, steps: int) -> tuple[float, 
     os.environ["PYTHONPATH"] = str(code)
     started_at = time.perf_counter()
     peak = peak_memory_gib(
-        [sys.executable, "-c", RUN, module, "upscale", str(source), "-o", str(output), "--steps", str(steps), "--quiet"]
+        [sys.executable, "-c", RUN, module, "upscale", str(source), "-o", str(output), "--steps", str(steps)]
     )
     seconds = time.perf_counter() - started_at
     job = output.with_name(output.name + ".job")
@@ -55,7 +55,9 @@ def decoder_seconds(width: int, height: int, frames: int = 8) -> tuple[float, fl
     class Convolutions(TorchDispatchMode):
         """Record every convolution with its arguments."""
 
-        calls: list = []
+        def __init__(self):
+            super().__init__()
+            self.calls = []
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             if "convolution" in str(func):
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[0])
     parser.add_argument("--frames", type=int, default=26)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--decoder", metavar="SIZE", choices=SIZES, help="time the decoder in this process, nothing else")
+    parser.add_argument("--decoder", metavar="SIZE", choices=SIZES, help="time the decoder only")
     args = parser.parse_args()
     if args.decoder:
         width, height = SIZES[args.decoder]
@@ -122,10 +124,11 @@ def main() -> None:
                         taken[version].append(run_job(source, Path(name), code, steps))
                 best = {version: tuple(map(min, zip(*runs, strict=True))) for version, runs in taken.items()}
                 for version, (frame_s, process_s, peak) in best.items():
-                    print(f"| {size} | {steps} | {version} | {frame_s:.3f} | {process_s:.1f} | {peak:.2f} |", flush=True)
+                    print(f"| {size} | {steps} | {version} | {frame_s:.3f} | {process_s:.1f} | {peak:.2f} |")
                 if args.old:
                     ratios = [old / new for old, new in zip(best["old"], best["new"], strict=True)]
-                    print(f"| {size} | {steps} | old / new | {ratios[0]:.2f} | {ratios[1]:.2f} | {ratios[2]:.2f} |")
+                    line = f"| {size} | {steps} | old / new | {ratios[0]:.2f} | {ratios[1]:.2f} | {ratios[2]:.2f} |"
+                    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def peak_memory_gib(command: list[str]) -> float:
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:

@@ -16,8 +16,9 @@ GIB = 2**30
 # Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean.
 # PROCESS_GIB: the process with its libraries.
 # CANVASES: float32 canvases of the frames that are decoded at once.
-# TILE_BYTES: activations of a tile with its halo, per pixel and frame. STATE_BYTES: features carried from frame to frame,
-#   per pixel of all tiles with their halos. Both are for 16-bit types; float32 takes twice as much.
+# TILE_BYTES: activations of a tile with its halo, per pixel and frame.
+# STATE_BYTES: features carried from frame to frame, per pixel of all tiles with their halos.
+#   Both are for 16-bit types; float32 takes twice as much.
 # ENCODER_BYTES: the encoder and the frames queued for it, per pixel of one frame.
 # STEP_GIB: what the transformer takes in addition to its weights. STEP_BYTES: conditions, per pixel and frame.
 PROCESS_GIB = 0.7
