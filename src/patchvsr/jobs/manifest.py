@@ -19,6 +19,7 @@ class Manifest:
 
     identity: see `identity.job_identity`. scan: of the input.
     chunk_frames, overlap_frames, unit_frames: how the work is cut, see `plan`.
+    input: absolute path of the input when the job began, empty if unknown.
     """
 
     identity: dict[str, Any]
@@ -26,6 +27,7 @@ class Manifest:
     chunk_frames: int
     overlap_frames: int
     unit_frames: int
+    input: str = ""
 
     def units(self) -> list[Unit]:
         chunks = cut_chunks(self.scan.shots(), self.chunk_frames, self.overlap_frames)

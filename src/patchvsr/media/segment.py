@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from patchvsr import files
 from patchvsr.errors import OutputError
 from patchvsr.media.frames import Frame
@@ -30,6 +32,28 @@ class EncodedFrame:
     data: bytes
 
 
+class FrameDecoder(ABC):
+    """A decoder of what one encoder returns, with a delay, in display order.
+
+    Pixels are (h, w, 3), uint8 or uint16 over their whole range, or float32 in [0, 1].
+    is_coarse: see `encoders.is_coarse`.
+    """
+
+    is_coarse = False
+
+    @abstractmethod
+    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
+        """Raises av.FFmpegError if the frame cannot be decoded."""
+
+    @abstractmethod
+    def finish(self) -> list[np.ndarray]:
+        """Drain the decoder; nothing can be decoded afterwards."""
+
+    def expected(self, frame: Frame) -> np.ndarray:
+        """Return the pixels that a frame should decode to, apart from losses and its depth."""
+        return frame.rgb
+
+
 class FrameEncoder(ABC):
     """An encoder, which may return frames with a delay and in another order."""
 
@@ -39,6 +63,10 @@ class FrameEncoder(ABC):
     @abstractmethod
     def finish(self) -> list[EncodedFrame]:
         """Drain the encoder; nothing can be encoded afterwards."""
+
+    @abstractmethod
+    def decoder(self) -> FrameDecoder | None:
+        """Return a new decoder for what this encoder will return, None if there is none."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""Decode frames as soon as they are encoded, to compare them with what went in."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from patchvsr.media.color import ColorConverter, ColorTags
+from patchvsr.media.segment import EncodedFrame, FrameDecoder
+
+# Decoders in the order of preference. FFmpeg's own one for AV1 needs a GPU.
+_DECODERS = {"av1": ("libdav1d", "libaom-av1"), "libaom-av1": ("libdav1d", "libaom-av1")}
+# Their decoders need parameters that only a container carries.
+_NEED_CONTAINER = ("qtrle", "rawvideo")
+
+
+def packet_decoder(encoder: av.VideoCodecContext, color: ColorTags, *, is_coarse: bool) -> PacketDecoder | None:
+    """Return a decoder for the packets of an open encoder, or None if FFmpeg has none that works without a container.
+
+    color: the tags of the encoded frames. is_coarse: see `FrameDecoder`.
+    """
+    name = encoder.codec.canonical_name
+    if name in _NEED_CONTAINER:
+        return None
+    for candidate in _DECODERS.get(name, (name,)):
+        try:
+            context = av.CodecContext.create(candidate, "r")
+        except (ValueError, av.FFmpegError):
+            continue
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height = encoder.width, encoder.height
+        context.extradata = encoder.extradata
+        context.thread_count = 1  # more threads would hold more frames
+        return PacketDecoder(context, color, is_coarse=is_coarse)
+    return None
+
+
+class PacketDecoder(FrameDecoder):
+    """Decode the packets of one encoder."""
+
+    def __init__(self, context: av.VideoCodecContext, color: ColorTags, *, is_coarse: bool = False) -> None:
+        self._context, self._converter, self.is_coarse = context, ColorConverter(color), is_coarse
+
+    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
+        packet = av.Packet(encoded.data)
+        packet.pts = encoded.order
+        return self._pictures(packet)
+
+    def finish(self) -> list[np.ndarray]:
+        return self._pictures(None)
+
+    def _pictures(self, packet: av.Packet | None) -> list[np.ndarray]:
+        return [self._converter.to_rgb(frame) for frame in self._context.decode(packet)]
