@@ -58,7 +58,10 @@ FAULTS = {
     "tinted": (lambda hq: (hq * (1.1, 1, 1)).clip(0, 255).astype(np.uint8), r"has another tint \(red \+\d"),
     "darker": (lambda hq: (hq * 0.9).astype(np.uint8), r"has another tint \(red -\d"),
     "another": (lambda hq: larger(scene(7)), "shows something else"),
-    "tile": (lambda hq: np.where((np.indices(hq.shape)[:2] > 300).all(0), 0, hq), "differs|shows something"),
+    "tile": (
+        lambda hq: np.where((np.indices(hq.shape)[:2] > 300).all(0), 0, hq),
+        r"is wrong in a part, around [67]\d % of its width and 8\d % of its height",
+    ),
 }
 
 

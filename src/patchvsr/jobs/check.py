@@ -20,6 +20,7 @@ from patchvsr.pixels.compare import (
     DECODED,
     DECODING,
     ENCODED,
+    ENCODED_CELL_PX,
     MATCHED,
     check,
     find_fault,
@@ -99,7 +100,8 @@ class CheckedEncoder(FrameEncoder):
 
     def encode(self, frame: Frame) -> list[EncodedFrame]:
         expected = self._decoder.expected(frame)
-        self._waiting.append(replace(frame, rgb=thumbnail(expected, grid_of(size_of(expected))), alpha=None))
+        grid = grid_of(size_of(expected), min_cell_px=ENCODED_CELL_PX)
+        self._waiting.append(replace(frame, rgb=thumbnail(expected, grid), alpha=None))
         return self._checked(self._encoder.encode(frame))
 
     def finish(self) -> list[EncodedFrame]:

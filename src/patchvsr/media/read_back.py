@@ -10,7 +10,7 @@ from patchvsr.media.segment import EncodedFrame, FrameDecoder
 
 # Decoders in the order of preference. FFmpeg's own one for AV1 needs a GPU.
 _DECODERS = {"av1": ("libdav1d", "libaom-av1"), "libaom-av1": ("libdav1d", "libaom-av1")}
-# Their decoders need parameters that only a container carries.
+# Their decoders open, but need parameters that only a container carries.
 _NEED_CONTAINER = ("qtrle", "rawvideo")
 
 
@@ -25,12 +25,13 @@ def packet_decoder(encoder: av.VideoCodecContext, color: ColorTags, *, is_coarse
     for candidate in _DECODERS.get(name, (name,)):
         try:
             context = av.CodecContext.create(candidate, "r")
-        except (ValueError, av.FFmpegError):
+            assert isinstance(context, av.VideoCodecContext)
+            context.width, context.height = encoder.width, encoder.height
+            context.extradata = encoder.extradata
+            context.thread_count = 1  # more threads would hold more frames
+            context.open()
+        except (ValueError, av.FFmpegError):  # unknown, or it needs the tag of a container
             continue
-        assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height = encoder.width, encoder.height
-        context.extradata = encoder.extradata
-        context.thread_count = 1  # more threads would hold more frames
         return PacketDecoder(context, color, is_coarse=is_coarse)
     return None
 
@@ -38,12 +39,14 @@ def packet_decoder(encoder: av.VideoCodecContext, color: ColorTags, *, is_coarse
 class PacketDecoder(FrameDecoder):
     """Decode the packets of one encoder."""
 
-    def __init__(self, context: av.VideoCodecContext, color: ColorTags, *, is_coarse: bool = False) -> None:
-        self._context, self._converter, self.is_coarse = context, ColorConverter(color), is_coarse
+    def __init__(self, context: av.CodecContext, color: ColorTags, *, is_coarse: bool = False) -> None:
+        assert isinstance(context, av.VideoCodecContext)
+        self._context, self.is_coarse = context, is_coarse
+        self._converter = ColorConverter(color, chroma_unsited=True)  # it is written left-sited
 
     def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
         packet = av.Packet(encoded.data)
-        packet.pts = encoded.order
+        packet.pts, packet.is_keyframe = encoded.order, encoded.is_keyframe
         return self._pictures(packet)
 
     def finish(self) -> list[np.ndarray]:

@@ -8,11 +8,12 @@ from io import BytesIO
 import av
 import numpy as np
 
-from patchvsr.media.color import FULL, RGB, ColorConverter, ColorTags
+from patchvsr.media.color import FULL, RGB, ColorTags
 from patchvsr.media.frames import Frame
 from patchvsr.media.images.exr import require_openexr
 from patchvsr.media.images.transfer import linear_of_codes
 from patchvsr.media.info import VideoInfo
+from patchvsr.media.read_back import PacketDecoder
 from patchvsr.media.segment import EncodedFrame, FrameDecoder
 
 
@@ -20,24 +21,7 @@ def image_decoder(suffix: str, source: VideoInfo) -> FrameDecoder:
     """Return a decoder for images of a format, encoded from frames of `source`."""
     if suffix.lower() == ".exr":
         return ExrDecoder(source)
-    return PngDecoder()
-
-
-class PngDecoder(FrameDecoder):
-    """Decode each image with a new decoder, because FFmpeg lets pixels of the last one through (PyAV 18.1)."""
-
-    def __init__(self) -> None:
-        self._converter = ColorConverter(ColorTags(matrix=RGB, range=FULL))
-
-    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
-        decoder = av.CodecContext.create("png", "r")
-        decoder.thread_count = 1
-        assert isinstance(decoder, av.VideoCodecContext)
-        packets = (av.Packet(encoded.data), None)
-        return [self._converter.to_rgb(frame) for packet in packets for frame in decoder.decode(packet)]
-
-    def finish(self) -> list[np.ndarray]:
-        return []
+    return PacketDecoder(av.CodecContext.create("png", "r"), ColorTags(matrix=RGB, range=FULL))
 
 
 class ExrDecoder(FrameDecoder):
