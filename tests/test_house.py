@@ -30,6 +30,7 @@ allocator
 interrupts
 extras       errors
 files        errors
+compute      errors
 pixels       errors
 media        errors setting files pixels
 patches      errors pixels
@@ -40,14 +41,15 @@ presets      errors files settings
 events       pixels
 decoding     pixels patches models settings
 pipeline     errors pixels patches models sampling settings decoding
-loading      errors allocator settings pipeline
-jobs         errors patchvsr files pixels media patches models settings events decoding pipeline
+loading      allocator compute settings pipeline
+jobs         errors patchvsr compute files pixels media patches models settings events decoding pipeline
 upscale      pixels media settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors files pixels media patches measures jobs
-training     errors patchvsr allocator interrupts files pixels media patches models pipeline degradation measures
-cli          errors patchvsr allocator interrupts media models settings presets events loading jobs upscale \
+training     errors patchvsr allocator compute interrupts files pixels media patches models pipeline \
+             degradation measures
+cli          errors patchvsr allocator compute interrupts media models settings presets events loading jobs upscale \
              degradation evaluation training
 __main__     cli
 """

@@ -78,7 +78,11 @@ class RestoreSettings:
     device: str | None = setting(
         None, "Device: cpu, cuda, cuda:1 or mps.", default_text="the best one", shapes_output=False, in_presets=False
     )
-    dtype: str | None = setting(None, "Floating-point type: float32, bfloat16 or float16.", default_text="bfloat16")
+    dtype: str | None = setting(
+        None,
+        "Floating-point type: float32, bfloat16 or float16.",
+        default_text="bfloat16 where the processor has it, else float32",
+    )
     batch_size: int = setting(1, "Patches per model call; does not change the result.", shapes_output=False)
     tile_px: int | None = field(default=None, metadata={"shapes_output": False})
     overlap_frames: int = 1

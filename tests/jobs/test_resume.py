@@ -4,6 +4,7 @@ import shutil
 from contextlib import closing
 
 import pytest
+import torch
 import toy
 from jobfiles import digest, events, make_shots, run
 from test_folder import STRANGERS
@@ -231,6 +232,12 @@ def test_a_changed_model_is_refused(unfinished, pipeline, source):
     other = toy.pipeline(num_inference_steps=1)
     next(other.vae.parameters()).data.view(-1)[0] += 1
     refused(source, unfinished, other, "model.sha256 was ")
+
+
+def test_a_changed_dtype_is_refused(unfinished, pipeline, source):
+    """As on a machine with another default."""
+    other = toy.pipeline(num_inference_steps=1).to(torch.bfloat16)
+    refused(source, unfinished, other, "settings.dtype was float32, is bfloat16")
 
 
 def test_a_changed_version_is_refused(unfinished, pipeline, source, monkeypatch):

@@ -21,6 +21,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from patchvsr.compute import default_dtype
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.models.mini import sizes as mini
@@ -284,6 +285,17 @@ def test_precision_is_the_recipes_alone(
         ended.append(weights(stage))
     AcceleratorState._reset_state(reset_partial_state=True)
     assert same(*ended)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_warns_where_bf16_is_emulated(
+    runs: dict[str, Any], source: ClipSource, tmp_path: Path, precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it is depends on the processor; ONEDNN_MAX_CPU_ISA=AVX2 makes any emulate it."""
+    chosen = recipe("autoencoder", tmp_path, precision=precision, steps=1)
+    list(run(chosen, build_stage(chosen), source))
+    emulated = precision == "bf16" and default_dtype("cpu") == torch.float32
+    assert ("precision=fp32 is faster here" in caplog.text) == emulated
 
 
 # --- refusals -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ def main() -> None:
     Exit codes: 0 done, 1 not all done, 2 an error that the user can fix, 130 Ctrl-C. Any other exception is a bug.
     """
     _quiet_libraries()
+    _let_waiting_threads_sleep()
     try:
         app(standalone_mode=True)
     except (PatchVSRError, FloatingPointError) as error:  # the second: a model produced NaN
@@ -57,19 +59,28 @@ def common(
 @app.command("info")
 def info_command(
     target: Annotated[
-        str,
-        typer.Argument(metavar="FILE|MODEL", help="Media file, image sequence, model name, or model folder."),
-    ],
+        str | None,
+        typer.Argument(metavar="[FILE|MODEL]", help="Media file, image sequence, model name, or model folder."),
+    ] = None,
 ) -> None:
-    """Show the properties of a media file or a model."""
+    """Show the properties of a media file or a model; without one, what this machine computes with."""
     from patchvsr.models.registry import bundled_models, is_model
 
-    folder = bundled_models().get(target, Path(target))
-    rows = _model_rows(folder) if is_model(folder) else _media_rows(target)
+    if target is None:
+        rows = _machine_rows()
+    else:
+        folder = bundled_models().get(target, Path(target))
+        rows = _model_rows(folder) if is_model(folder) else _media_rows(target)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
         table.add_row(name, str(value))
     Console(highlight=False).print(table)
+
+
+def _machine_rows() -> list[tuple[str, Any]]:
+    from patchvsr.compute import choose_device, facts
+
+    return list(facts(choose_device(None)))
 
 
 def _media_rows(path: str) -> list[tuple[str, Any]]:
@@ -110,7 +121,6 @@ def _fail(message: str) -> None:
 def _quiet_libraries() -> None:
     """Silence progress bars, warnings and advice of libraries, which are meant for developers."""
     import logging
-    import os
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -119,6 +129,15 @@ def _quiet_libraries() -> None:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("patchvsr").setLevel(logging.INFO)
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Make OpenMP's threads sleep while they wait for each other, instead of keeping a core busy for milliseconds.
+
+    OpenMP reads this when torch is imported. It is set here and not in the package, whose users have programs of their
+    own.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 if __name__ == "__main__":

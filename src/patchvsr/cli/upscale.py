@@ -185,7 +185,7 @@ def _check_model(settings: RestoreSettings) -> None:
 
     resolve_model(settings.model)
     if settings.device is not None:
-        from patchvsr.loading import choose_device
+        from patchvsr.compute import choose_device
 
         choose_device(settings.device)
 

@@ -43,7 +43,7 @@ _UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """Record of a finished unit. effort: seconds, restoration of each chunk, batch and tile size after step-downs."""
+    """Record of a finished unit. effort: seconds, threads, restorations, pieces after step-downs."""
 
     table: SegmentTable
     effort: dict[str, Any]

@@ -14,6 +14,7 @@ import av
 import torch
 
 from patchvsr import __version__
+from patchvsr.compute import device_kind
 from patchvsr.media.images.names import is_sequence, list_images
 from patchvsr.media.settings import ReadSettings
 from patchvsr.pipeline import PatchVSRPipeline
@@ -35,7 +36,7 @@ def job_identity(
 ) -> dict[str, Any]:
     """Return everything that shapes the output, as plain values. Reads the whole input and the whole model."""
     settings = shaping(read) | shaping(restore)
-    settings |= {"output_size": str(size), "output": profile, "dtype": str(pipeline.dtype)}
+    settings |= {"output_size": str(size), "output": profile, "dtype": str(pipeline.dtype).removeprefix("torch.")}
     identity = {
         "input": input_identity(input_path),
         "settings": settings,
@@ -83,8 +84,7 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
 
 def version_identity(device: torch.device) -> dict[str, Any]:
     """Return versions that can change a byte of the output, and the kind of device: devices round differently."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    found: dict[str, Any] = {"patchvsr": __version__, "device": f"{device.type} ({kind})"}
+    found: dict[str, Any] = {"patchvsr": __version__, "device": device_kind(device)}
     found |= {library: version(library) for library in _LIBRARIES}
     ffmpeg = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
     return found | {"zlib": zlib.ZLIB_RUNTIME_VERSION, **ffmpeg}

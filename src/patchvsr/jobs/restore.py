@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import torch
+
 from patchvsr.decoding import ClipState
 from patchvsr.events import Notice, Progress
 from patchvsr.jobs.check import FrameCheck
@@ -67,7 +69,12 @@ class Restorer:
             raise
         seconds = time.monotonic() - started_at
         self._seconds_per_frame = seconds / len(unit.frames)
-        effort = {"seconds": round(seconds, 3), "restoration": restorations, **self._pieces.as_record()}
+        effort = {
+            "seconds": round(seconds, 3),
+            "threads": torch.get_num_threads(),
+            "restoration": restorations,
+            **self._pieces.as_record(),
+        }
         self._folder.write_unit(unit.number, UnitRecord(table, effort), state if self._goes_on(unit) else None)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ as an uninterrupted one. accelerate handles several devices, and sharding over t
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from patchvsr.allocator import keep_freed_memory
+from patchvsr.compute import default_dtype, device_kind, limit_threads
 from patchvsr.interrupts import two_step_interrupts
 from patchvsr.training.checkpoint import TrainingState, trained_parameters
 from patchvsr.training.logs import RunLog
@@ -30,6 +32,8 @@ from patchvsr.training.stages import Stage
 
 if TYPE_CHECKING:  # its packages are an extra
     from patchvsr.training.validation import Validator
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,14 @@ def train(
     Ctrl-C or SIGTERM, after the current step is finished and saved.
     """
     keep_freed_memory()
+    limit_threads()
     torch.set_flush_denormal(True)  # seven times faster while weights of zero-initialised layers are tiny
     run = recipe.run
     run.mkdir(parents=True, exist_ok=True)
     # Set `cpu` explicitly: accelerate cannot detect multi-process CPU otherwise. The recipe alone sets the precision.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    if accelerator.is_main_process:
+        _warn_of_emulation(recipe, accelerator.device)
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
@@ -149,6 +156,12 @@ def train(
     state.swap_average()
     if stop.requested:
         raise KeyboardInterrupt
+
+
+def _warn_of_emulation(recipe: Recipe, device: torch.device) -> None:
+    if recipe.precision == "bf16" and default_dtype(device) != torch.bfloat16:
+        kind = device_kind(device)
+        logger.warning("%s: precision is bf16, which %s emulates; precision=fp32 is faster here", recipe.name, kind)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
