@@ -36,6 +36,7 @@ from patchvsr.pixels.compare import (
     ENCODED,
     ENCODED_CELL_PX,
     MATCHED,
+    UNMATCHED,
     compare,
     find_fault,
     grid_of,
@@ -109,8 +110,9 @@ ENCODERS = {
     "encoded: h264, crf 40": ("libx264", "h264", "yuv420p", {"crf": "40", "x264-params": "no-mbtree=1"}),
     "encoded: h264, crf 51": ("libx264", "h264", "yuv420p", {"crf": "51", "x264-params": "no-mbtree=1"}),
 }
-STAGES = {"decoded": DECODED, "restored": MATCHED}
-STAGES |= {name: COARSE if name.endswith(("40", "51")) else ENCODED for name in ENCODERS}
+# What is printed about frames without a fault: rows, and the limits that apply to them.
+STAGES = [("decoded", DECODED), ("restored", MATCHED), ("decoded", UNMATCHED)]
+STAGES += [(name, COARSE if name.endswith(("40", "51")) else ENCODED) for name in ENCODERS]
 Rows = dict[str, list[np.ndarray]]  # thumbnails of every frame by version; with |input, of their inputs
 
 
@@ -132,8 +134,10 @@ def arrays(frames: Tensor) -> list[np.ndarray]:
     return list(frames.mul(255).round().byte().permute(0, 2, 3, 1).contiguous().numpy())
 
 
-def encoded(frames: Sequence[np.ndarray], encoder: str, decoder: str, pix_fmt: str, options: dict) -> list[np.ndarray]:
-    """Encode frames and decode them again."""
+def encoded(
+    frames: Sequence[np.ndarray], grid: Size, encoder: str, decoder: str, pix_fmt: str, options: dict[str, str]
+) -> list[np.ndarray]:
+    """Encode frames, decode them again and return the thumbnails."""
     converter = ColorConverter(ColorTags(matrix=BT709, range=LIMITED), chroma_unsited=True)
     context, back = av.CodecContext.create(encoder, "w"), av.CodecContext.create(decoder, "r")
     context.height, context.width = frames[0].shape[:2]
@@ -144,7 +148,7 @@ def encoded(frames: Sequence[np.ndarray], encoder: str, decoder: str, pix_fmt: s
         frame.pts = number
         packets += context.encode(frame)
     packets += context.encode(None)
-    return [converter.to_rgb(frame) for packet in [*packets, None] for frame in back.decode(packet)]
+    return [converter.to_cells(frame, grid) for packet in [*packets, None] for frame in back.decode(packet)]
 
 
 def versions(pipeline: PatchVSRPipeline, lq: Tensor, other: Tensor, runs: tuple[tuple[float, int], ...]) -> Rows:
@@ -180,8 +184,8 @@ def encodings(clip: Tensor) -> Rows:
     """Return the thumbnails of the original and of what every encoder makes of it."""
     originals, found = arrays(clip), {}
     grid = grid_of(size_of(originals[0]), min_cell_px=ENCODED_CELL_PX)
-    for name, (encoder, decoder, pix_fmt, options) in ENCODERS.items():
-        found[name] = [thumbnail(rgb, grid) for rgb in encoded(originals, encoder, decoder, pix_fmt, options)]
+    for name, settings in ENCODERS.items():
+        found[name] = encoded(originals, grid, *settings)
         found[f"{name}|input"] = [thumbnail(rgb, grid) for rgb in originals]
     return found
 
@@ -210,7 +214,7 @@ def collect(args: argparse.Namespace) -> Rows:
 def print_tables(rows: Rows, size: Size) -> None:
     """Print the largest values without a fault, then the share of alarms for every fault."""
     print("| frames without a fault | frames | tint | block | change | shift | alarms |", "|---" * 7 + "|", sep="\n")
-    for name, limits in STAGES.items():
+    for name, limits in STAGES:
         pairs = list(zip(rows[f"{name}|input"], rows[name], strict=True))
         found = [compare(given, made) for given, made in pairs]
         alarms = sum(find_fault(given, made, limits, size) is not None for given, made in pairs)

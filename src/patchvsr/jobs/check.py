@@ -17,17 +17,18 @@ from patchvsr.media import Frame
 from patchvsr.media.segment import EncodedFrame, FrameDecoder, FrameEncoder
 from patchvsr.pixels.compare import (
     COARSE,
-    DECODED,
     DECODING,
     ENCODED,
     ENCODED_CELL_PX,
     MATCHED,
+    UNMATCHED,
     check,
     find_fault,
     grid_of,
     size_of,
     thumbnail,
 )
+from patchvsr.pixels.size import Size
 from patchvsr.settings import ResolvedSettings
 
 COLOUR_MATCHING, ENCODING = "colour matching", "encoding"
@@ -58,7 +59,7 @@ class FrameCheck:
 
         Raises UnfaithfulError.
         """
-        stage, limits = (COLOUR_MATCHING, MATCHED) if self._matched else (DECODING, DECODED)
+        stage, limits = (COLOUR_MATCHING, MATCHED) if self._matched else (DECODING, UNMATCHED)
         try:
             for index, frame in enumerate(clip, chunk.shared):
                 if self._on:
@@ -97,16 +98,18 @@ class CheckedEncoder(FrameEncoder):
         self._limits = COARSE if decoder.is_coarse else ENCODED
         self._waiting: deque[Frame] = deque()  # with thumbnails as pixels
         self._count = 0
+        self._size = self._grid = Size(1, 1)  # known from the first frame on
 
     def encode(self, frame: Frame) -> list[EncodedFrame]:
         expected = self._decoder.expected(frame)
-        grid = grid_of(size_of(expected), min_cell_px=ENCODED_CELL_PX)
-        self._waiting.append(replace(frame, rgb=thumbnail(expected, grid), alpha=None))
+        self._size = size_of(expected)
+        self._grid = grid_of(self._size, min_cell_px=ENCODED_CELL_PX)
+        self._waiting.append(replace(frame, rgb=thumbnail(expected, self._grid), alpha=None))
         return self._checked(self._encoder.encode(frame))
 
     def finish(self) -> list[EncodedFrame]:
         encoded_frames = self._checked(self._encoder.finish())
-        self._compare(self._decoder.finish)
+        self._compare(partial(self._decoder.finish, self._grid))
         if self._waiting:
             raise self._error("is missing")
         return encoded_frames
@@ -116,18 +119,17 @@ class CheckedEncoder(FrameEncoder):
 
     def _checked(self, encoded_frames: list[EncodedFrame]) -> list[EncodedFrame]:
         for encoded in encoded_frames:
-            self._compare(partial(self._decoder.decode, encoded))
+            self._compare(partial(self._decoder.decode, encoded, self._grid))
         return encoded_frames
 
     def _compare(self, decode: Callable[[], list[np.ndarray]]) -> None:
-        """Compare what `decode` returns, which is the next frames in the order in which they went in."""
+        """Compare the thumbnails that `decode` returns, which are the next frames in the order they went in."""
         try:
-            pictures = decode()
+            made = decode()
         except av.FFmpegError as error:
             raise self._error(f"cannot be decoded ({error})") from error
-        for picture in pictures:
-            given = self._waiting[0].rgb
-            fault = find_fault(given, thumbnail(picture, size_of(given)), self._limits, size_of(picture))
+        for picture in made:
+            fault = find_fault(self._waiting[0].rgb, picture, self._limits, self._size)
             if fault is not None:
                 raise self._error(fault)
             self._waiting.popleft()

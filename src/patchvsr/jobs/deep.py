@@ -18,7 +18,8 @@ from patchvsr.media.encoders import is_coarse
 from patchvsr.media.images.names import means_sequence, output_images
 from patchvsr.media.images.read_back import image_decoder
 from patchvsr.media.segment import EncodedFrame
-from patchvsr.pixels.compare import COARSE, DECODED, ENCODED, MATCHED, find_fault, grid_of, size_of, thumbnail
+from patchvsr.pixels.compare import COARSE, ENCODED, MATCHED, UNMATCHED, find_fault, grid_of, thumbnail
+from patchvsr.pixels.size import Size
 
 
 def picture_fault(manifest: Manifest, output: Path, input_path: Path | None) -> str | None:
@@ -33,16 +34,17 @@ def picture_fault(manifest: Manifest, output: Path, input_path: Path | None) -> 
     read = ReadSettings(**{f.name: settings[f.name] for f in fields(ReadSettings) if f.name in settings})
     profile = settings["output"]
     coarse = "encoder" in profile and is_coarse(profile["encoder"], profile["pix_fmt"], profile["options"])
-    limits = (MATCHED if settings["color_match"] else DECODED).plus(COARSE if coarse else ENCODED)
+    limits = (MATCHED if settings["color_match"] else UNMATCHED).plus(COARSE if coarse else ENCODED)
     with open_reader(input_path, read) as reader:
         info = reader.info
+    size = Size.parse(settings["output_size"])
+    grid = grid_of(size, Size(info.width, info.height))
     scan, count = manifest.scan, 0
     with closing(FrameSource(input_path, read, scan)) as source:
         given = (source.take(number, number + 1)[0] for number in range(len(scan.pts)))
         try:
-            for frame, (expected, made) in _pairs(given, output, info):
-                grid = grid_of(size_of(expected), size_of(made))
-                fault = find_fault(thumbnail(expected, grid), thumbnail(made, grid), limits, size_of(made))
+            for frame, expected, made in _thumbnails(given, output, info, grid):
+                fault = find_fault(expected, made, limits, size)
                 if fault is not None:
                     time_s = float((frame.pts - scan.pts[0]) * frame.time_base)
                     return f"frame {count} at {time_s:.3f} s {fault}"
@@ -73,27 +75,28 @@ def _input_path(manifest: Manifest, given: Path | None) -> Path:
     return path
 
 
-def _pairs(
-    given: Iterator[Frame], output: Path, info: VideoInfo
-) -> Iterator[tuple[Frame, tuple[np.ndarray, np.ndarray]]]:
-    """Yield input frames with the pixels that are expected and those that were made."""
+def _thumbnails(
+    given: Iterator[Frame], output: Path, info: VideoInfo, grid: Size
+) -> Iterator[tuple[Frame, np.ndarray, np.ndarray]]:
+    """Yield input frames, the thumbnails that are expected of them, and those of the output."""
     if not means_sequence(output):
-        made = _video_pictures(output)
-        yield from ((frame, (frame.rgb, rgb)) for frame, rgb in zip(given, made, strict=False))
+        for frame, made in zip(given, _video_thumbnails(output, grid), strict=False):
+            yield frame, thumbnail(frame.rgb, grid), made
         return
     for frame, file in zip(given, output_images(output), strict=False):
         decoder = image_decoder(file.suffix, info)
         try:
-            pictures = [*decoder.decode(EncodedFrame(0, True, file.read_bytes())), *decoder.finish()]
-        except (av.FFmpegError, OSError) as error:
+            encoded = EncodedFrame(0, True, file.read_bytes())
+            (made,) = [*decoder.decode(encoded, grid), *decoder.finish(grid)]
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise _Unreadable(str(error)) from error
-        yield frame, (decoder.expected(frame), pictures[0])
+        yield frame, thumbnail(decoder.expected(frame), grid), made
 
 
-def _video_pictures(output: Path) -> Iterator[np.ndarray]:
+def _video_thumbnails(output: Path, grid: Size) -> Iterator[np.ndarray]:
     try:
         with open_reader(output, ReadSettings(deinterlace="off")) as reader:
             for frame in reader:
-                yield frame.rgb
+                yield thumbnail(frame.rgb, grid)
     except InputError as error:
         raise _Unreadable(str(error).removeprefix(f"{output}: ")) from error

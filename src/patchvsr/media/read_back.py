@@ -7,6 +7,7 @@ import numpy as np
 
 from patchvsr.media.color import ColorConverter, ColorTags
 from patchvsr.media.segment import EncodedFrame, FrameDecoder
+from patchvsr.pixels.size import Size
 
 # Decoders in the order of preference. FFmpeg's own one for AV1 needs a GPU.
 _DECODERS = {"av1": ("libdav1d", "libaom-av1"), "libaom-av1": ("libdav1d", "libaom-av1")}
@@ -44,13 +45,13 @@ class PacketDecoder(FrameDecoder):
         self._context, self.is_coarse = context, is_coarse
         self._converter = ColorConverter(color, chroma_unsited=True)  # it is written left-sited
 
-    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
+    def decode(self, encoded: EncodedFrame, grid: Size) -> list[np.ndarray]:
         packet = av.Packet(encoded.data)
         packet.pts, packet.is_keyframe = encoded.order, encoded.is_keyframe
-        return self._pictures(packet)
+        return self._thumbnails(packet, grid)
 
-    def finish(self) -> list[np.ndarray]:
-        return self._pictures(None)
+    def finish(self, grid: Size) -> list[np.ndarray]:
+        return self._thumbnails(None, grid)
 
-    def _pictures(self, packet: av.Packet | None) -> list[np.ndarray]:
-        return [self._converter.to_rgb(frame) for frame in self._context.decode(packet)]
+    def _thumbnails(self, packet: av.Packet | None, grid: Size) -> list[np.ndarray]:
+        return [self._converter.to_cells(frame, grid) for frame in self._context.decode(packet)]

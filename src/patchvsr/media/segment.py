@@ -18,6 +18,7 @@ import numpy as np
 from patchvsr import files
 from patchvsr.errors import OutputError
 from patchvsr.media.frames import Frame
+from patchvsr.pixels.size import Size
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,23 @@ class EncodedFrame:
 
 
 class FrameDecoder(ABC):
-    """A decoder of what one encoder returns, with a delay, in display order.
+    """A decoder of what one encoder returns. Pictures come out reduced to thumbnails, with a delay, in display order.
 
-    Pixels are (h, w, 3), uint8 or uint16 over their whole range, or float32 in [0, 1].
     is_coarse: see `encoders.is_coarse`.
     """
 
     is_coarse = False
 
     @abstractmethod
-    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
-        """Raises av.FFmpegError if the frame cannot be decoded."""
+    def decode(self, encoded: EncodedFrame, grid: Size) -> list[np.ndarray]:
+        """Return thumbnails, see `pixels.compare.thumbnail`. Raises av.FFmpegError if a frame cannot be decoded."""
 
     @abstractmethod
-    def finish(self) -> list[np.ndarray]:
+    def finish(self, grid: Size) -> list[np.ndarray]:
         """Drain the decoder; nothing can be decoded afterwards."""
 
     def expected(self, frame: Frame) -> np.ndarray:
-        """Return the pixels that a frame should decode to, apart from losses and its depth."""
+        """Return the pixels (h, w, 3) that a frame should decode to, apart from losses and its depth."""
         return frame.rgb
 
 

@@ -15,6 +15,8 @@ from patchvsr.media.images.transfer import linear_of_codes
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.read_back import PacketDecoder
 from patchvsr.media.segment import EncodedFrame, FrameDecoder
+from patchvsr.pixels.compare import thumbnail
+from patchvsr.pixels.size import Size
 
 
 def image_decoder(suffix: str, source: VideoInfo) -> FrameDecoder:
@@ -25,18 +27,19 @@ def image_decoder(suffix: str, source: VideoInfo) -> FrameDecoder:
 
 
 class ExrDecoder(FrameDecoder):
-    """Return float32 pixels in [0, 1] with the curve of `source`, multiplied by alpha in linear light."""
+    """Decode to the curve of `source`, multiplied by alpha in linear light."""
 
     def __init__(self, source: VideoInfo) -> None:
         self._is_rgb, self._transfer = source.color.matrix == RGB, source.color.transfer
         self._premultiplied = source.codec == "exr"
 
-    def decode(self, encoded: EncodedFrame) -> list[np.ndarray]:
+    def decode(self, encoded: EncodedFrame, grid: Size) -> list[np.ndarray]:
         channels = require_openexr().File(BytesIO(encoded.data), separate_channels=True).parts[0].channels
         codes = _codes_of_halfs(self._transfer, is_rgb=self._is_rgb)
-        return [np.stack([codes[np.ascontiguousarray(channels[name].pixels).view(np.uint16)] for name in "RGB"], -1)]
+        planes = [codes[np.ascontiguousarray(channels[name].pixels).view(np.uint16)] for name in "RGB"]
+        return [thumbnail(np.stack(planes, -1), grid)]
 
-    def finish(self) -> list[np.ndarray]:
+    def finish(self, grid: Size) -> list[np.ndarray]:
         return []
 
     def expected(self, frame: Frame) -> np.ndarray:
