@@ -20,12 +20,12 @@ import numpy as np
 WIDTH, HEIGHT = 480, 270
 
 
-def make_clip(path: Path, duration_s: int, fps: int) -> None:
+def make_clip(path: Path, duration_s: int, fps: int, width: int = WIDTH, height: int = HEIGHT) -> None:
     """Write a clip of moving waves that never repeats exactly."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    y, x = np.mgrid[:height, :width]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, fps)
         for index in range(duration_s * fps):
             waves = [np.sin((x * (c + 2) + y * (5 - c)) / 37 + index * (0.11 + 0.03 * c)) for c in range(3)]
@@ -42,7 +42,7 @@ def peak_memory_gib(command: list[str]) -> float:
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:

@@ -26,7 +26,6 @@ from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import cut_chunks
 from patchvsr.jobs.prepare import prepare
 from patchvsr.jobs.scan import scan_all
-from patchvsr.jobs.stepdown import Pieces
 from patchvsr.media import open_reader
 from patchvsr.pixels.size import Size
 from patchvsr.settings import UpscaleSettings
@@ -284,7 +283,7 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
     for chunk in cut_chunks(cuts, restore.chunk_frames, restore.overlap_frames):
         clip = frames[chunk.start : chunk.stop]
         restored = RestoredClip(
-            pipeline, restore, Size(128, 128), clip, pieces=Pieces(1, 1280), place=chunk.place,
+            pipeline, restore, Size(128, 128), clip, place=chunk.place,
             previous=state if chunk.shared else None,
         )  # fmt: skip
         expected += [frame.rgb for frame in restored]

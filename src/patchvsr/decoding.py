@@ -83,7 +83,7 @@ class ClipDecoder:
     def decode(self, run: range, tile_px: int) -> Tensor:
         """Return the new frames of a run, (F, 3, H, W) in [0, 1]. Runs must be decoded in order, each once.
 
-        Neither a call that raised for lack of memory nor `tile_px` changes the result.
+        `tile_px` does not change the result.
 
         Raises FloatingPointError if the decoder produced NaN or infinity, and UnfaithfulError if a frame does not show
         what the canvas shows, unless `check` is off.

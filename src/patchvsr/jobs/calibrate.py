@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 from patchvsr.jobs.clip import RestoredClip
@@ -62,7 +62,11 @@ def calibrate(
     def timed(count: int, steps: int) -> float:
         fewer = replace(settings, num_inference_steps=steps)
         started_at = time.monotonic()
-        for _ in RestoredClip(pipeline, fewer, part, [small] * count, pieces=pieces):
+
+        def restored() -> Generator[Frame]:
+            yield from RestoredClip(pipeline, pieces.applied_to(fewer), part, [small] * count)
+
+        for _ in pieces.retried(restored):
             pass
         return time.monotonic() - started_at
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from patchvsr.decoding import ClipDecoder, ClipState
-from patchvsr.jobs.stepdown import Pieces
+from patchvsr.decoding import ClipState
 from patchvsr.media import Frame
 from patchvsr.patches.grid import Area
 from patchvsr.pipeline import PatchVSRPipeline
@@ -38,37 +36,27 @@ class RestoredClip:
         size: Size,
         frames: list[Frame],
         *,
-        pieces: Pieces,
         place: int = 0,
         previous: ClipState | None = None,
         area: Area | None = None,
     ) -> None:
-        self._frames, self._pieces = frames, pieces
-        lq = _Pixels(frames)
-
-        def denoised(batch_size: int, tile_px: int) -> Tensor | None:
-            own = replace(settings, batch_size=batch_size, tile_px=tile_px)
-            return pipeline.denoise(lq, size, own, first_frame=place, previous=previous, area=area)
-
-        latents = pieces.run(denoised)
-        self._decoder: ClipDecoder = pipeline.decoder(lq, size, settings, latents, previous=previous, area=area)
+        self._frames, self._tile_px, lq = frames, settings.tile_px, _Pixels(frames)
+        latents = pipeline.denoise(lq, size, settings, first_frame=place, previous=previous, area=area)
+        self._decoder = pipeline.decoder(lq, size, settings, latents, previous=previous, area=area)
 
     @property
     def state(self) -> ClipState:
         return self._decoder.state
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Generator[Frame]:
         depth = _depth(self._frames[0].rgb)
         for run in self._decoder.runs():
-            decoded = self._pieces.run(partial(self._decode, run))
+            decoded = self._decoder.decode(run, self._tile_px)
             last = min(run.stop, len(self._frames))  # a clip may be padded
             for frame, restored in zip(self._frames[last - len(decoded) : last], decoded, strict=True):
                 rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(frame.rgb.dtype)
                 alpha = None if frame.alpha is None else _enlarged(frame.alpha, Size.of(restored))
                 yield replace(frame, rgb=rgb, alpha=alpha)
-
-    def _decode(self, run: range, batch_size: int, tile_px: int) -> Tensor:
-        return self._decoder.decode(run, tile_px)
 
 
 class _Pixels(Sequence[Tensor]):

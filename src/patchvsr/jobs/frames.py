@@ -27,7 +27,9 @@ class FrameSource:
 
     def take(self, start: int, stop: int) -> list[Frame]:
         """Return frames start to stop - 1. Raises InputError if the input differs from the scan."""
-        if self._reader is None:
+        if self._reader is None or start < (self._held[0][0] if self._held else self._next):  # the first, or back
+            self.close()
+            self._held.clear()
             self._begin(start, seek=True)
         while self._held and self._held[0][0] < start:
             self._held.popleft()

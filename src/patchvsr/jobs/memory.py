@@ -15,15 +15,17 @@ GIB = 2**30
 
 # Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean.
 # PROCESS_GIB: the process with its libraries.
-# CANVASES: float32 canvases held at once. STEP_CANVASES: additional ones with denoising.
-# TILE_BYTES: activations of a tile with its halo, per pixel and frame; float32 takes over twice as much as bfloat16.
+# CANVASES: float32 canvases of the frames that are decoded at once.
+# TILE_BYTES: activations of a tile with its halo, per pixel and frame.
+# STATE_BYTES: features carried from frame to frame, per pixel of all tiles with their halos.
+#   Both are for 16-bit types; float32 takes twice as much.
 # ENCODER_BYTES: the encoder and the frames queued for it, per pixel of one frame.
-# STEP_GIB: what the transformer takes in addition to its weights.
-PROCESS_GIB = 0.66
-CANVASES, STEP_CANVASES = 3.3, 0.55
-TILE_BYTES, FLOAT32_TILE_BYTES = 56, 140
-ENCODER_BYTES = 46
-STEP_GIB = 0.2
+# STEP_GIB: what the transformer takes in addition to its weights. STEP_BYTES: conditions, per pixel and frame.
+PROCESS_GIB = 0.7
+CANVASES = 3.3
+TILE_BYTES, STATE_BYTES = 160, 80
+ENCODER_BYTES = 72
+STEP_GIB, STEP_BYTES = 0.1, 3.5
 
 LEAST_CHUNK_FRAMES = 5
 
@@ -38,13 +40,15 @@ class Memory(NamedTuple):
 def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> Memory:
     """Return the peak memory for chunks of `chunk_frames` frames at `size`. Fitted to the bundled autoencoder."""
     padded = pipeline.padded_size(size)
-    canvas = 3 * 4 * chunk_frames * padded.width * padded.height / GIB
-    host = PROCESS_GIB + canvas * CANVASES + size.width * size.height * ENCODER_BYTES / GIB
-    tile_bytes = FLOAT32_TILE_BYTES if pipeline.dtype.itemsize > 2 else TILE_BYTES
-    tile_gib = chunk_frames * max(tile_pixels(pipeline, size, settings.tile_px)) * tile_bytes / GIB
-    model = _weights_gib(pipeline) + tile_gib
+    at_once = 1 if pipeline.vae.streaming else chunk_frames
+    host = PROCESS_GIB + 3 * 4 * at_once * padded.width * padded.height * CANVASES / GIB
+    host += size.width * size.height * ENCODER_BYTES / GIB
+    pixels = tile_pixels(pipeline, size, settings.tile_px)
+    activations = at_once * max(pixels) * TILE_BYTES
+    state = sum(pixels) * STATE_BYTES if pipeline.vae.streaming else 0
+    model = _weights_gib(pipeline) + (activations + state) * pipeline.dtype.itemsize / 2 / GIB
     if settings.num_inference_steps:
-        host += canvas * STEP_CANVASES
+        host += STEP_BYTES * chunk_frames * padded.width * padded.height / GIB
         model += STEP_GIB
     return Memory(host + model, 0.0) if pipeline.device.type == "cpu" else Memory(host, model)
 
@@ -61,6 +65,8 @@ def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: Resolv
     """
     if settings.chunk_frames is not None:
         return settings.chunk_frames
+    if pipeline.vae.streaming and not settings.num_inference_steps:
+        return CHUNK_FRAMES  # frames are decoded one by one, however many there are in a chunk
     free = free_memory_gib() + _held_gib()
     least = max(LEAST_CHUNK_FRAMES, settings.overlap_frames + 4)
     for frames in range(CHUNK_FRAMES, least, -4):

@@ -9,10 +9,11 @@ chunks in time may differ from the job: the job's chunks begin with the shot, th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from math import ceil, floor
 from pathlib import Path
 from typing import NamedTuple
@@ -222,15 +223,32 @@ def _restored(
     area: Area,
 ) -> Iterator[tuple[Frame, Frame]]:
     """Yield pairs of an input frame and its restored area."""
+    pieces, done = Pieces(restore.batch_size, restore.tile_px), 0
+
+    def rest() -> Generator[tuple[Frame, Frame]]:
+        yield from islice(_all_restored(pipeline, pieces.applied_to(restore), part, input_path, size, area), done, None)
+
+    for pair in pieces.retried(rest):
+        yield pair
+        done += 1
+
+
+def _all_restored(
+    pipeline: PatchVSRPipeline,
+    restore: ResolvedSettings,
+    part: _Part,
+    input_path: str | Path,
+    size: Size,
+    area: Area,
+) -> Iterator[tuple[Frame, Frame]]:
     only = area if len(part.chunks) == 1 or not restore.num_inference_steps else None
-    pieces, state = Pieces(restore.batch_size, restore.tile_px), None
+    state = None
     with closing(FrameSource(input_path, part.read, part.scan)) as source:
         for chunk in part.chunks:
             frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
             clip = RestoredClip(
-                pipeline, restore, size, frames, pieces=pieces, place=chunk.place,
-                previous=state if chunk.shared else None, area=only,
-            )  # fmt: skip
+                pipeline, restore, size, frames, place=chunk.place, previous=state if chunk.shared else None, area=only
+            )
             numbers = range(chunk.start + chunk.shared, chunk.stop)
             for number, lq, hq in zip(numbers, frames[chunk.shared :], clip, strict=True):
                 if number in part.shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 
@@ -44,24 +44,26 @@ class Restorer:
         """Return the seconds that a unit should take at the speed of the last one, None before the first."""
         return None if self._seconds_per_frame is None else self._seconds_per_frame * len(unit.frames)
 
-    def restore(self, unit: Unit, encoder: FrameEncoder) -> Iterator[Progress | Notice]:
+    def restore(self, unit: Unit, new_encoder: Callable[[], FrameEncoder]) -> Iterator[Progress | Notice]:
         """Restore and store one unit. A unit that is stopped before its end is restored again as a whole."""
+        yield from self._pieces.retried(lambda: self._restore(unit, new_encoder()))
+
+    def _restore(self, unit: Unit, encoder: FrameEncoder) -> Generator[Progress | Notice]:
         started_at = time.monotonic()
-        state = self._handed_over(unit)
-        restorations = []
+        yield from map(Notice, self._pieces.new_notices())
+        settings, state, restorations = self._pieces.applied_to(self._settings), self._handed_over(unit), []
         writer = SegmentWriter(self._folder.segment_path(unit.number), self._check.encoder(encoder, unit))
         try:
             for chunk in unit.chunks:
                 frames = self._frames.take(chunk.start, chunk.stop)
                 clip = RestoredClip(
-                    self._pipeline, self._settings, self._size, frames,
-                    pieces=self._pieces, place=chunk.place, previous=state if chunk.shared else None,
+                    self._pipeline, settings, self._size, frames,
+                    place=chunk.place, previous=state if chunk.shared else None,
                 )  # fmt: skip
                 for frame in self._check.restored(clip, frames, chunk):
                     writer.write(frame)
                 state = clip.state
                 restorations.append(state.restoration)
-                yield from map(Notice, self._pieces.new_notices())
                 yield Progress(chunk.stop)
             table = writer.close()
         except BaseException:

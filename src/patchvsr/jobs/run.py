@@ -95,7 +95,7 @@ def run_job(
             if stop is not None and stop(restorer.expected_s(unit)):
                 yield Stopped(str(output.path), len(units), sum(folder.is_done(u.number) for u in units))
                 return
-            yield from restorer.restore(unit, output.encoder())
+            yield from restorer.restore(unit, output.encoder)
 
     # 4. Assemble units and other streams into the output, read it back, then give it its final name.
     yield Assembling()

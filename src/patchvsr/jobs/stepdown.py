@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 
 from patchvsr.errors import SettingsError
+from patchvsr.settings import ResolvedSettings
 
-Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 LEAST_TILE_PX = 160
 
@@ -28,24 +29,38 @@ class Pieces:
         notices, self._notices = self._notices, []
         return notices
 
+    def applied_to(self, settings: ResolvedSettings) -> ResolvedSettings:
+        """Return the settings with these sizes."""
+        return replace(settings, batch_size=self.batch_size, tile_px=self.tile_px)
+
     def as_record(self) -> dict[str, int]:
         return {"batch_size": self.batch_size, "tile_px": self.tile_px}
 
-    def run(self, work: Callable[[int, int], Result]) -> Result:
-        """Return `work(batch_size, tile_px)`, repeated with smaller pieces while memory runs out.
+    def retried(self, attempt: Callable[[], Generator[Item]]) -> Iterator[Item]:
+        """Yield what `attempt()` yields, which begins anew with smaller pieces whenever memory runs out.
 
         Raises SettingsError if the smallest pieces are still too large.
         """
-        while True:
-            try:
-                return work(self.batch_size, self.tile_px)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                reason = " ".join(str(error).split())[:200]
-            self._shrink(reason)  # after the except clause, which would keep the failed work's tensors alive
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        items = attempt()
+        try:
+            while True:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    reason = " ".join(str(error).split())[:200]
+                else:
+                    yield item
+                    continue
+                self._shrink(reason)  # after the except clause, which would keep the failed work's tensors alive
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                items = attempt()
+        finally:
+            items.close()
 
     def _shrink(self, reason: str) -> None:
         if self.batch_size > 1:

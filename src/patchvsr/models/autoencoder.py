@@ -83,6 +83,7 @@ class Autoencoder(Protocol):
         """Decode the next frames of a shot, after those that led to `state` (None: the first).
 
         latents: (N, C, T, h, w), the latent frames that the frames of `reference` belong to. Others: see `decode`.
+        state: used up, because its features are as large as many frames.
 
         Returns the frames (N, 3, F, H, W) and the next state. The frames are those of `decode` for the whole shot.
         """

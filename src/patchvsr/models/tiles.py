@@ -111,20 +111,21 @@ class TiledDecoder:
 
         latents: (C, T, h, w), the latent frames that they belong to. canvas: (3, F, H, W) in [-1, 1].
 
-        A call that raises leaves the states as they were, and can be repeated with smaller tiles.
+        After a call that raised, the shot cannot be continued: the features of a state are freed as they are used.
         """
         autoencoder, factor = self.autoencoder, self.autoencoder.geometry.spatial_factor
         height, width = canvas.shape[-2:]
         cut = list(tiles(height, width, tile_px, autoencoder.decoder_halo_px, factor, self.area))
         before = self.states if set(cut) == set(self.states) else recut(self.states, cut)
-        after: States = {}
+        self.states = after = {}
         video = torch.empty_like(canvas) if self.area is None else canvas.clone()
         for tile in cut:
             reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
             cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
             decoded, after[tile] = autoencoder.decode_next(cells, reference, before[tile], **self._known)
+            if len(cut) == 1 and self.area is None:
+                return decoded[0]
             _cut(video, tile.inner).copy_(_cut(decoded[0], _relative(tile)))
-        self.states = after
         return video
 
 

@@ -179,13 +179,14 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         """Decode the next frames of a shot, any number, after those that led to `state`.
 
         latents: (N, C, T, h, w), the latent frames that these frames belong to. Other arguments: see `decode`.
+        state: used up; each feature is freed once a later one replaces it.
 
         Returns the frames and the state that the frames after these start from.
         """
         dtype = self.decoder.head.weight.dtype
         detail, state = self.decoder(latents.to(dtype), reference.to(dtype), restoration, scale, state)
         # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
-        return reference + _as_video(detail, reference.shape[2]).to(reference.dtype), state
+        return _as_video(detail, reference.shape[2]).to(reference.dtype).add_(reference), state
 
     def _as_frames(self, video: Tensor) -> Tensor:  # (N, 3, F, H, W) -> (N*F, 3, H, W)
         return video.to(self.encoder.head.weight.dtype).transpose(1, 2).flatten(0, 1)

@@ -99,7 +99,7 @@ class Decoder(nn.Module):
             x = block(x, embedding)
             if index % 2 == 1:
                 names = f"mix{index // 2}.back1", f"mix{index // 2}.back2"
-                past = (carried[names[0]], carried[names[1]]) if names[0] in carried else None
+                past = (carried.pop(names[0]), carried.pop(names[1])) if names[0] in carried else None
                 x, past = self.mixes[index // 2](x, num_frames, past)
                 handed_on |= zip(names, past, strict=True)
         return unfold(convolve(x.add_(skip), self.head)), State(frames.stop, handed_on)
@@ -111,7 +111,7 @@ class Decoder(nn.Module):
         # The first latent frame holds one frame, its last; all others hold four.
         places = [(number + TEMPORAL_FACTOR - 1) % TEMPORAL_FACTOR for number in frames]
         cells = [(number + TEMPORAL_FACTOR - 1) // TEMPORAL_FACTOR for number in frames]
-        hidden = [carried["latent"]] if "latent" in carried else []
+        hidden = [carried.pop("latent")] if "latent" in carried else []
         new = latents[:, :, len(hidden) :]
         if new.shape[2]:
             made = self.latent_block(convolve(new.transpose(1, 2).flatten(0, 1), self.latent_stem))
