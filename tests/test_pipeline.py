@@ -29,7 +29,7 @@ ONE_LEVEL = 1 / 255
 @pytest.fixture(scope="module")
 def pipeline() -> PatchVSRPipeline:
     """Shared: a call changes nothing of it."""
-    return toy.pipeline()
+    return toy.pipeline(std=0.03)
 
 
 # --- shapes -------------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ SHAPING = {
 }  # fmt: skip
 NOT_SHAPING = {
     "read": set(),
-    "restore": {"scale", "size", "allow_smaller", "model", "device", "batch_size", "tile_px"},
+    "restore": {"scale", "size", "allow_smaller", "model", "check", "device", "batch_size", "tile_px"},
     "encode": {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams", "overwrite"},
 }
 

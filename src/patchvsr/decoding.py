@@ -15,6 +15,7 @@ from patchvsr.models.tiles import States, TiledDecoder, cells_of, runs
 from patchvsr.patches.grid import Area, grown
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.color_match import match_color_, reach_px
+from patchvsr.pixels.compare import check_decoded
 from patchvsr.settings import ResolvedSettings
 
 
@@ -84,7 +85,8 @@ class ClipDecoder:
 
         `tile_px` does not change the result.
 
-        Raises FloatingPointError if the decoder produced NaN or infinity.
+        Raises FloatingPointError if the decoder produced NaN or infinity, and UnfaithfulError if a frame does not show
+        what the canvas shows, unless `check` is off.
         """
         frames = [self._canvas[number] for number in run]
         canvas = torch.stack(frames, dim=1) if len(frames) > 1 else frames[0].unsqueeze(1)
@@ -95,6 +97,8 @@ class ClipDecoder:
         new = [number - run.start for number in run if number in self._new]
         shown = np.s_[:, new[0] : new[-1] + 1, :height, :width]
         video = decoded[shown].clamp_(-1, 1)
+        if self._settings.check:
+            check_decoded(video, canvas[shown], self._canvas.source, run.start + new[0])
         if self._settings.color_match:
             video = match_color_(video, canvas[shown], self._canvas.source)
         if self._area is not None:

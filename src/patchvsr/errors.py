@@ -26,3 +26,14 @@ class SettingsError(PatchVSRError):
 
 class JobError(PatchVSRError):
     """The job folder cannot be resumed: other settings, damaged, or in use by another process."""
+
+
+class UnfaithfulError(PatchVSRError):
+    """A frame does not show what its input shows.
+
+    stage: what spoiled it. frame: its number in the clip or the output, from 0. fault: what is wrong, in words.
+    """
+
+    def __init__(self, stage: str, frame: int, fault: str, message: str | None = None) -> None:
+        super().__init__(message or f"frame {frame} is wrong after {stage}: it {fault}")
+        self.stage, self.frame, self.fault = stage, frame, fault

@@ -202,7 +202,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
             restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
-            batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames,
+            batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames, check=False,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
         restored = self.restore(

@@ -36,6 +36,7 @@ class RestoreSettings:
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
     branch_scale: strength of the patch branch.
+    check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
     batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo,
@@ -68,6 +69,9 @@ class RestoreSettings:
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
     color_match: bool = setting(True, "Keep the input's colours.", "--color-match/--no-color-match")
+    check: bool = setting(
+        True, "Stop if a frame does not show what its input shows.", "--check/--no-check", shapes_output=False
+    )
     chunk_frames: int | None = setting(
         None, "Number of frames restored together, 4k+1.", default_text="17, or what memory allows"
     )

@@ -282,6 +282,17 @@ def test_what_was_not_touched_verifies_also_elsewhere(patchvsr, outputs):
     assert patchvsr("verify", "moved.mkv", "--job", "out.mkv.job").code == 0
 
 
+def test_verify_deep_compares_pictures_with_the_input(patchvsr, outputs, finished):
+    done = patchvsr("verify", "out.mkv", "--deep")
+    assert done.code == 0
+    assert done.lines[1:] == ["out.mkv: every frame shows what its input frame shows"]
+    done = patchvsr("verify", "out.mkv", "--deep", "--input", "images/000001.png")
+    assert done.code == 2
+    assert "is not the input of this job" in done.lines[0]
+    flip(Path("out.mkv"), packet_place(Path("out.mkv"), "video") + 8)
+    assert patchvsr("verify", "out.mkv", "--deep").code == 1
+
+
 DIFFERENCES = {
     "a bit of a frame": (lambda f: flip(f, packet_place(f, "video") + 8), "out.mkv", r"frame \d is not the one"),
     "a bit of sound": (lambda f: flip(f, packet_place(f, "audio") + 8), "out.mkv", r"stream 1 \(audio\) is not"),

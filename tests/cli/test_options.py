@@ -101,6 +101,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "noise_timestep": (["--noise", 200], 200.0),
     "branch_scale": (["--branch-scale", 0.5], 0.5),
     "color_match": (["--no-color-match"], False),
+    "check": (["--no-check"], False),
     "chunk_frames": (["--chunk-frames", 9], 9),
     "device": (["--device", "cpu"], "cpu"),
     "dtype": (["--dtype", "float32"], "float32"),

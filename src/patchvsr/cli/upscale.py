@@ -83,15 +83,23 @@ def _say_stopping() -> None:
 def verify_command(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Finished output.")],
     job: Annotated[Path | None, typer.Option(help="Job folder, if not beside it.", show_default="OUT.job")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode input and output and compare every frame with its input frame.")
+    ] = False,
+    input_path: Annotated[
+        Path | None, typer.Option("--input", help="Input, for --deep.", show_default="where the job read it")
+    ] = None,
 ) -> None:
     """Check an output against its job's record: number of frames, every timestamp, a CRC of every frame and stream."""
     from patchvsr.jobs.verify import verify
 
-    found = verify(output, job)
+    found = verify(output, job, deep=deep, input_path=input_path)
     if found.difference is not None:
         console.print(f"{output}: differs: {found.difference}")
         raise typer.Exit(NOT_ALL_DONE)
     console.print(f"{output}: {found.frames} frames and {found.streams} other streams match the record")
+    if deep:
+        console.print(f"{output}: every frame shows what its input frame shows")
 
 
 class Run:

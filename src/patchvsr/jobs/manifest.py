@@ -10,7 +10,7 @@ from patchvsr.errors import JobError
 from patchvsr.jobs.plan import Unit, cut_chunks, cut_units
 from patchvsr.jobs.scan import Scan
 
-FORMAT = 2  # 1: version 0.1
+FORMAT = 3  # 1: version 0.1
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Manifest:
 
     identity: see `identity.job_identity`. scan: of the input.
     chunk_frames, overlap_frames, unit_frames: how the work is cut, see `plan`.
+    input: absolute path of the input when the job began, empty if unknown.
     """
 
     identity: dict[str, Any]
@@ -26,6 +27,7 @@ class Manifest:
     chunk_frames: int
     overlap_frames: int
     unit_frames: int
+    input: str = ""
 
     def units(self) -> list[Unit]:
         chunks = cut_chunks(self.scan.shots(), self.chunk_frames, self.overlap_frames)

@@ -9,6 +9,7 @@ import torch
 
 from patchvsr.decoding import ClipState
 from patchvsr.events import Notice, Progress
+from patchvsr.jobs.check import FrameCheck
 from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.frames import FrameSource
@@ -35,7 +36,7 @@ class Restorer:
     ) -> None:
         self._pipeline, self._settings, self._size = pipeline, settings, size
         self._folder, self._scan, self._units = folder, manifest.scan, manifest.units()
-        self._frames = frames
+        self._frames, self._check = frames, FrameCheck(settings, manifest.scan)
         self._pieces = Pieces(settings.batch_size, settings.tile_px)
         self._seconds_per_frame = self._speed_before()
 
@@ -51,14 +52,15 @@ class Restorer:
         started_at = time.monotonic()
         yield from map(Notice, self._pieces.new_notices())
         settings, state, restorations = self._pieces.applied_to(self._settings), self._handed_over(unit), []
-        writer = SegmentWriter(self._folder.segment_path(unit.number), encoder)
+        writer = SegmentWriter(self._folder.segment_path(unit.number), self._check.encoder(encoder, unit))
         try:
             for chunk in unit.chunks:
+                frames = self._frames.take(chunk.start, chunk.stop)
                 clip = RestoredClip(
-                    self._pipeline, settings, self._size, self._frames.take(chunk.start, chunk.stop),
+                    self._pipeline, settings, self._size, frames,
                     place=chunk.place, previous=state if chunk.shared else None,
                 )  # fmt: skip
-                for frame in clip:
+                for frame in self._check.restored(clip, frames, chunk):
                     writer.write(frame)
                 state = clip.state
                 restorations.append(state.restoration)

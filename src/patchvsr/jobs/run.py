@@ -71,7 +71,9 @@ def run_job(
         if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
             yield Notice(f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}")
         folder.clear()  # not earlier: an existing output keeps its record until now
-        manifest = Manifest(identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames)
+        manifest = Manifest(
+            identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames, str(input_path.absolute())
+        )
         folder.write_manifest(manifest)
 
     # 3. Restore the units that are not done yet.

@@ -13,20 +13,28 @@ from patchvsr.media.images.names import means_sequence
 
 @dataclass(frozen=True)
 class Verified:
-    """Result of a comparison. difference: a description, None if every frame and stream is as recorded."""
+    """Result of a comparison. difference: a description, None if every frame and stream is as it should be."""
 
     frames: int
     streams: int
     difference: str | None
 
 
-def verify(output: str | Path, job: str | Path | None = None) -> Verified:
+def verify(
+    output: str | Path,
+    job: str | Path | None = None,
+    *,
+    deep: bool = False,
+    input_path: str | Path | None = None,
+) -> Verified:
     """Read the whole output and compare frame count, timestamps and CRC-32 of all frames and streams.
 
     A missing or unreadable output counts as different.
     job: the job's folder, if it is not beside the output.
+    deep: also decode input and output and compare every frame with the one that it was made from.
+    input_path: for `deep`, the input, if it is no longer where the job read it.
 
-    Raises JobError if there is no record of a finished job.
+    Raises JobError if there is no record of a finished job, and for `deep` if the input is not that of the job.
     """
     output = Path(output)
     folder = JobFolder(output, path=None if job is None else Path(job))
@@ -37,7 +45,12 @@ def verify(output: str | Path, job: str | Path | None = None) -> Verified:
         raise JobError(f"{folder.path}: that job is not finished; run its command again")
     if len(recorded.crcs) != len(manifest.scan.crcs):
         raise JobError(f"{folder.path}: manifest and result do not match; one of them was changed")
-    return Verified(len(recorded.crcs), len(recorded.streams), _difference(recorded, output))
+    difference = _difference(recorded, output)
+    if deep and difference is None:
+        from patchvsr.jobs.deep import picture_fault  # slow to import
+
+        difference = picture_fault(manifest, output, None if input_path is None else Path(input_path))
+    return Verified(len(recorded.crcs), len(recorded.streams), difference)
 
 
 def _difference(recorded: Contents, output: Path) -> str | None:

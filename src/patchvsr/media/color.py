@@ -11,6 +11,7 @@ assume. swscale's default, centre, would shift colours by half a pixel.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -18,6 +19,9 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
+
+from patchvsr.pixels.compare import cell_means, thumbnail
+from patchvsr.pixels.size import Size
 
 # H.273 code points, as PyAV reports them.
 RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
@@ -32,6 +36,8 @@ MATRICES = {
     7: (0.212, 0.087, 7),
     9: (0.2627, 0.0593, 9),
 }
+
+_PLANAR_YUV = re.compile(r"yuvj?a?4\d\dp")
 
 # Frames are converted one by one, so their times are irrelevant here.
 _TICK = Fraction(1, 1000)
@@ -132,6 +138,21 @@ class ColorConverter:
             return _rescale(np.stack(planes[:3], axis=-1)[..., [2, 0, 1]], depth, 16)
         return self._matrix_to_rgb(planes, depth)
 
+    def to_cells(self, frame: av.VideoFrame, grid: Size) -> np.ndarray:
+        """Return the mean RGB of every cell of a grid, as `thumbnail` does, without converting every pixel of YUV."""
+        if not _PLANAR_YUV.match(frame.format.name):
+            return thumbnail(self.to_rgb(frame), grid)
+        # The matrix is linear, so it commutes with the mean unless colours are clipped.
+        depth = bit_depth(frame.format)
+        fine = 256 if depth == 8 else 1  # means come out as integers
+        planes = (plane * np.uint16(fine) if fine > 1 else plane for plane in _planes(frame)[:3])
+        means = [cell_means(plane, grid) / np.float32(fine) for plane in planes]
+        if frame.format.components[1].width < frame.width:  # left-sited chroma lies half a pixel of luma to the left
+            part = np.float32(0.5 * grid.width / frame.width)
+            for chroma in means[1:]:
+                chroma[:, :-1] += part * (chroma[:, 1:] - chroma[:, :-1])
+        return self._rgb_of(means, depth) * np.float32(255)
+
     def to_alpha(self, frame: av.VideoFrame) -> np.ndarray:
         """Return alpha (h, w) in the dtype of `to_rgb`, exact at the source depth; opaque if the format has none."""
         depth, layout = bit_depth(frame.format), frame.format
@@ -202,6 +223,10 @@ class ColorConverter:
         )
 
     def _matrix_to_rgb(self, planes: list[np.ndarray], depth: int) -> np.ndarray:
+        return _quantise(self._rgb_of(planes, depth) * np.float32(65535), 16)
+
+    def _rgb_of(self, planes: list[np.ndarray], depth: int) -> np.ndarray:
+        """Return float32 RGB in about [0, 1] of Y, Cb and Cr."""
         y_gain, y_zero, c_gain, c_zero = _levels(depth, self._yuv_range)
         y = (planes[0].astype(np.float32) - y_zero) / y_gain
         cb = (planes[1].astype(np.float32) - c_zero) / c_gain
@@ -210,7 +235,7 @@ class ColorConverter:
         blue = y + np.float32(2 * (1 - self._kb)) * cb
         kr, kb = np.float32(self._kr), np.float32(self._kb)
         green = (y - kr * red - kb * blue) / (1 - kr - kb)
-        return _quantise(np.stack([red, green, blue], axis=-1) * np.float32(65535), 16)
+        return np.stack([red, green, blue], axis=-1)
 
     def _matrix_from_rgb(self, rgb: np.ndarray, depth: int) -> list[np.ndarray]:
         y_gain, y_zero, c_gain, c_zero = _levels(depth, self._yuv_range)

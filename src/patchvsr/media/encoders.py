@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -73,6 +74,24 @@ def choose_encoder(settings: EncodeSettings, source: VideoInfo, size: Size, *, o
             raise SettingsError(f"crf {crf:g}: {codec.name} {profile.no_crf}")
         options.setdefault("crf", f"{crf:g}")
     return Encoder(codec.name, pix_fmt, options, profile.threads, profile.frame_threads)
+
+
+def is_coarse(name: str, pix_fmt: str, options: Mapping[str, str]) -> bool:
+    """Return whether an encoder may lose more of a picture than with its default quality, as far as known."""
+    profile = PROFILES.get(name)
+    if profile is None:
+        return True
+    usual = {**profile.fixed, **profile.by_pix_fmt.get(pix_fmt, {})}
+    for key, value in options.items():
+        if key == "crf" and profile.crf is not None:
+            if float(value) > profile.crf:
+                return True
+        elif key.endswith("-params"):
+            if re.search(r"\b(crf|qp|bitrate)=", value):
+                return True
+        elif key not in ("preset", "tune") and value != usual.get(key):
+            return True
+    return profile.crf is not None and "crf" not in options
 
 
 def encoder_notices(encoder: Encoder, source: VideoInfo, *, hdr_in_header: bool = False) -> list[str]:

@@ -13,9 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from patchvsr import files
 from patchvsr.errors import OutputError
 from patchvsr.media.frames import Frame
+from patchvsr.pixels.size import Size
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,27 @@ class EncodedFrame:
     data: bytes
 
 
+class FrameDecoder(ABC):
+    """A decoder of what one encoder returns. Pictures come out reduced to thumbnails, with a delay, in display order.
+
+    is_coarse: see `encoders.is_coarse`.
+    """
+
+    is_coarse = False
+
+    @abstractmethod
+    def decode(self, encoded: EncodedFrame, grid: Size) -> list[np.ndarray]:
+        """Return thumbnails, see `pixels.compare.thumbnail`. Raises av.FFmpegError if a frame cannot be decoded."""
+
+    @abstractmethod
+    def finish(self, grid: Size) -> list[np.ndarray]:
+        """Drain the decoder; nothing can be decoded afterwards."""
+
+    def expected(self, frame: Frame) -> np.ndarray:
+        """Return the pixels (h, w, 3) that a frame should decode to, apart from losses and its depth."""
+        return frame.rgb
+
+
 class FrameEncoder(ABC):
     """An encoder, which may return frames with a delay and in another order."""
 
@@ -39,6 +63,10 @@ class FrameEncoder(ABC):
     @abstractmethod
     def finish(self) -> list[EncodedFrame]:
         """Drain the encoder; nothing can be encoded afterwards."""
+
+    @abstractmethod
+    def decoder(self) -> FrameDecoder | None:
+        """Return a new decoder for what this encoder will return, None if there is none."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from av.video.stream import VideoStream
 
 from patchvsr.errors import OutputError
 from patchvsr.media.color import ColorConverter
-from patchvsr.media.encoders import Encoder, nominal_rate, open_encoder, output_color, tag_frame
+from patchvsr.media.encoders import Encoder, is_coarse, nominal_rate, open_encoder, output_color, tag_frame
 from patchvsr.media.frames import Frame
 from patchvsr.media.info import VideoInfo
-from patchvsr.media.segment import EncodedFrame, FrameEncoder
+from patchvsr.media.read_back import packet_decoder
+from patchvsr.media.segment import EncodedFrame, FrameDecoder, FrameEncoder
 from patchvsr.pixels.size import Size
 
 # The only place for muxer flags. bitexact: no random identifiers, dates or versions in the file.
@@ -54,6 +55,11 @@ class VideoEncoder(FrameEncoder):
         rest = self._encoded(self._stream.encode(None))
         self._until_finished.close()
         return rest
+
+    def decoder(self) -> FrameDecoder | None:
+        encoder = self._encoder
+        coarse = is_coarse(encoder.name, encoder.pix_fmt, encoder.options)
+        return packet_decoder(self._stream.codec_context, output_color(encoder, self._source), is_coarse=coarse)
 
     def _encoded(self, packets: Iterable[av.Packet]) -> list[EncodedFrame]:
         tick = self._stream.codec_context.time_base

@@ -12,9 +12,10 @@ from patchvsr.media.encoders import alpha_notice
 from patchvsr.media.frames import Frame
 from patchvsr.media.images.files import SEQUENCE, check_image_format, encode_image
 from patchvsr.media.images.names import DEFAULT_PATTERN, image_name, matching_images, output_images, split_pattern
+from patchvsr.media.images.read_back import image_decoder
 from patchvsr.media.info import VideoInfo
 from patchvsr.media.output import FrameTimes, Output
-from patchvsr.media.segment import EncodedFrame, FrameEncoder
+from patchvsr.media.segment import EncodedFrame, FrameDecoder, FrameEncoder
 from patchvsr.pixels.size import Size
 
 
@@ -103,3 +104,6 @@ class ImageEncoder(FrameEncoder):
 
     def finish(self) -> list[EncodedFrame]:
         return []
+
+    def decoder(self) -> FrameDecoder | None:
+        return image_decoder(self._suffix, self._source)
