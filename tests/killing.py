@@ -20,7 +20,7 @@ import toy
 from patchvsr.jobs.folder import JobFolder
 
 # Up to how long after a phase has begun the process is killed, in seconds.
-LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.6, "assembling": 0.03, "publishing": 0.004}
+LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.2, "assembling": 0.03, "publishing": 0.004}
 
 
 # The events with which a phase begins; "start" begins with the process, "publishing" when there is a new result.
