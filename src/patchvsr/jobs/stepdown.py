@@ -73,8 +73,8 @@ class Pieces:
                 "restore fewer frames at once with --chunk-frames, or a smaller size"
             )
         self._notices.append(
-            f"out of memory: starting the unit again with batches of {self.batch_size} and tiles of {self.tile_px} pixels, "
-            "which is slower and changes nothing else"
+            f"out of memory: starting the unit again with batches of {self.batch_size} and tiles of "
+            f"{self.tile_px} pixels (slower, same result)"
         )
 
 
