@@ -39,6 +39,7 @@ class Restorer:
         self._frames, self._check = frames, FrameCheck(settings, manifest.scan)
         self._pieces = Pieces(settings.batch_size, settings.tile_px)
         self._seconds_per_frame = self._speed_before()
+        self._handover: tuple[int, ClipState] | None = None  # of the unit restored last, with its number
 
     def expected_s(self, unit: Unit) -> float | None:
         """Return the seconds that a unit should take at the speed of the last one, None before the first."""
@@ -77,7 +78,9 @@ class Restorer:
             "restoration": restorations,
             **self._pieces.as_record(),
         }
-        self._folder.write_unit(unit.number, UnitRecord(table, effort), state if self._goes_on(unit) else None)
+        handover = state if self._goes_on(unit) else None
+        self._folder.write_unit(unit.number, UnitRecord(table, effort), handover)
+        self._handover = None if handover is None else (unit.number, handover)
 
     def close(self) -> None:
         self._frames.close()
@@ -91,7 +94,12 @@ class Restorer:
 
     def _handed_over(self, unit: Unit) -> ClipState | None:
         """Return what the previous unit handed over, None at the start of a shot. Raises JobError if it is missing."""
-        return self._folder.read_handover(unit.number - 1) if unit.chunks[0].shared else None
+        handover, self._handover = self._handover, None  # used up: a second attempt reads it
+        if not unit.chunks[0].shared:
+            return None
+        if handover is not None and handover[0] == unit.number - 1:
+            return handover[1]
+        return self._folder.read_handover(unit.number - 1)
 
     def _goes_on(self, unit: Unit) -> bool:
         following = self._units[unit.number + 1 : unit.number + 2]
