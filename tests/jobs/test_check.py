@@ -6,7 +6,7 @@ import av
 import pytest
 import toy
 from clips import make_video
-from jobfiles import digest, make_shots, run
+from jobfiles import digest, run
 from torch import Tensor
 
 from patchvsr import decoding
@@ -23,18 +23,6 @@ SPOILED = 23  # in the third of four units
 @pytest.fixture(scope="module")
 def pipeline():
     return toy.pipeline(num_inference_steps=0)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv")
-
-
-@pytest.fixture(scope="module")
-def whole(source, pipeline):
-    target = source.with_name("whole.mkv")
-    run(source, target, pipeline)
-    return digest(target)
 
 
 def spoil_from(monkeypatch, owner, name, spoil, *, call=SPOILED):

@@ -22,20 +22,6 @@ def pipeline():
     return toy.pipeline(num_inference_steps=1)
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv")
-
-
-@pytest.fixture(scope="module")
-def whole(source, pipeline):
-    """The digest of the output that nothing has stopped."""
-    target = source.with_name("whole.mkv")
-    found = run(source, target, pipeline)
-    assert next(event for event in found if isinstance(event, Planned)).units == 4
-    return digest(target)
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 

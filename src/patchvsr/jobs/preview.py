@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
 from math import ceil, floor
 from pathlib import Path
 from typing import NamedTuple
@@ -223,37 +222,27 @@ def _restored(
     area: Area,
 ) -> Iterator[tuple[Frame, Frame]]:
     """Yield pairs of an input frame and its restored area."""
-    pieces, done = Pieces(restore.batch_size, restore.tile_px), 0
-
-    def rest() -> Generator[tuple[Frame, Frame]]:
-        yield from islice(_all_restored(pipeline, pieces.applied_to(restore), part, input_path, size, area), done, None)
-
-    for pair in pieces.retried(rest):
-        yield pair
-        done += 1
-
-
-def _all_restored(
-    pipeline: PatchVSRPipeline,
-    restore: ResolvedSettings,
-    part: _Part,
-    input_path: str | Path,
-    size: Size,
-    area: Area,
-) -> Iterator[tuple[Frame, Frame]]:
     only = area if len(part.chunks) == 1 or not restore.num_inference_steps else None
-    state = None
-    with closing(FrameSource(input_path, part.read, part.scan)) as source:
-        for chunk in part.chunks:
-            frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
-            clip = RestoredClip(
-                pipeline, restore, size, frames, place=chunk.place, previous=state if chunk.shared else None, area=only
-            )
-            numbers = range(chunk.start + chunk.shared, chunk.stop)
-            for number, lq, hq in zip(numbers, frames[chunk.shared :], clip, strict=True):
-                if number in part.shown:
-                    yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
-            state = clip.state
+    pieces, following = Pieces(restore.batch_size, restore.tile_px), part.shown.start
+
+    def attempt() -> Generator[tuple[Frame, Frame]]:
+        nonlocal following  # what an earlier attempt yielded is not yielded again
+        state, settings = None, pieces.applied_to(restore)
+        with closing(FrameSource(input_path, part.read, part.scan)) as source:
+            for chunk in part.chunks:
+                frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
+                clip = RestoredClip(
+                    pipeline, settings, size, frames, place=chunk.place,
+                    previous=state if chunk.shared else None, area=only,
+                )  # fmt: skip
+                numbers = range(chunk.start + chunk.shared, chunk.stop)
+                for number, lq, hq in zip(numbers, frames[chunk.shared :], clip, strict=True):
+                    if number in range(following, part.shown.stop):
+                        following = number + 1
+                        yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
+                state = clip.state
+
+    yield from pieces.retried(attempt)
 
 
 def _turned(size: Size, turns: int) -> Size:
