@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,39 +19,36 @@ import toy
 
 from patchvsr.jobs.folder import JobFolder
 
-# Up to how long after a phase has begun the process is killed, in seconds.
-LONGEST_WAIT_S = {"start": 0.1, "scan": 0.1, "units": 0.2, "assembling": 0.03, "publishing": 0.004}
-
-
+# A phase is killed after up to so many calls and returns of Python functions in it: fewer than the phase has.
+LONGEST_LIFE = {"start": 1_500, "scan": 30_000, "units": 100_000, "assembling": 10_000, "publishing": 500}
 # The events with which a phase begins; "start" begins with the process, "publishing" when there is a new result.
 BEGINS = {"scan": ("Scanning", "Planned"), "units": ("Planned",), "assembling": ("Assembling",)}
 
 
-def work(source: Path, target: Path, settings: dict[str, Any], phase: str | None = None, wait_s: float = 0.0) -> None:
+def work(source: Path, target: Path, settings: dict[str, Any], phase: str | None = None, life: int = 0) -> None:
     """One life of a job, in a process of its own, which ends in a phase, if one is named.
 
-    A thread of its own kills it, as another process that gets no time on a busy machine would come too late.
+    It ends after a number of calls instead of a time, as a busy machine takes any time for a phase.
     """
     result = JobFolder(target).path / "result.json"
     before = _changed_at(result)  # an earlier life may have written one: it says nothing about this life
-    begun = threading.Event()
+    begun, left = phase == "start", life
 
-    def kill() -> None:
-        if phase == "publishing":
-            while _changed_at(result) == before:
-                time.sleep(0.0005)
-        else:
-            begun.wait()
-        time.sleep(wait_s)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def count(*_: Any) -> None:
+        nonlocal begun, left
+        if phase == "publishing" and not begun:
+            begun = _changed_at(result) != before
+        left -= begun
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
+    pipeline = toy.pipeline(num_inference_steps=1)
     if phase is not None:
-        threading.Thread(target=kill, daemon=True).start()
-    if phase == "start":
-        begun.set()
-    for event in jobfiles.events(source, target, toy.pipeline(num_inference_steps=1), **settings):
+        sys.setprofile(count)
+    for event in jobfiles.events(source, target, pipeline, **settings):
         if type(event).__name__ in BEGINS.get(phase or "", ()):
-            begun.set()
+            begun = True
+    sys.setprofile(None)
 
 
 class Killer:
@@ -71,8 +68,8 @@ class Killer:
     def run_killed(self, phases: Iterable[str], source: Path, target: Path, **settings: Any) -> None:
         """One job, killed once in each phase as long as it is not finished; then it may finish."""
         for phase in phases:
-            wait_s = self._random.uniform(0, LONGEST_WAIT_S[phase])
-            if _was_killed(forking.start(work, source, target, settings, phase, wait_s)):
+            life = self._random.randrange(LONGEST_LIFE[phase])
+            if _was_killed(forking.start(work, source, target, settings, phase, life)):
                 self.kills[phase] += 1
         self.run(source, target, **settings)
 
