@@ -47,22 +47,10 @@ def run_job(source: Path, folder: Path, code: Path, steps: int) -> tuple[float, 
 def decoder_seconds(width: int, height: int, frames: int = 8) -> tuple[float, float, float]:
     """Return seconds per frame of the decoder, of its convolutions alone, and the GFLOP of one frame."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
+    from kernels import Kernels
 
     from patchvsr.loading import load_pipeline
     from patchvsr.settings import RestoreSettings
-
-    class Convolutions(TorchDispatchMode):
-        """Record every convolution with its arguments."""
-
-        def __init__(self):
-            super().__init__()
-            self.calls = []
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if "convolution" in str(func):
-                self.calls.append((func, args, kwargs or {}))
-            return func(*args, **(kwargs or {}))
 
     autoencoder = load_pipeline(RestoreSettings()).vae
     cell = autoencoder.geometry.spatial_factor
@@ -70,25 +58,16 @@ def decoder_seconds(width: int, height: int, frames: int = 8) -> tuple[float, fl
     reference = torch.rand(1, 3, 1, height, width) * 2 - 1
     latents = torch.zeros(1, autoencoder.geometry.latent_channels, 1, height // cell, width // cell)
     known = {"restoration": torch.tensor([0.3]), "scale": torch.tensor([4.0])}
-    state, times, kernels, flop = None, [], 0.0, 0
+    state, times = None, []
     with torch.no_grad():
         for _ in range(frames):
             started_at = time.perf_counter()
             _, state = autoencoder.decode_next(latents, reference, state, **known)
             times.append(time.perf_counter() - started_at)
-        with Convolutions() as recorded:
+        with Kernels() as kernels:
             autoencoder.decode_next(latents, reference, state, **known)
-        for func, args, kwargs in recorded.calls:
-            output = func(*args, **kwargs)
-            weight = next(arg for arg in args[1:] if isinstance(arg, torch.Tensor) and arg.shape[0] == output.shape[1])
-            flop += 2 * output.numel() * weight[0].numel()
-            repeats = []
-            for _ in range(5):
-                started_at = time.perf_counter()
-                func(*args, **kwargs)
-                repeats.append(time.perf_counter() - started_at)
-            kernels += min(repeats)
-    return statistics.median(times[frames // 2 :]), kernels, flop / 1e9
+        alone = kernels.seconds()
+    return statistics.median(times[frames // 2 :]), alone, kernels.gflop
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""Measure steps per second of each stage, and check that samples load at least three times as fast as they are used.
+"""Measure samples per second of each stage, and check that they load at least three times as fast as they are used.
 
 python benchmarks/training.py --packed runs/packed --output runs/mini [--recipes mini_autoencoder ...] [--steps 10]
 
 Times loading alone, then steps alone on one loaded batch, with the recipe's batch size, patch sizes and degradation.
+The last columns tell what the step attains, and the share of its time that its kernels (convolutions, matrix products,
+attention, forward and backward) take when each is run alone and repeatedly, on inputs that stay in place.
 Workers may have up to four batches ready when timing starts, so use more steps than that.
 Needs the previous stages of each recipe in `--output`, or `--init mini`.
 """
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from kernels import Kernels
 
 from patchvsr.allocator import keep_freed_memory
 from patchvsr.errors import PatchVSRError
@@ -41,9 +44,8 @@ def main() -> None:
     torch.set_flush_denormal(True)
     print(f"{torch.get_num_threads()} threads\n")
     print(
-        "| recipe | samples a step | loader, s a step | training, s a step | ratio | steps a second |\n"
-        + "|---" * 6
-        + "|"
+        "| recipe | samples a step | loader, s a step | training, s a step | ratio | samples a second | TFLOP/s "
+        "| share of the kernels |\n" + "|---" * 8 + "|"
     )
     for name in args.recipes:
         try:
@@ -59,12 +61,16 @@ def row(recipe: Recipe, steps: int) -> str:
     batch = next(loader)  # the workers have started
     loading = seconds(loader.__next__, steps)
     del loader
-    training = seconds(one_step(recipe, stage, batch), steps)
+    step = one_step(recipe, stage, batch)
+    training = seconds(step, steps)
+    with Kernels() as kernels:
+        step()
     ratio = training / loading
     verdict = "" if ratio >= NEEDED_RATIO else f" (below {NEEDED_RATIO})"
     return (
         f"| {recipe.name} | {recipe.batch_size} | {loading:.3f} | {training:.3f} | {ratio:.1f}{verdict} "
-        f"| {1 / training:.2f} |"
+        f"| {recipe.batch_size / training:.2f} | {kernels.gflop / training / 1000:.2f} "
+        f"| {kernels.seconds() / training:.0%} |"
     )
 
 

@@ -134,3 +134,12 @@ def test_losses_are_small_for_equal_clips_and_see_what_they_should() -> None:
     flat = spectral(clip + 0.1, clip)  # one coefficient
     noise = spectral(clip + 0.1 * toy.randn(*clip.shape), clip)  # all of them
     assert noise > 5 * flat
+
+
+@pytest.mark.parametrize("width", [12, 13])
+def test_spectral_loss_has_the_gradient_of_autograd(width):
+    target = toy.randn(2, 3, 2, 6, width)
+    mine, reference = (toy.randn(2, 3, 2, 6, width, seed=1).requires_grad_() for _ in range(2))
+    spectral(mine, target).backward()
+    torch.fft.rfft2(reference - target, norm="ortho").abs().mean().backward()
+    torch.testing.assert_close(mine.grad, reference.grad)

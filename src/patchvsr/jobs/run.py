@@ -69,7 +69,10 @@ def run_job(
         output.rehearse(len(scanned.pts))
         chunk_frames = choose_chunk_frames(pipeline, size, restore)
         if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
-            yield Notice(f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES}")
+            yield Notice(
+                f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES} "
+                "(another result; with the bundled model less than 0.001 dB from the usual one's quality)"
+            )
         folder.clear()  # not earlier: an existing output keeps its record until now
         manifest = Manifest(
             identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames, str(input_path.absolute())

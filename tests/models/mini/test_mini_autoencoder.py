@@ -9,6 +9,7 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.blocks import CausalTemporalMix
 from patchvsr.models.tiles import TiledDecoder, cells_of, decode_tiled, encode_condition_tiled, tiles
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
@@ -238,3 +239,16 @@ def test_bfloat16(autoencoder: MiniAutoencoder) -> None:
     restored = decoded(autoencoder, rough, video)
     assert restored.dtype == video.dtype
     assert (restored - output).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 5])
+@pytest.mark.parametrize("with_past", [False, True])
+def test_temporal_mix_is_the_same_in_training(num_frames, with_past):
+    """In training it is one convolution over time, else three convolutions."""
+    mix, x = CausalTemporalMix(8), torch.randn(2 * num_frames, 8, 6, 4)
+    past = (torch.randn(2, 8, 6, 4), torch.randn(2, 8, 6, 4)) if with_past else None
+    trained, trained_past = mix(x, num_frames, past)
+    with torch.no_grad():
+        mixed, handed_on = mix(x, num_frames, past)
+    torch.testing.assert_close(trained, mixed)
+    assert all(map(torch.equal, trained_past, handed_on))

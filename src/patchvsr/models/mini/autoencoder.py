@@ -188,8 +188,9 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
         return _as_video(detail, reference.shape[2]).to(reference.dtype).add_(reference), state
 
-    def _as_frames(self, video: Tensor) -> Tensor:  # (N, 3, F, H, W) -> (N*F, 3, H, W)
-        return video.to(self.encoder.head.weight.dtype).transpose(1, 2).flatten(0, 1)
+    def _as_frames(self, video: Tensor) -> Tensor:  # (N, 3, F, H, W) -> (N*F, 3, H, W), channels_last
+        frames = video.to(self.encoder.head.weight.dtype).permute(0, 2, 3, 4, 1).contiguous()
+        return frames.flatten(0, 1).permute(0, 3, 1, 2)
 
     def _latents(self, features: Tensor) -> Tensor:
         """Return latents (N, C, T, h, w) of frame features (N, 4T, C', h, w)."""

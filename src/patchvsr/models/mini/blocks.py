@@ -165,7 +165,8 @@ class ResidualBlock(nn.Module):
 class CausalTemporalMix(nn.Module):
     """Add a 1x1 mix of the current and the two previous frames at each position. The first frame is repeated.
 
-    Each of the three frames is convolved with its own share of the weights: joining them first would copy them.
+    Each of the three frames is convolved with its own share of the weights: joining them first would copy them. In
+    training, where the gradients of three convolutions would have to be added, they are one convolution over time.
     """
 
     def __init__(self, channels: int):
@@ -183,11 +184,22 @@ class CausalTemporalMix(nn.Module):
         """
         first, last = x[::num_frames], x[num_frames - 1 :: num_frames]
         back1, back2 = past or (first, first)
+        handed_on = last, x[num_frames - 2 :: num_frames] if num_frames > 1 else back1
+        if torch.is_grad_enabled():
+            return x + self._over_time(x, num_frames, (back2, back1)), handed_on
         now, before, long_before = self.mix.weight.chunk(3, dim=1)
         mixed = convolve_add(x, x, now, self.mix.bias)
         mixed = convolve_add(mixed, _delayed(x, num_frames, [back1]), before)
-        mixed = convolve_add(mixed, _delayed(x, num_frames, [back2, back1]), long_before)
-        return mixed, (last, x[num_frames - 2 :: num_frames] if num_frames > 1 else back1)
+        return convolve_add(mixed, _delayed(x, num_frames, [back2, back1]), long_before), handed_on
+
+    def _over_time(self, x: Tensor, num_frames: int, past: Past) -> Tensor:
+        """Return the mix alone, as a 2D convolution over time and the positions of a frame: its kernel is 3x1."""
+        weight = torch.stack(self.mix.weight.flatten(1).chunk(3, dim=1)[::-1], dim=2).unsqueeze(3)  # (C, C, 3, 1)
+        frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
+        earlier = [frame.permute(0, 2, 3, 1).unsqueeze(1) for frame in past]
+        frames = torch.cat([*earlier, frames], dim=1).flatten(2, 3)  # (N, 2 + F, h*w, C)
+        mixed = F.conv2d(frames.permute(0, 3, 1, 2), weight, self.mix.bias).permute(0, 2, 3, 1)  # (N, F, h*w, C)
+        return mixed.flatten(0, 1).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _delayed(x: Tensor, num_frames: int, past: list[Tensor]) -> Tensor:

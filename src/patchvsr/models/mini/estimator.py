@@ -38,9 +38,11 @@ def _energies(canvas: Tensor) -> Tensor:
     levels = 127.5 * canvas
     luma = RED * levels[:, 0] + GREEN * levels[:, 1] + BLUE * levels[:, 2]  # (N, F, H, W)
     planes = luma, levels[:, 2] - luma, luma.diff(dim=1)
-    energies = [_cosine_transform(plane).square() for plane in planes]  # (N, F, 256, h, w)
-    usual = [(energy + 0.1).log().mean(dim=(1, 3, 4)) for energy in energies]
-    standing_out = [(energy.mean(dim=(1, 3, 4)) + 0.1).log() for energy in energies]
+    usual, standing_out = [], []
+    for plane in planes:
+        energy = _cosine_transform(plane).square_()  # (N, F, 256, h, w): large, so it is worked on in place
+        standing_out.append((energy.mean(dim=(1, 3, 4)) + 0.1).log())
+        usual.append(energy.add_(0.1).log_().mean(dim=(1, 3, 4)))
     return torch.cat([*usual, *standing_out], dim=1)
 
 
