@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.measures.colour import ColourMeter
 from patchvsr.measures.fidelity import MsSsimMeter, PsnrMeter, SsimMeter, VifMeter
-from patchvsr.measures.meter import FrameTriple, Meter, Need
+from patchvsr.measures.meter import FrameTriple, Meter, Need, Score
 from patchvsr.measures.seams import JoinMeter, Lines, SeamRatioMeter
 from patchvsr.measures.temporal import FlickerMeter, WarpingMeter
 from patchvsr.measures.vmaf import VmafMeter
@@ -31,20 +32,37 @@ class ClipFacts:
     joins: Sequence[int] = ()
 
 
-METERS: dict[str, Callable[[ClipFacts], Meter | None]] = {
-    "psnr": lambda clip: PsnrMeter(),
-    "ssim": lambda clip: SsimMeter(),
-    "ms-ssim": lambda clip: MsSsimMeter(),
-    "vif": lambda clip: VifMeter(),
-    "vmaf": lambda clip: VmafMeter(),
-    "warping": lambda clip: WarpingMeter(),
-    "flicker": lambda clip: FlickerMeter(),
-    "joins": lambda clip: JoinMeter(clip.joins) if clip.joins else None,
-    "seams": lambda clip: (
-        SeamRatioMeter(clip.patch_lines, clip.control_lines) if clip.patch_lines and clip.control_lines else None
-    ),
-    "colour": lambda clip: ColourMeter(),
+METERS: dict[str, type[Any]] = {
+    "psnr": PsnrMeter,
+    "ssim": SsimMeter,
+    "ms-ssim": MsSsimMeter,
+    "vif": VifMeter,
+    "vmaf": VmafMeter,
+    "warping": WarpingMeter,
+    "flicker": FlickerMeter,
+    "joins": JoinMeter,
+    "seams": SeamRatioMeter,
+    "colour": ColourMeter,
 }
+ALL_SCORES: tuple[Score, ...] = tuple(score for meter in METERS.values() for score in meter.scores)
+
+
+def build(name: str, clip: ClipFacts) -> Meter | None:
+    """Return the meter of a name, or None if what it looks for cannot be in the clip.
+
+    Raises SettingsError for an unknown name, and PatchVSRError if a package that it needs is not installed.
+    """
+    if name not in METERS:
+        raise SettingsError(f"unknown metric {name!r}: choose from {', '.join(METERS)}")
+    match name:
+        case "joins":
+            return JoinMeter(clip.joins) if clip.joins else None
+        case "seams" if clip.patch_lines is None or clip.control_lines is None:
+            return None
+        case "seams":
+            return SeamRatioMeter(clip.patch_lines, clip.control_lines)
+    meter: Meter = METERS[name]()
+    return meter
 
 
 class Panel:
@@ -57,16 +75,16 @@ class Panel:
     def __init__(self, names: Iterable[str], clip: ClipFacts, has: frozenset[Need], *, every: int = 1):
         """Build those meters whose needs the clip `has`; those that need not see every frame see each `every`-th.
 
-        Raises SettingsError for an unknown name.
+        Raises SettingsError for an unknown name or display.
         """
         self.meters: dict[str, Meter] = {}
         self.missing: dict[str, str] = {}
         self._every, self._count = every, 0
         for name in names:
-            if name not in METERS:
-                raise SettingsError(f"unknown metric {name!r}: choose from {', '.join(METERS)}")
             try:
-                meter = METERS[name](clip)
+                meter = build(name, clip)
+            except SettingsError:
+                raise
             except PatchVSRError as error:
                 self.missing[name] = str(error)
                 continue
