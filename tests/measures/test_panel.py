@@ -35,9 +35,9 @@ def test_colour_shift_ignores_detail():
 
 def test_seam_ratio_finds_a_planted_seam():
     lines, control = ([128], [128]), ([64, 192], [64, 192])
-    clip = toy.video(2, 256, 256)
+    clip = 0.4 + 0.05 * toy.video(2, 256, 256)
     stepped = clip.clone()
-    stepped[..., 128:] += 0.2
+    stepped[..., 128:] += 0.05
     assert shown(SeamRatioMeter(lines, control), clip)["seam_ratio"] == pytest.approx(1, abs=0.05)
     found = shown(SeamRatioMeter(lines, control), stepped)
     assert found["seam_ratio"] > 1.1 and found["worst_seam"] > found["seam_ratio"]
