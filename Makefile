@@ -50,6 +50,7 @@ $(SETUP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
 	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --no-deps cvvdp  # it declares torchvision, ffmpeg and more, and its metric uses none
 	touch $(SETUP) $(DEMO_SETUP)
 
 # What the demo needs and nothing of the developers' tools. Of scikit-image it only reads two photos, without scipy.

@@ -6,8 +6,11 @@ from types import ModuleType
 from patchvsr.errors import PatchVSRError
 
 
-def require(module: str, *, extra: str) -> ModuleType:
+def require(module: str, *, extra: str = "", command: str = "") -> ModuleType:
     """Import and return `module`, which belongs to the optional dependencies `extra`.
+
+    Args:
+        command: what to run instead, for a package that no extra can list.
 
     Raises:
         PatchVSRError: `module`, or something it imports, is not installed.
@@ -16,4 +19,5 @@ def require(module: str, *, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         missing = error.name or module
-        raise PatchVSRError(f"{missing} is not installed; run: pip install 'patchvsr[{extra}]'") from error
+        command = command or f"pip install 'patchvsr[{extra}]'"
+        raise PatchVSRError(f"{missing} is not installed; run: {command}") from error
