@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from patchvsr.measures.metrics import VideoMetrics
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from patchvsr.errors import PatchVSRError
 from patchvsr.measures.colorvideovdp import ColorVideoVdpMeter
 from patchvsr.measures.features import FeatureMeter
 from patchvsr.measures.meter import FrameTriple, Meter, Score
-from patchvsr.measures.metrics import VideoMetrics
 from patchvsr.measures.niqe import NiqeMeter
 from patchvsr.measures.sharpness import SharpnessMeter
 from patchvsr.measures.temporal import TemporalMeter

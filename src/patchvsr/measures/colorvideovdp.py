@@ -8,7 +8,7 @@ frames of known number. Frames come one at a time here, so its steps are called 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -63,11 +63,12 @@ class ColorVideoVdpMeter:
         self._still: FrameTriple | None = None  # the first frame, while it is the only one
 
     @torch.no_grad()
-    def update(self, frame: FrameTriple) -> Mapping[str, float]:
-        """Take the next frame, which has no score of its own."""
+    def update(self, frame: FrameTriple) -> None:
         self._still = None if self._quality else frame
         self._quality.append(self._frame_quality(_Pair(frame, self._metric.display_photometry)))
-        return {}
+
+    def per_frame(self) -> Mapping[str, Sequence[float | None]]:
+        return {}  # JOD are of a clip as a whole
 
     @torch.no_grad()
     def result(self) -> Mapping[str, float]:

@@ -19,7 +19,7 @@ from patchvsr.measures.meter import FrameMeter, FrameTriple, Score
 
 FEATURES = Score(
     "features",
-    "features",
+    "Feature distance",
     better="lower",
     digits=4,
     help="distance to the original in features of EfficientNet-Lite1, equally weighted; not LPIPS: "

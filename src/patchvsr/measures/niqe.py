@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from patchvsr.measures.luma import luma
 from patchvsr.measures.meter import FrameMeter, FrameTriple, Score
-from patchvsr.measures.metrics import luma
 
 NIQE = Score(
     "niqe",

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchvsr.errors import PatchVSRError, SettingsError
+from patchvsr.measures.colorvideovdp import ColorVideoVdpMeter
 from patchvsr.measures.colour import ColourMeter
+from patchvsr.measures.features import FeatureMeter
 from patchvsr.measures.fidelity import MsSsimMeter, PsnrMeter, SsimMeter, VifMeter
 from patchvsr.measures.meter import FrameTriple, Meter, Need, Score
+from patchvsr.measures.niqe import NiqeMeter
 from patchvsr.measures.seams import JoinMeter, Lines, SeamRatioMeter
+from patchvsr.measures.sharpness import SharpnessMeter
 from patchvsr.measures.temporal import FlickerMeter, WarpingMeter
 from patchvsr.measures.vmaf import VmafMeter
 
@@ -38,6 +42,10 @@ METERS: dict[str, type[Any]] = {
     "ms-ssim": MsSsimMeter,
     "vif": VifMeter,
     "vmaf": VmafMeter,
+    "jod": ColorVideoVdpMeter,
+    "features": FeatureMeter,
+    "sharpness": SharpnessMeter,
+    "niqe": NiqeMeter,
     "warping": WarpingMeter,
     "flicker": FlickerMeter,
     "joins": JoinMeter,
@@ -57,6 +65,8 @@ def build(name: str, clip: ClipFacts) -> Meter | None:
     match name:
         case "joins":
             return JoinMeter(clip.joins) if clip.joins else None
+        case "jod":
+            return ColorVideoVdpMeter(fps=clip.frame_rate, display=clip.display)
         case "seams" if clip.patch_lines is None or clip.control_lines is None:
             return None
         case "seams":

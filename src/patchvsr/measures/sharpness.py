@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from patchvsr.measures.luma import luma
 from patchvsr.measures.meter import FrameMeter, FrameTriple, Score
-from patchvsr.measures.metrics import luma
 
 SHARPNESS = Score(
     "sharpness",
-    "sharpness",
+    "Sharpness",
     better="one",
     digits=3,
     help="fine detail of the output over that of the original: less is soft, more is oversharpened or noisy",
