@@ -17,17 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from patchvsr.measures.metrics import VideoMetrics
 from PIL import Image
 from torch import Tensor
 
 from patchvsr.errors import PatchVSRError
-from patchvsr.measures.colorvideovdp import ColorVideoVdpMeter
-from patchvsr.measures.features import FeatureMeter
-from patchvsr.measures.meter import FrameTriple, Meter, Score
-from patchvsr.measures.niqe import NiqeMeter
-from patchvsr.measures.sharpness import SharpnessMeter
-from patchvsr.measures.temporal import TemporalMeter
+from patchvsr.measures.meter import FrameTriple, Score
+from patchvsr.measures.panel import ALL_SCORES, ClipFacts, Panel
 from patchvsr.media.lossless import read_frames, to_array
 
 SCALE = 4
@@ -105,49 +100,34 @@ FAULTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class Fidelity:
-    """PSNR, SSIM and VMAF, and change along the motion of the original, as a meter."""
-
-    scores = (
-        Score("psnr_y", "PSNR-Y"),
-        Score("ssim_y", "SSIM-Y", digits=3),
-        Score("vmaf", "VMAF", digits=1),
-        Score("vmaf_neg", "VMAF-NEG", digits=1),
-        Score("warping_error", "warping error"),
-    )
-    needs = frozenset({"original"})
-    every_frame = True
-
-    def __init__(self) -> None:
-        self._metrics, self._temporal = VideoMetrics(), TemporalMeter()
-
-    def update(self, frame: FrameTriple) -> dict[str, float]:
-        self._metrics.update(frame.output[None], frame.original[None])
-        self._temporal.update(frame.output, frame.original)
-        return {}
-
-    def result(self) -> dict[str, float]:
-        return self._metrics.result() | self._temporal.result()
+# Those that need an original, and no record of how a clip was made.
+METERS = (
+    "psnr",
+    "ssim",
+    "ms-ssim",
+    "vif",
+    "vmaf",
+    "jod",
+    "features",
+    "sharpness",
+    "niqe",
+    "warping",
+    "flicker",
+    "colour",
+)
 
 
-METERS: dict[str, Callable[[], Meter]] = {
-    "fidelity": Fidelity,
-    "jod": lambda: ColorVideoVdpMeter(fps=FPS),
-    "features": FeatureMeter,
-    "sharpness": SharpnessMeter,
-    "niqe": NiqeMeter,
-}
+def measure(names: Iterable[str], clip: Tensor, original: Tensor) -> dict[str, float]:
+    """Return all scores of a clip (F, 3, H, W), rounded to 8 bits as a file would be, against its original.
 
-
-def measure(meters: Iterable[Meter], clip: Tensor, original: Tensor) -> dict[str, float]:
-    """Return all scores of a clip (F, 3, H, W), rounded to 8 bits as a file would be, against its original."""
-    scores: dict[str, float] = {}
-    clip = (clip.clamp(0, 1) * 255).round() / 255
-    for meter in meters:
-        for frame, target in zip(clip, original, strict=True):
-            meter.update(FrameTriple(frame, target))
-        scores |= meter.result()
-    return scores
+    The canvas is the original, so that flicker and colour are relative to it.
+    """
+    panel = Panel(names, ClipFacts(FPS), frozenset({"original", "canvas"}))
+    if panel.missing:
+        raise PatchVSRError("; ".join(panel.missing.values()))
+    for frame, target in zip((clip.clamp(0, 1) * 255).round() / 255, original, strict=True):
+        panel.update(FrameTriple(frame, target, target))
+    return panel.result()
 
 
 def read_clips(folder: Path, frames: int, side: int) -> list[Tensor]:
@@ -178,7 +158,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of videos, at least two")
     parser.add_argument("--frames", type=int, default=12, help="first frames of each")
     parser.add_argument("--side", type=int, default=512, help="largest width and height to cut out, in pixels")
-    parser.add_argument("--meters", nargs="*", choices=METERS, default=list(METERS))
+    parser.add_argument("--meters", nargs="*", choices=METERS, default=METERS)
     args = parser.parse_args()
     try:
         run(args)
@@ -194,11 +174,10 @@ def run(args: argparse.Namespace) -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for fault, spoil in FAULTS.items():
         pairs = zip(clips, clips[1:] + clips[:1], strict=True)
-        rows[fault] = [
-            measure([METERS[name]() for name in args.meters], spoil(clip, other), clip) for clip, other in pairs
-        ]
+        rows[fault] = [measure(args.meters, spoil(clip, other), clip) for clip, other in pairs]
         print(fault, rows[fault], file=sys.stderr, flush=True)
-    print(table(rows, [score for name in args.meters for score in METERS[name]().scores]))
+    seen = {name for clips in rows.values() for scores in clips for name in scores}
+    print(table(rows, [score for score in ALL_SCORES if score.name in seen]))
 
 
 if __name__ == "__main__":
