@@ -85,7 +85,7 @@ class FeatureMeter(FrameMeter):
     """Score the distance to the original in features of EfficientNet-Lite1, in float32.
 
     It is NOT LPIPS: the network is another one, and nothing was fitted to what people see. Its values compare only
-    with each other. A 1080p frame takes about 0.9 GiB.
+    with each other. A 1080p frame takes about 0.6 GiB.
     """
 
     scores: ClassVar[tuple[Score, ...]] = (FEATURES,)
