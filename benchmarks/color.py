@@ -23,7 +23,7 @@ from patchvsr.degradation.lq_file import cut
 from patchvsr.errors import PatchVSRError
 from patchvsr.measures.fidelity import PsnrMeter
 from patchvsr.measures.meter import measure_clip
-from patchvsr.media.lossless import read_frames
+from patchvsr.media.tensors import read_rgb
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.color_match import match_color_
 from patchvsr.pixels.resize import resize_bicubic
@@ -46,7 +46,7 @@ def spoil(frames: Tensor) -> Tensor:
     ramp = torch.linspace(-6, 6, width).view(1, 1, 1, -1) * torch.tensor([1, -0.3, -0.5]).view(3, 1, 1)
     tint = torch.tensor([6.0, 0, 0]).view(3, 1, 1)
     tiles = torch.rand(1, 3, -(-height // 256), -(-width // 256), generator=torch.Generator().manual_seed(1)) * 8 - 4
-    steps = cut(tiles.repeat_interleave(256, 2).repeat_interleave(256, 3), (height, width))
+    steps = cut(tiles.repeat_interleave(256, 2).repeat_interleave(256, 3), Size(width, height))
     return (grey + 0.9 * (frames - grey) + (ramp + tint + steps) / 255).clamp(0, 1)
 
 
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> None:
     rows: dict[str, list[list[float]]] = {}
     print(f"| clip | output | {' | '.join(COLUMNS)} |", "|---" * (2 + len(COLUMNS)) + "|", sep="\n")
     for clip in lq_set.clips:
-        lq = torch.stack([frame for frame, _ in read_frames(folder / clip.file)])
-        frames = read_frames(args.data / clip.source, max_frames=len(lq))
-        original = cut(torch.stack([frame for frame, _ in frames]), clip.lq.hq_size)
+        lq = torch.stack(list(read_rgb(folder / clip.file)))
+        frames = read_rgb(args.data / clip.source, max_frames=len(lq))
+        original = cut(torch.stack(list(frames)), clip.lq.hq_size)
         for output, scores in measure_matches(pipeline, lq, original, args.steps).items():
             rows.setdefault(output, []).append(scores)
             print_row(clip.source, output, scores)

@@ -26,7 +26,7 @@ from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.measures.fidelity import PsnrMeter, SsimMeter
 from patchvsr.measures.meter import measure_clip
 from patchvsr.media.images.files import encode_image
-from patchvsr.media.lossless import read_frames, to_array
+from patchvsr.media.tensors import read_rgb, to_array
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> None:
     lq_folder, lq_set = low_quality(args)
     scores: dict[str, list[list[float]]] = {}
     for clip in lq_set.clips:
-        lq = torch.stack([frame for frame, _ in read_frames(lq_folder / clip.file)])
-        pairs = read_frames(args.data / clip.source, max_frames=clip.lq.frames)
-        original = torch.stack([cut(frame, clip.lq.hq_size) for frame, _ in pairs])
+        lq = torch.stack(list(read_rgb(lq_folder / clip.file)))
+        frames = read_rgb(args.data / clip.source, max_frames=clip.lq.frames)
+        original = torch.stack([cut(frame, clip.lq.hq_size) for frame in frames])
         canvas = resize_bicubic(lq, Size(original.shape[-1], original.shape[-2]))
         scores.setdefault("bicubic", []).append(measure(canvas, canvas, original))
         for name, settings in SETTINGS.items():

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 from patchvsr.degradation.degrade import BICUBIC, Degradation, degrade
 from patchvsr.errors import PatchVSRError
 from patchvsr.media.color import BT709, LIMITED, ColorConverter, ColorTags
-from patchvsr.media.lossless import read_frames
+from patchvsr.media.tensors import read_rgb
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.color_match import match_color_
 from patchvsr.pixels.compare import (
@@ -123,7 +123,7 @@ def sources(folder: Path) -> list[Path]:
 
 def read(path: Path, frames: int, crop: tuple[int, int]) -> Tensor:
     """Return the first frames (F, 3, H, W) in [0, 1], cropped in the middle to at most `crop` and whole LQ pixels."""
-    clip = torch.stack([frame for frame, _ in read_frames(path, max_frames=frames)])
+    clip = torch.stack(list(read_rgb(path, max_frames=frames)))
     height, width = (min(side, limit) // SCALE * SCALE for side, limit in zip(clip.shape[-2:], crop, strict=True))
     top, left = (clip.shape[-2] - height) // 2, (clip.shape[-1] - width) // 2
     return clip[..., top : top + height, left : left + width]

@@ -14,7 +14,7 @@ from product import upscale_file
 
 from patchvsr.degradation.lq_file import bicubic_enlarge
 from patchvsr.measures.seams import join_jump
-from patchvsr.media.lossless import read_frames
+from patchvsr.media.tensors import read_rgb
 
 CHUNK = 17
 
@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--overlaps", type=int, nargs="+", default=[1, 5, 9])
     args = parser.parse_args()
-    bicubic = torch.cat([bicubic_enlarge(frame[None], 4) for frame, _ in read_frames(args.clip)])
+    bicubic = torch.cat([bicubic_enlarge(frame[None], 4) for frame in read_rgb(args.clip)])
     print("| overlap | bicubic, mean jump | PatchVSR, mean jump | PatchVSR, worst |\n|---|---|---|---|", flush=True)
     for overlap in args.overlaps:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "out.mkv"
             upscale_file(args.clip, target, steps=args.steps, chunk_frames=CHUNK, overlap_frames=overlap)
-            restored = torch.stack([frame for frame, _ in read_frames(target)])
+            restored = torch.stack(list(read_rgb(target)))
         joins = list(range(CHUNK, len(restored), CHUNK - overlap))
         ours, reference = join_jump(restored, joins), join_jump(bicubic, joins)
         mean, base = sum(ours) / len(ours), sum(reference) / len(reference)

@@ -23,7 +23,7 @@ from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo
 from patchvsr.events import Planned
 from patchvsr.jobs.verify import verify
-from patchvsr.media.lossless import to_array
+from patchvsr.media.tensors import to_array
 from patchvsr.pixels.size import Size
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale

@@ -16,7 +16,8 @@ from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.errors import InputError, PatchVSRError
 from patchvsr.measures.fidelity import PsnrMeter
 from patchvsr.measures.meter import measure_clip
-from patchvsr.media.lossless import LosslessWriter, read_frames
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.tensors import read_rgb
 from patchvsr.training.build import build_stage
 from patchvsr.training.packing import pack
 from patchvsr.training.recipes import Recipe, resolve
@@ -46,7 +47,7 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     # 1. make one clip of exactly the patch size, so that all samples have the same content
     (args.out / "data").mkdir(parents=True)
-    frames = [frame for frame, _ in read_frames(args.clip, max_frames=args.frames)]
+    frames = list(read_rgb(args.clip, max_frames=args.frames))
     if len(frames) < args.frames:
         raise InputError(f"{args.clip} has {len(frames)} frames; {args.frames} are needed")
     hq = centre(torch.stack(frames), args.side, args.side)

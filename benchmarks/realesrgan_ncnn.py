@@ -15,7 +15,7 @@ from torch import Tensor
 
 from patchvsr.errors import PatchVSRError
 from patchvsr.extras import require
-from patchvsr.media.lossless import to_array
+from patchvsr.media.tensors import to_array
 
 MODELS = {"x4plus": "realesrgan-x4plus", "animevideov3": "realesr-animevideov3-x4"}
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from patchvsr.degradation.lq_file import bicubic_enlarge
 from patchvsr.evaluation.synthetic import flat_gradient, load_photo
 from patchvsr.measures.seams import SeamMeter
-from patchvsr.media.lossless import LosslessWriter, read_frames
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.tensors import read_rgb
 from patchvsr.patches.grid import patch_lines
 from patchvsr.pixels.size import Size
 
@@ -114,8 +115,8 @@ def row(source: Path, mode: str, steps: int) -> str:
     lines = all_lines(mode, steps)
     target = source.with_name(f"{source.stem} {mode} {steps}.mkv")
     upscale_file(source, target, steps=steps, joint_mode=mode)
-    canvas = (bicubic_enlarge(frame[None], SCALE)[0] for frame, _ in read_frames(source))
-    return f"{scores_of((frame for frame, _ in read_frames(target)), lines)} | {scores_of(canvas, lines)}"
+    canvas = (bicubic_enlarge(frame[None], SCALE)[0] for frame in read_rgb(source))
+    return f"{scores_of(read_rgb(target), lines)} | {scores_of(canvas, lines)}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from torch import Tensor
 from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.evaluation.synthetic import PHOTOS, camera_move, load_photo, sampling_density
-from patchvsr.media.lossless import LosslessWriter, to_array
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.tensors import to_array
 from patchvsr.pixels.size import Size
 
 FPS = 24

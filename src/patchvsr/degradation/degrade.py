@@ -1,4 +1,4 @@
-"""Degrade a clean clip to realistic input: plain downscaling, or the two passes of RealBasicVSR.
+"""Degrade a clean clip to realistic input: plain downscaling, one pass, or the two passes of RealBasicVSR.
 
 Parameters are drawn once per clip and drift slowly from frame to frame. No step shifts the picture: resizes keep the
 outer edges (align_corners=False), kernels are centred, and chroma is read at the location where it was written.
@@ -38,6 +38,7 @@ class Degradation:
     bits_per_pixel: minimum video bit rate per pixel of a frame; the maximum is ten times that. 0.25 to 2.5 are
         the published 1e4 to 1e5 bits per frame at 200x200 pixels, the typical frame size of the published chain.
     codecs: comma-separated, drawn with equal probability: h264, mpeg4, hevc. Repeat one to weight it.
+    passes: 2 is the chain of RealBasicVSR; 1 is a camera or a stream: blur, downscaling, noise and one video codec.
     drift: maximum change from one frame to the next, as a fraction of the range.
     four_share, max_scale: see `draw_scale`.
     """
@@ -51,6 +52,7 @@ class Degradation:
     jpeg_quality: int = 30
     bits_per_pixel: float = 0.25
     codecs: str = "h264,h264,mpeg4"
+    passes: int = 2
     drift: float = 0.01
     four_share: float = 0.8
     max_scale: float = 8.0
@@ -69,6 +71,8 @@ class Degradation:
                 f"blur_sigma {self.blur_sigma}, noise_sigma {self.noise_sigma}: "
                 f"give at least {_LOWEST_SIGMA * 2} and {_LOWEST_NOISE * 2}; for less, lower the strength"
             )
+        if self.passes not in (1, 2):
+            raise SettingsError(f"passes is {self.passes}: give 1 or 2")
         parse_codecs(self.codecs)
 
     def at(self, strength: float) -> Degradation:
@@ -86,7 +90,9 @@ _MOST_BITS_PER_PIXEL = 24.0  # uncompressed 8-bit RGB; encoders refuse the rates
 
 BICUBIC = Degradation(clean_share=1.0, bilinear_share=0.0)
 REALBASICVSR = Degradation(clean_share=0.0, bilinear_share=0.0)
-PRESETS = {"bicubic": BICUBIC, "realbasicvsr": REALBASICVSR}
+LIGHT = replace(REALBASICVSR, passes=1, blur_sigma=2.0, noise_sigma=6.0, bits_per_pixel=0.1, codecs="h264")
+MEDIUM = replace(REALBASICVSR, strength=0.5)
+PRESETS = {"bicubic": BICUBIC, "light": LIGHT, "medium": MEDIUM, "realbasicvsr": REALBASICVSR}
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def degrade(clip: Tensor, scale: float, generator: Generator, settings: Degradat
 
 
 class _Chain:
-    """The two passes for one clip; `strength` scales pixel degradations, `power` is the exponent of resize factors."""
+    """The passes for one clip; `strength` scales pixel degradations, `power` is the exponent of resize factors."""
 
     def __init__(self, draw: Draw, scale: float, settings: Degradation) -> None:
         self.draw, self.settings = draw, settings
@@ -158,6 +164,13 @@ class _Chain:
         self.power = settings.strength * math.log(scale, PUBLISHED_SCALE)
 
     def run(self, clip: Tensor, size: Size) -> Tensor:
+        return self._one_pass(clip, size) if self.settings.passes == 1 else self._two_passes(clip, size)
+
+    def _one_pass(self, clip: Tensor, size: Size) -> Tensor:
+        clip = self._noise(self._any_resize(self._blur(clip, _FIRST), size), _FIRST)
+        return _to_clip(self._video(_to_frames(clip)))
+
+    def _two_passes(self, clip: Tensor, size: Size) -> Tensor:
         # 1. First pass.
         clip = self._noise(self._resize(self._blur(clip, _FIRST), size, _FIRST), _FIRST)
         clip = _to_clip(self._video(self._jpeg(_to_frames(clip))))

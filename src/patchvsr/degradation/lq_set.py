@@ -6,9 +6,7 @@ so the record identifies the files by the hash of their pixels.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +18,22 @@ from patchvsr import __version__, files
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.degradation.lq_file import LqFile, pixel_digest, write_lq
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media.suffixes import VIDEO_SUFFIXES
+from patchvsr.media.layouts import content_digest, list_clips
+from patchvsr.pixels.size import Size
 
 RECORD = "lq_set.json"
+
+# 1 had sizes as (height, width), and originals read by another decoder, which changes pixels of YUV.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class LqClip:
-    """One clip of a set: file name and hash of the original, file name of the low-quality clip, and its provenance."""
+    """One clip of a set.
+
+    source, source_sha256: path of the original in its folder, with forward slashes, and its `content_digest`.
+    file: path of the low-quality clip in the set.
+    """
 
     source: str
     source_sha256: str
@@ -47,16 +53,6 @@ class LqSet:
     clips: list[LqClip]
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """Return the videos of a folder, sorted by name; raise InputError if there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder of videos")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != ".")
-    if not paths:
-        raise InputError(f"no videos in {folder}: give a folder that holds {', '.join(sorted(VIDEO_SUFFIXES))} files")
-    return paths
-
-
 def write_lq_set(
     hq_folder: Path,
     out_folder: Path,
@@ -66,34 +62,45 @@ def write_lq_set(
     seed: int = 0,
     max_frames: int | None = None,
 ) -> LqSet:
-    """Degrade every video of a folder into lossless files and a record; `out_folder` appears only when complete.
+    """Degrade every clip of a folder into lossless files and a record; `out_folder` appears only when complete.
+
+    The folder may have any layout of `patchvsr.media.layouts`; of a test set, its originals are degraded. A clip's
+    draws depend on `seed` and on its path in the folder.
 
     Raises:
-        InputError: there are no videos, one cannot be read, or two differ only in their suffix.
+        InputError: there are no clips, one cannot be read, or two have the same name.
         OutputError: `out_folder` exists or cannot be written.
     """
     if out_folder.exists():
         raise OutputError(f"{out_folder} exists: choose another name, or check it with --check")
-    paths = list_videos(hq_folder)
-    _refuse_doubles(paths)
+    originals = list_clips(hq_folder, "original")
     with files.reported(out_folder, lambda: None), files.new_folder(out_folder) as temporary:
         clips = []
-        for path in paths:
-            name = f"{path.stem}.mkv"
-            lq = write_lq(path, temporary / name, scale, max_frames=max_frames, settings=settings, seed=seed)
-            clips.append(LqClip(path.name, file_digest(path), name, lq))
+        for name, path in originals.items():
+            source, file = path.relative_to(hq_folder).as_posix(), f"{name}.mkv"
+            (temporary / file).parent.mkdir(parents=True, exist_ok=True)
+            lq = write_lq(
+                path, temporary / file, scale, max_frames=max_frames, settings=settings, seed=seed, name=source
+            )
+            clips.append(LqClip(source, content_digest(path), file, lq))
         made = LqSet(scale, seed, max_frames, settings, _versions(), clips)
-        (temporary / RECORD).write_text(json.dumps(asdict(made), indent=1) + "\n")
+        (temporary / RECORD).write_text(json.dumps({"format": FORMAT, **asdict(made)}, indent=1) + "\n")
     return made
 
 
 def read_lq_set(folder: Path) -> LqSet:
-    """Return the record of a set without checking the files; raise InputError if there is none."""
+    """Return the record of a set without checking the files; raise InputError if there is none of this format."""
     try:
         record = json.loads((folder / RECORD).read_text())
+        written = record.pop("format", 1)
+        if written != FORMAT:
+            raise InputError(
+                f"{folder / RECORD} has format {written}, and this version reads {FORMAT}: make the set again from its "
+                "originals with `patchvsr degrade`"
+            )
         clips = [LqClip(**clip | {"lq": _lq_file(clip["lq"])}) for clip in record["clips"]]
         return LqSet(**record | {"settings": Degradation(**record["settings"]), "clips": clips})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} holds no readable {RECORD}: make a set with `patchvsr degrade`") from error
 
 
@@ -108,30 +115,14 @@ def check_lq_set(folder: Path, hq_folder: Path | None = None) -> LqSet:
         if pixel_digest(folder / clip.file) != clip.lq.sha256:
             raise InputError(f"{folder / clip.file} does not hold the pixels of {RECORD}: make the set again")
         source = hq_folder / clip.source if hq_folder else None
-        if source and (not source.is_file() or file_digest(source) != clip.source_sha256):
+        if source and (not source.exists() or content_digest(source) != clip.source_sha256):
             raise InputError(f"{source} is missing or not the file that {folder / clip.file} was made from")
     return lq_set
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _lq_file(record: dict[str, Any]) -> LqFile:
-    sizes = {name: tuple(record[name]) for name in ("source_size", "hq_size")}
+    sizes = {name: Size(*record[name]) for name in ("source_size", "hq_size")}
     return LqFile(**record | sizes)
-
-
-def _refuse_doubles(paths: Sequence[Path]) -> None:
-    stems = [path.stem for path in paths]
-    doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if doubles:
-        raise InputError(f"{paths[0].parent} holds two videos named {doubles[0]}: both would become {doubles[0]}.mkv")
 
 
 def _versions() -> dict[str, str]:

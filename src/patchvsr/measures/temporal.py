@@ -11,7 +11,7 @@ from torch import Tensor
 
 from patchvsr.measures.flicker import change_levels, flicker_score
 from patchvsr.measures.meter import FrameMeter, FrameTriple, Score
-from patchvsr.media.lossless import to_array
+from patchvsr.media.tensors import to_array
 
 
 class WarpingMeter(FrameMeter):

@@ -1,52 +1,18 @@
-"""Read frames as 8-bit RGB and write them losslessly (FFV1 in Matroska), one frame at a time."""
+"""Write frames as 8-bit RGB without loss (FFV1 in Matroska), one frame at a time."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 import av
-import numpy as np
-import torch
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from patchvsr.errors import InputError, OutputError
+from patchvsr.errors import OutputError
+from patchvsr.media.tensors import to_array
 
 # A multiple of the usual frame rates. Matroska itself rounds to milliseconds.
 _TIME_BASE = Fraction(1, 90_000)
-
-
-def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[tuple[Tensor, Fraction]]:
-    """Yield the frames of the first video stream, (3, H, W) in [0, 1], with their time in seconds.
-
-    Deeper sources are reduced to 8 bits. The file's own colour matrix is used.
-
-    Raises:
-        InputError: the file cannot be opened or decoded, has no video stream, or a frame has no PTS.
-    """
-    try:
-        container = av.open(str(path))
-    except (OSError, av.FFmpegError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path} has no video stream")
-        try:
-            for index, frame in enumerate(container.decode(video=0)):
-                if index == max_frames:
-                    return
-                if frame.pts is None or frame.time_base is None:
-                    raise InputError(f"{path}: frame {index} has no time stamp")
-                rgb = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
-                yield rgb.permute(2, 0, 1).to(torch.float32) / 255, frame.pts * frame.time_base
-        except av.FFmpegError as error:
-            raise InputError(f"{path} cannot be decoded: {error.strerror or error}") from error
-
-
-def to_array(frame: Tensor) -> np.ndarray:
-    """Return a frame (3, H, W) in [0, 1] as 8-bit RGB, a contiguous (H, W, 3) array."""
-    return np.ascontiguousarray((frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 class LosslessWriter:

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from patchvsr.media.lossless import read_frames
+from patchvsr.media.images.files import read_image
+from patchvsr.media.tensors import to_tensor
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,8 +61,7 @@ class RunLog:
             curves.add_scalar(name, value, step)
         if "validation" in values:
             for file in sorted(picture_folder(self._folder, step).glob("*.png")):
-                picture, _ = next(read_frames(file))
-                curves.add_image(file.stem, picture, step)
+                curves.add_image(file.stem, to_tensor(read_image(file).rgb), step)
         curves.flush()
 
     def close(self) -> None:

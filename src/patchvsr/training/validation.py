@@ -21,7 +21,7 @@ from patchvsr.measures.meter import Meter, measure_clip
 from patchvsr.measures.seams import seam_score
 from patchvsr.measures.vmaf import VmafMeter
 from patchvsr.media.images.files import encode_image
-from patchvsr.media.lossless import to_array
+from patchvsr.media.tensors import to_array
 from patchvsr.models.geometry import is_clip_length
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.logs import picture_folder

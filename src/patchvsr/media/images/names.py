@@ -61,7 +61,7 @@ def matching_images(folder: Path, pattern: str | None) -> list[Path]:
     matches = re.compile(_regex(pattern) if pattern else rf".*(?i:{ending})", re.DOTALL)
     # Hidden files are thumbnails and leftovers, never frames.
     files = [f for f in folder.iterdir() if f.name[0] != "." and matches.fullmatch(f.name) and f.is_file()]
-    return sorted(files, key=_natural)
+    return sorted(files, key=natural_order)
 
 
 def output_images(path: str | Path) -> list[Path]:
@@ -112,7 +112,7 @@ def _regex(pattern: str) -> str:
     return re.escape(stem[: found.start()]) + number + re.escape(stem[found.end() :]) + ending
 
 
-def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
     """Return a natural sort key; names that differ only in leading zeros are ordered by their text."""
     parts = re.split(r"([0-9]+)", file.name)
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], file.name
