@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from product import upscale_file
-from realesrgan_ncnn import MODELS, RealEsrgan
 from torch import Tensor
 
 from patchvsr.degradation.degrade import PRESETS, on_8_bits
 from patchvsr.degradation.lq_file import LqFile, bicubic_enlarge, cut
 from patchvsr.degradation.lq_set import LqClip, LqSet, check_lq_set, write_lq_set
 from patchvsr.errors import InputError, PatchVSRError
+from patchvsr.evaluation.realesrgan import MODELS, RealEsrgan
 from patchvsr.measures.flicker import flicker_score
 from patchvsr.measures.metrics import VideoMetrics
 from patchvsr.measures.temporal import TemporalMeter
