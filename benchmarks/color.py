@@ -21,7 +21,8 @@ from torch import Tensor
 from patchvsr.degradation.degrade import PRESETS
 from patchvsr.degradation.lq_file import cut
 from patchvsr.errors import PatchVSRError
-from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.fidelity import PsnrMeter
+from patchvsr.measures.meter import measure_clip
 from patchvsr.media.lossless import read_frames
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.color_match import match_color_
@@ -57,14 +58,13 @@ def matched(frames: Tensor, canvas: Tensor, input_size: tuple[int, int]) -> Tens
 
 def measure(frames: Tensor, canvas: Tensor, original: Tensor) -> list[float]:
     """Return the value of each column."""
-    metrics = VideoMetrics(vmaf=False)
-    metrics.update(frames, original)
+    psnr_y = measure_clip([PsnrMeter()], frames, original)["psnr_y"]
     squared = (chroma(frames) - chroma(original)).square().mean((1, 2, 3))
     psnr_c = (10 * torch.log10(255**2 / squared)).mean()
-    return [(chroma(frames) - chroma(canvas)).abs().mean().item(), metrics.result()["psnr_y"], psnr_c.item()]
+    return [(chroma(frames) - chroma(canvas)).abs().mean().item(), psnr_y, psnr_c.item()]
 
 
-def measure_clip(pipeline: PatchVSRPipeline, lq: Tensor, original: Tensor, steps: int) -> dict[str, list[float]]:
+def measure_matches(pipeline: PatchVSRPipeline, lq: Tensor, original: Tensor, steps: int) -> dict[str, list[float]]:
     """Restore a clip (F, 3, h, w) once and measure it four times."""
     frames = pipeline(lq, num_inference_steps=steps, color_match=False).frames
     canvas = resize_bicubic(lq, Size(original.shape[-1], original.shape[-2]))
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         lq = torch.stack([frame for frame, _ in read_frames(folder / clip.file)])
         frames = read_frames(args.data / clip.source, max_frames=len(lq))
         original = cut(torch.stack([frame for frame, _ in frames]), clip.lq.hq_size)
-        for output, scores in measure_clip(pipeline, lq, original, args.steps).items():
+        for output, scores in measure_matches(pipeline, lq, original, args.steps).items():
             rows.setdefault(output, []).append(scores)
             print_row(clip.source, output, scores)
     for output, scores_of_clips in rows.items():

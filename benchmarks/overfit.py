@@ -14,7 +14,8 @@ import torch
 
 from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.errors import InputError, PatchVSRError
-from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.fidelity import PsnrMeter
+from patchvsr.measures.meter import measure_clip
 from patchvsr.media.lossless import LosslessWriter, read_frames
 from patchvsr.training.build import build_stage
 from patchvsr.training.packing import pack
@@ -82,9 +83,7 @@ def report(recipe: Recipe, stage: AdapterStage, hq: torch.Tensor) -> None:
 
 
 def psnr(clip: torch.Tensor, hq: torch.Tensor) -> float:
-    metrics = VideoMetrics(vmaf=False)
-    metrics.update(clip, hq)
-    return metrics.result()["psnr_y"]
+    return measure_clip([PsnrMeter()], clip, hq)["psnr_y"]
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().split
 
 # What `pip install patchvsr[EXTRA]` adds: the name to import, and the only modules that may, inside a function.
 EXTRAS = {
-    "torchmetrics": ("torchmetrics", ["measures.metrics"]),
+    "torchmetrics": ("torchmetrics", ["measures.fidelity"]),
     "vmaf-torch": ("vmaf_torch", ["measures.vmaf"]),
     "tensorboard": ("torch.utils.tensorboard", ["training.logs"]),
     "scikit-image": ("skimage", []),  # only its photos are read; it is never imported

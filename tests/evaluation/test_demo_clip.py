@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from patchvsr.degradation.lq_file import bicubic_reduce
-from patchvsr.measures.metrics import luma
+from patchvsr.measures.luma import luma
 from patchvsr.media.lossless import read_frames
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_demo_clip.py"

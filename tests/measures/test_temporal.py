@@ -6,16 +6,18 @@ import torch
 import toy
 
 from patchvsr.evaluation.synthetic import camera_move, load_photo
-from patchvsr.measures.temporal import TemporalMeter
+from patchvsr.measures.meter import FrameTriple
+from patchvsr.measures.temporal import FlickerMeter, WarpingMeter
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 
 
 def measured(pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    meter = TemporalMeter()
+    meters = WarpingMeter(), FlickerMeter()
     for restored, original in zip(pred, target, strict=True):
-        meter.update(restored, original)
-    return meter.result()
+        for meter in meters:
+            meter.update(FrameTriple(restored, original, canvas=original))
+    return {**meters[0].result(), **meters[1].result()}
 
 
 def moving_photo(num_frames: int = 4) -> torch.Tensor:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce
 from patchvsr.errors import InputError, PatchVSRError, SettingsError
-from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.fidelity import PsnrMeter, SsimMeter
+from patchvsr.measures.meter import measure_clip
 from patchvsr.measures.seams import seam_score
 from patchvsr.media.lossless import read_frames, to_array
 from patchvsr.training.clips import ClipSource
@@ -72,9 +73,8 @@ def original(footage: Path, name: str) -> Tensor:
 
 
 def measured(clip: Tensor, hq: Tensor, lines: tuple[list[int], list[int]] | None = None) -> dict[str, float]:
-    metrics = VideoMetrics(vmaf=False)
-    metrics.update(clip, hq)
-    scores = {name: metrics.result()[name] for name in ("psnr_y", "ssim_y")}
+    found = measure_clip([PsnrMeter(), SsimMeter()], clip, hq)
+    scores = {name: found[name] for name in ("psnr_y", "ssim_y")}
     return scores | ({"seam": seam_score(clip, *lines)} if lines else {})
 
 

@@ -17,19 +17,14 @@ from torch import Tensor
 
 from patchvsr import files
 from patchvsr.errors import InputError
+from patchvsr.evaluation.made import all_patch_lines, control_lines_between
 from patchvsr.measures.flicker import change_levels, flicker_score
-from patchvsr.measures.seams import SeamMeter
+from patchvsr.measures.seams import Lines, SeamMeter
 from patchvsr.media import ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
-from patchvsr.patches.grid import patch_lines
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
-
-Lines = tuple[list[int], list[int]]  # rows, columns
-
-# Minimum distance of control lines from the frame border, near which they have surroundings on one side only.
-_MARGIN_PX = 64
 
 # Cb = (B - Y) / 1.8556 and Cr = (R - Y) / 1.5748 of BT.709, as weights of R, G, B.
 _CHROMA = torch.tensor([[-0.2126 / 1.8556, -0.7152 / 1.8556, 0.5], [0.5, -0.7152 / 1.5748, -0.0722 / 1.5748]])
@@ -87,8 +82,8 @@ def measure_output(
     ):
         samples, frames = _evenly(_moments(source, output), lambda pair: _measure(*pair), max_pairs)
         input_size, size = (Size(reader.info.width, reader.info.height) for reader in (source, output))
-    lines = _all_patch_lines(size, patch_px, cell_px, joint_mode, steps)
-    control = _control_lines(size, cell_px, lines)
+    lines = all_patch_lines(size, patch_px, cell_px, joint_mode, max(steps, 1))
+    control = control_lines_between(size, cell_px, lines)
     return {
         "input_size": str(input_size),
         "output_size": str(size),
@@ -174,23 +169,6 @@ def _canvas(moment: _Moment) -> Tensor:
     levels = float(np.iinfo(moment.output.dtype).max)
     canvas = resize_bicubic(_to_tensor(moment.lq)[None], Size(*moment.output.shape[1::-1]))[0]
     return canvas.mul_(levels).round_().div_(levels)
-
-
-def _all_patch_lines(size: Size, patch_px: int, cell_px: int, mode: str, steps: int) -> Lines:
-    """Return rows and columns where a patch of any step starts or ends; only mode `shifted` varies by step."""
-    per_step = [patch_lines(size, patch_px, cell_px, mode, step=step) for step in range(max(steps, 1))]
-    rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
-    return rows, columns
-
-
-def _control_lines(size: Size, cell_px: int, taken: Lines) -> Lines:
-    """Return all other borders of latent cells, where no patch starts or ends."""
-    first = -(-_MARGIN_PX // cell_px) * cell_px
-    rows, columns = (
-        [at for at in range(first, side - _MARGIN_PX, cell_px) if at not in lines]
-        for side, lines in zip((size.height, size.width), taken, strict=True)
-    )
-    return rows, columns
 
 
 def _seams(meters: Sequence[SeamMeter], lines: Lines, control: Lines) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """Measure seams at patch lines and jumps at chunk joins."""
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from patchvsr.errors import InputError
+from patchvsr.measures.meter import FrameTriple, Need, Score, mean
+
+Lines = tuple[Sequence[int], Sequence[int]]  # rows, columns
 
 # Half an 8-bit level, the rounding error of an 8-bit file. Added to both sides of each ratio, so that a flat picture
 # scores 1 instead of 0/0, and steps far below the precision of a file do not count as seams.
@@ -42,7 +47,7 @@ class SeamMeter:
             self._columns = columns if self._columns is None else self._columns + columns
             self._frames += 1
 
-    def add(self, other: "SeamMeter") -> None:
+    def add(self, other: SeamMeter) -> None:
         """Merge another meter that has seen frames of the same size."""
         if self._rows is None or self._columns is None:
             self._rows, self._columns = other._rows, other._columns
@@ -64,6 +69,62 @@ class SeamMeter:
             raise InputError("no frames to look for seams in")
         rows, columns = self._rows / self._frames, self._columns / self._frames
         return {f"y={y}": _peak(rows, y) for y in lines_y} | {f"x={x}": _peak(columns, x) for x in lines_x}
+
+
+class SeamRatioMeter:
+    """Mean score of the patch lines over that of control lines, where no patch ends, and the worst patch line.
+
+    Contours and texture of the picture raise both, so a ratio of 1 is no seam, whatever the material.
+    """
+
+    scores = (
+        Score("seam_ratio", "Seam ratio", "", "one", 3, "mean peak at patch lines over that at control lines"),
+        Score("worst_seam", "Worst seam", "", "one", 2, "peak of the worst patch line over its surroundings"),
+    )
+    needs: frozenset[Need] = frozenset()
+    every_frame = False
+
+    def __init__(self, lines: Lines, control: Lines):
+        """`lines` and `control`: rows and columns in pixels."""
+        self._lines, self._control, self._meter = lines, control, SeamMeter()
+
+    def update(self, frame: FrameTriple) -> None:
+        self._meter.update(frame.output[None])
+
+    def per_frame(self) -> Mapping[str, Sequence[float | None]]:
+        return {}
+
+    def result(self) -> Mapping[str, float]:
+        at_lines, at_control = (self._meter.scores(*lines).values() for lines in (self._lines, self._control))
+        if not at_lines or not at_control:
+            return {}
+        return {"seam_ratio": mean([*at_lines]) / mean([*at_control]), "worst_seam": max(at_lines)}
+
+
+class JoinMeter:
+    """How much the change at each chunk join exceeds the changes around it; see `join_jump`. Mean of the joins."""
+
+    scores = (Score("join_jump", "Join jump", "", "one", 3, "change at chunk joins over the changes around them"),)
+    needs: frozenset[Need] = frozenset()
+    every_frame = True
+
+    def __init__(self, joins: Sequence[int]):
+        """`joins`: index of the first frame of every chunk but the first, inside shots."""
+        self._joins = joins
+        self._before: Tensor | None = None
+        self._changes: list[float] = []
+
+    def update(self, frame: FrameTriple) -> None:
+        if self._before is not None:
+            self._changes.append(float((frame.output - self._before).abs().mean()))
+        self._before = frame.output
+
+    def per_frame(self) -> Mapping[str, Sequence[float | None]]:
+        return {}
+
+    def result(self) -> Mapping[str, float]:
+        jumps = [_jump(self._changes, join) for join in self._joins]
+        return {"join_jump": mean(jumps)} if jumps else {}
 
 
 def _peak(steps: Tensor, line: int) -> float:
@@ -109,13 +170,14 @@ def join_jump(frames: Tensor, joins: Sequence[int]) -> list[float]:
     Raises:
         InputError: a join is not inside the clip, or has no neighbouring differences.
     """
-    # change[i] is between frames i and i + 1
-    change = torch.tensor([float((after - before).abs().mean()) for before, after in pairwise(frames)])
-    jumps = []
-    for join in joins:
-        at = join - 1
-        around = torch.cat([change[max(at - _NEIGHBOURS, 0) : max(at, 0)], change[join : join + _NEIGHBOURS]])
-        if not 0 < join < len(frames) or len(around) == 0:
-            raise InputError(f"no frames on both sides of a join at {join}; the clip has {len(frames)} frames")
-        jumps.append(float((change[at] + EPSILON) / (around.quantile(0.5) + EPSILON)))
-    return jumps
+    changes = [float((after - before).abs().mean()) for before, after in pairwise(frames)]
+    return [_jump(changes, join) for join in joins]
+
+
+def _jump(changes: Sequence[float], join: int) -> float:
+    """Return the jump at one join; `changes[i]` is between frames i and i + 1."""
+    at = join - 1
+    around = torch.tensor([*changes[max(at - _NEIGHBOURS, 0) : max(at, 0)], *changes[join : join + _NEIGHBOURS]])
+    if not 0 < join <= len(changes) or len(around) == 0:
+        raise InputError(f"no frames on both sides of a join at {join}; the clip has {len(changes) + 1} frames")
+    return (changes[at] + EPSILON) / (float(around.quantile(0.5)) + EPSILON)

@@ -16,8 +16,10 @@ from torch import Generator, Tensor, nn
 from patchvsr.degradation.degrade import PRESETS, degrade, on_8_bits
 from patchvsr.degradation.lq_file import bicubic_enlarge
 from patchvsr.errors import InputError, SettingsError
-from patchvsr.measures.metrics import VideoMetrics
+from patchvsr.measures.fidelity import PsnrMeter, SsimMeter
+from patchvsr.measures.meter import Meter, measure_clip
 from patchvsr.measures.seams import seam_score
+from patchvsr.measures.vmaf import VmafMeter
 from patchvsr.media.images.files import encode_image
 from patchvsr.media.lossless import to_array
 from patchvsr.models.geometry import is_clip_length
@@ -70,7 +72,7 @@ class Validator:
     """
 
     def __init__(self, recipe: Recipe, source: ClipSource, degradations: Sequence[str] = DEGRADATIONS) -> None:
-        VideoMetrics(vmaf=recipe.validation_vmaf)  # raise for missing packages now, not hours later
+        _meters(recipe)  # raise for missing packages now, not hours later
         if not is_clip_length(recipe.validation_frames) or recipe.validation_side % 32:
             raise SettingsError(
                 f"validation_frames={recipe.validation_frames} must be 4k+1, such as 5, "
@@ -112,9 +114,9 @@ class Validator:
     def run(self, stage: Stage, step: int) -> Scores:
         """Return means over clips by degradation and method, as in `{"bicubic LQ, steps 1": {"psnr_y": 26.1, ...}}`.
 
-        Methods are those of `stage.restore` and bicubic upscaling. Measures are those of `VideoMetrics`, plus `seam` if
-        the stage has patch lines: the worst line of a clip. Training modes and the global random state are restored
-        afterwards.
+        Methods are those of `stage.restore` and bicubic upscaling. Measures are PSNR-Y, SSIM-Y and, if the recipe asks
+        for it, VMAF, plus `seam` if the stage has patch lines: the worst line of a clip. Training modes and the global
+        random state are restored afterwards.
 
         If the stage has methods, the middle frame of every clip is written to `FILE_DEGRADATION.png` in
         `logs.picture_folder`, as panels of up to 512x512 px from the centre. `panels.txt` in the same folder names the
@@ -140,10 +142,13 @@ class Validator:
         return {BASELINE: case.baseline} | {name: self._compare(clip, hq, lines) for name, clip in restored.items()}
 
     def _compare(self, clip: Tensor, hq: Tensor, lines: Lines) -> Measures:
-        metrics = VideoMetrics(vmaf=self._recipe.validation_vmaf)
-        metrics.update(clip, hq)
-        measures = {name: value for name, value in metrics.result().items() if name != "frames"}
+        scores = measure_clip(_meters(self._recipe), clip, hq)
+        measures = {name: value for name, value in scores.items() if not name.endswith("_rgb")}
         return measures | ({"seam": seam_score(clip, *lines)} if any(lines) else {})
+
+
+def _meters(recipe: Recipe) -> list[Meter]:
+    return [PsnrMeter(), SsimMeter(), *([VmafMeter()] if recipe.validation_vmaf else [])]
 
 
 @contextmanager
