@@ -23,7 +23,7 @@ from torch import Tensor
 from patchvsr.errors import PatchVSRError
 from patchvsr.measures.meter import FrameTriple, Score
 from patchvsr.measures.panel import ALL_SCORES, ClipFacts, Panel
-from patchvsr.media.lossless import read_frames, to_array
+from patchvsr.media.tensors import read_rgb, to_array
 
 SCALE = 4
 FPS = 24.0
@@ -133,7 +133,7 @@ def measure(names: Iterable[str], clip: Tensor, original: Tensor) -> dict[str, f
 def read_clips(folder: Path, frames: int, side: int) -> list[Tensor]:
     """Return the first frames of every video, the middle of them, at most `side` pixels wide and high."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    clips = [torch.stack([frame for frame, _ in read_frames(file, max_frames=frames)]) for file in files]
+    clips = [torch.stack([*read_rgb(file, max_frames=frames)]) for file in files]
     height, width = (min(side, *(clip.shape[axis] for clip in clips)) // 8 * 8 for axis in (2, 3))
     return [_middle(clip, height, width) for clip in clips if len(clip) == frames]
 

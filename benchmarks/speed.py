@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 from product import upscale_file
-from realesrgan_ncnn import MODELS, RealEsrgan
 from torch import Tensor
 
 from patchvsr.degradation.lq_file import bicubic_reduce
+from patchvsr.evaluation.realesrgan import MODELS, RealEsrgan
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.media.lossless import LosslessWriter
 from patchvsr.pixels.size import Size

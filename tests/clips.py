@@ -8,8 +8,18 @@ from pathlib import Path
 
 import av
 import numpy as np
+from torch import Tensor
+
+from patchvsr.media import open_reader
+from patchvsr.media.tensors import to_tensor
 
 SRT = [(100, 400, "one"), (700, 300, "two"), (1500, 200, "drei äöü")]
+
+
+def read_timed(path: Path) -> list[tuple[Tensor, Fraction]]:
+    """Frames (3, H, W) in [0, 1] with their times in seconds."""
+    with open_reader(path) as reader:
+        return [(to_tensor(frame.rgb), frame.time_s) for frame in reader]
 
 
 def picture(index: int, width: int = 64, height: int = 64, dtype: type = np.uint8) -> np.ndarray:

@@ -323,19 +323,19 @@ class PatchVSRPipeline(DiffusionPipeline):
         """Return the number of patches per denoising step for a clip of 4k+1 frames at `size`."""
         canvas = self.padded_size(size)
         shape = self.vae.geometry.latent_shape(num_frames, canvas.height, canvas.width)
-        return len(self._tiling(shape, joint_mode))
+        return len(self.boxes(shape, joint_mode))
+
+    def boxes(self, shape: Sequence[int], joint_mode: str, step: int = 0) -> tuple[WeightedBox, ...]:
+        """Return the boxes of all patches on latents of `shape` (T, h, w) at one step."""
+        side = self.config.patch_px // self.vae.geometry.spatial_factor
+        patch = (min(shape[0], latent_frames(self.config.patch_frames)), side, side)
+        return tiling(shape, patch, joint_mode, multiple=self.transformer.config.patch_size, step=step)
 
     # --- steps of `restore` -------------------------------------------------------------------------------
 
     def _canvas(self, lq: Sequence[Tensor] | Tensor, size: Size) -> ClipCanvas:
         """Return the canvas, padded to whole tokens and at least one patch, and to 4k+1 frames."""
         return ClipCanvas(lq, size, self.padded_size(size), clip_length(len(lq)))
-
-    def _tiling(self, shape: Sequence[int], joint_mode: str, step: int = 0) -> tuple[WeightedBox, ...]:
-        """Return the boxes of all patches on latents of `shape` (T, h, w) at one step."""
-        side = self.config.patch_px // self.vae.geometry.spatial_factor
-        patch = (min(shape[0], latent_frames(self.config.patch_frames)), side, side)
-        return tiling(shape, patch, joint_mode, multiple=self.transformer.config.patch_size, step=step)
 
     def _conditions(self, canvas: ClipCanvas, settings: ResolvedSettings, first_frame: int) -> ClipConditions:
         patch_px = self.config.patch_px
@@ -376,7 +376,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         )
 
         def tilings(step: int) -> tuple[WeightedBox, ...]:
-            return self._tiling(shape, joint_mode, step)
+            return self.boxes(shape, joint_mode, step)
 
         scheduler = set_steps(self.scheduler, steps)
         if area is not None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clips import read_timed
 from torch import Tensor
 
 from patchvsr.degradation.degrade import REALBASICVSR
 from patchvsr.degradation.lq_file import bicubic_enlarge, bicubic_reduce, pixel_digest, write_lq
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media.lossless import LosslessWriter, read_frames
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.tensors import read_rgb
+from patchvsr.pixels.size import Size
 
 TIMES = [Fraction(0), Fraction(1, 25), Fraction(3, 25)]  # the second frame stays twice as long
 
@@ -33,7 +36,7 @@ def hq_path(clip: Tensor, tmp_path: Path) -> Path:
 
 
 def test_storage_is_exact(clip: Tensor, hq_path: Path):
-    frames, times = zip(*read_frames(hq_path), strict=True)
+    frames, times = zip(*read_timed(hq_path), strict=True)
     assert torch.equal(torch.stack(frames), clip)
     assert list(times) == TIMES
 
@@ -63,9 +66,9 @@ def test_reduction_refuses_a_size_that_does_not_divide(clip: Tensor):
 def test_write_lq_records_the_cut(clip: Tensor, hq_path: Path, tmp_path: Path):
     lq_path = tmp_path / "lq.mkv"
     record = write_lq(hq_path, lq_path, 4)
-    assert record.source_size == (50, 62) and record.hq_size == (48, 60) and record.cropped
+    assert record.source_size == Size(62, 50) and record.hq_size == Size(60, 48) and record.cropped
     assert record.frames == 3 and record.sha256 == pixel_digest(lq_path)
-    frames, times = zip(*read_frames(lq_path), strict=True)
+    frames, times = zip(*read_timed(lq_path), strict=True)
     assert torch.equal(torch.stack(frames), bicubic_reduce(clip[..., :48, :60], 4))
     assert list(times) == TIMES
 
@@ -73,7 +76,7 @@ def test_write_lq_records_the_cut(clip: Tensor, hq_path: Path, tmp_path: Path):
 def test_write_lq_can_stop_early_and_never_overwrites(hq_path: Path, tmp_path: Path):
     lq_path = tmp_path / "lq.mkv"
     assert write_lq(hq_path, lq_path, 2, max_frames=2).frames == 2
-    assert len(list(read_frames(lq_path))) == 2
+    assert len(list(read_rgb(lq_path))) == 2
     with pytest.raises(OutputError, match="exists"):
         write_lq(hq_path, lq_path, 2)
 
@@ -92,7 +95,7 @@ def test_write_lq_degrades_by_name_and_seed(clip: Tensor, hq_path: Path, tmp_pat
     }
     assert records["first"] == records["copy"]
     assert len({record.sha256 for record in records.values()}) == 3
-    frames, times = zip(*read_frames(tmp_path / "lq_first.mkv"), strict=True)
+    frames, times = zip(*read_timed(tmp_path / "lq_first.mkv"), strict=True)
     assert torch.stack(frames).shape == (3, 3, 12, 15) and list(times) == TIMES
     assert not torch.equal(torch.stack(frames), bicubic_reduce(clip[..., :48, :60], 4))
 
@@ -107,4 +110,4 @@ def test_unreadable_files_are_named(tmp_path: Path):
     text.write_text("hello")
     for path in (text, tmp_path / "missing.mp4"):
         with pytest.raises(InputError, match=path.name):
-            next(read_frames(path))
+            next(read_rgb(path))

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clips import make_video
+from clips import make_video, read_timed
 
 from patchvsr.degradation.degrade import BICUBIC, REALBASICVSR
 from patchvsr.degradation.lq_set import RECORD, check_lq_set, read_lq_set, write_lq_set
 from patchvsr.errors import InputError, OutputError
-from patchvsr.media.lossless import LosslessWriter, read_frames
+from patchvsr.media.lossless import LosslessWriter
+from patchvsr.media.tensors import read_rgb
 
 SETTINGS = replace(REALBASICVSR, strength=0.7)
 
@@ -32,8 +33,8 @@ def test_a_set_is_what_its_record_says(hq: Path, tmp_path: Path):
     assert {"torch", "av", "libavcodec", "pillow"} <= set(made.versions)
     one, two = made.clips
     assert (one.source, one.file, one.lq.frames, one.lq.cropped) == ("one.mp4", "one.mkv", 3, False)
-    assert (two.source, two.lq.frames, two.lq.hq_size, two.lq.cropped) == ("two.mkv", 3, (48, 64), True)
-    frames = [frame.shape for frame, _ in read_frames(tmp_path / "lq" / two.file)]
+    assert (two.source, two.lq.frames, two.lq.hq_size, two.lq.cropped) == ("two.mkv", 3, (64, 48), True)
+    frames = [frame.shape for frame in read_rgb(tmp_path / "lq" / two.file)]
     assert frames == [(3, 12, 16)] * 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hq", "lq"]
 
@@ -56,7 +57,7 @@ def test_check_finds_other_pixels_and_other_originals(hq: Path, tmp_path: Path):
     check_lq_set(lq)  # the set itself is as it was
     with pytest.raises(InputError, match=r"one\.mp4 is missing or not the file"):
         check_lq_set(lq, hq)
-    frames = [(frame, time_s) for frame, time_s in read_frames(lq / "two.mkv")]
+    frames = read_timed(lq / "two.mkv")
     frames[0][0][0, 0, 0] = 1 - frames[0][0][0, 0, 0].round()
     (lq / "two.mkv").unlink()
     with pytest.raises(InputError, match=r"two\.mkv"):

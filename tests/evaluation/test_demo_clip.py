@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from clips import read_timed
 
 from patchvsr.degradation.lq_file import bicubic_reduce
 from patchvsr.measures.luma import luma
-from patchvsr.media.lossless import read_frames
+from patchvsr.media.tensors import read_rgb
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_demo_clip.py"
 
@@ -29,9 +30,9 @@ def test_clip_with_sound_and_uneven_times(tmp_path: Path, monkeypatch: pytest.Mo
     target, original = tmp_path / "clip.mp4", tmp_path / "original.mkv"
     size = ("--size", "64", "36", "--scale", "4", "--frames", "6", "--vfr")
     make(monkeypatch, target, *size, "--hq", original)
-    lq, times = zip(*read_frames(target), strict=True)
+    lq, times = zip(*read_timed(target), strict=True)
     assert [b - a for a, b in pairwise(times)] == [Fraction(n, 48) for n in (2, 2, 5, 2, 2)]
-    hq = torch.stack([frame for frame, _ in read_frames(original)])
+    hq = torch.stack([*read_rgb(original)])
     assert hq.shape == (6, 3, 144, 256)
     # The clip is the reduction of its original, up to what H.264 loses of the luma.
     difference = (luma(bicubic_reduce(hq, 4), "bt709") - luma(torch.stack(lq), "bt709")).abs().mean(dim=(1, 2, 3))

@@ -147,7 +147,7 @@ def test_worst_place_finds_a_planted_fault():
     output = original.copy()
     output[250:270, 500:520] = 200
     top, left = worst_place(output, original)
-    assert top <= 250 and 270 <= top + CROP_PX and left <= 500 and 520 <= left + CROP_PX
+    assert top <= 250 and top + CROP_PX >= 270 and left <= 500 and left + CROP_PX >= 520
 
 
 def test_plots_are_drawings():

@@ -22,7 +22,7 @@ from patchvsr.errors import InputError, PatchVSRError, SettingsError
 from patchvsr.measures.fidelity import PsnrMeter, SsimMeter
 from patchvsr.measures.meter import measure_clip
 from patchvsr.measures.seams import seam_score
-from patchvsr.media.lossless import read_frames, to_array
+from patchvsr.media.tensors import read_rgb, to_array
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.logs import picture_folder, read_log
@@ -67,7 +67,7 @@ def distill(chosen: Recipe) -> DistillStage:
 
 def original(footage: Path, name: str) -> Tensor:
     """What is compared, read from the file itself: the first frames, the middle of each."""
-    frames = torch.stack([frame for frame, _ in read_frames(footage / name, max_frames=FRAMES)])
+    frames = torch.stack([*read_rgb(footage / name, max_frames=FRAMES)])
     top, left = ((length - SIDE) // 2 for length in frames.shape[-2:])
     return frames[..., top : top + SIDE, left : left + SIDE]
 
@@ -166,7 +166,7 @@ def test_panels_of_large_frames_are_cut_at_the_centre(tmp_path: Path) -> None:
     chosen = recipe(tmp_path, "autoencoder", validation_side=0)
     Validator(chosen, ClipSource(tmp_path / "packed")).run(AutoencoderStage(chosen, toy.autoencoder()), 1)
     picture = np.asarray(Image.open(picture_folder(chosen.run, 1) / "large__1__d.mkv_bicubic.png"))
-    frame, _ = list(read_frames(tmp_path / "large #1 %d.mkv"))[FRAMES // 2]
+    frame = list(read_rgb(tmp_path / "large #1 %d.mkv"))[FRAMES // 2]
     assert picture.shape == (64, 4 * 512, 3)
     assert np.array_equal(picture[:, -512:], to_array(frame[:, 4:-4, 24:-24]))
 

@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from patchvsr.cli import evaluate as cli_evaluate
 from patchvsr.cli import preview as cli_preview
+from patchvsr.cli import study as cli_study
 from patchvsr.cli import training as cli_training
 from patchvsr.cli import upscale as cli_upscale
 from patchvsr.cli.console import USER_ERROR, console
@@ -23,6 +25,8 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(cli_upscale.app)
 app.add_typer(cli_preview.app)
+app.add_typer(cli_evaluate.app)
+app.add_typer(cli_study.app)
 app.add_typer(cli_training.app)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from patchvsr.degradation.lq_set import RECORD, check_lq_set
 from patchvsr.errors import InputError
@@ -47,13 +46,13 @@ def find_clips(pred: Path | None, gt: Path | None = None, lq: Path | None = None
     """
     given = {name: path for name, path in (("output", pred), ("original", gt), ("lq", lq)) if path is not None}
     if all(map(is_clip, given.values())):
-        return [Clip(next(iter(given.values())).stem, **given)]
+        return [Clip(next(iter(given.values())).stem, pred, gt, lq)]
     roles: dict[str, Role | None] = {"output": None, "original": "original", "lq": "lq"}
     sides = {name: list_clips(path, roles[name]) for name, path in given.items()}
     _refuse_unmatched([(given[name], clips) for name, clips in sides.items()])
     recorded = _recorded(lq, gt)
     return [
-        Clip(name, **{side: clips[name] for side, clips in sides.items()}, **recorded.get(name, {}))
+        replace(recorded.get(name, Clip(name)), **{side: clips[name] for side, clips in sides.items()})
         for name in next(iter(sides.values()))
     ]
 
@@ -110,14 +109,9 @@ def _refuse_unmatched(sides: Sequence[tuple[Path, Mapping[str, Path]]]) -> None:
         raise InputError(f"{'; '.join(gaps)}: clips are matched by name, so rename, add or take away what is alone")
 
 
-def _recorded(lq: Path | None, gt: Path | None) -> dict[str, dict[str, Any]]:
+def _recorded(lq: Path | None, gt: Path | None) -> dict[str, Clip]:
     """Return what the record of an LQ set says of its clips by name, after a check; nothing for any other folder."""
     if lq is None or not (lq / RECORD).is_file():
         return {}
-    return {
-        Path(clip.file).with_suffix("").as_posix(): {
-            "crop": clip.lq.hq_size if clip.lq.cropped else None,
-            "frames": clip.lq.frames,
-        }
-        for clip in check_lq_set(lq, gt).clips
-    }
+    names = {Path(clip.file).with_suffix("").as_posix(): clip.lq for clip in check_lq_set(lq, gt).clips}
+    return {name: Clip(name, crop=lq.hq_size if lq.cropped else None, frames=lq.frames) for name, lq in names.items()}

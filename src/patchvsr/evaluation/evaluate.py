@@ -78,13 +78,12 @@ def evaluate(
     for done, case in enumerate(cases):
         # 1. What the method makes, unless it is there.
         made: Run | None = None
-        if case.method is not None:
-            assert case.clip.lq is not None
-            case = replace(
-                case, clip=replace(case.clip, output=folder / "outputs" / case.name / f"{case.clip.name}.mkv")
-            )
+        if method := case.method:
+            output, lq = folder / "outputs" / case.name / f"{case.clip.name}.mkv", case.clip.lq
+            assert lq is not None
+            case = replace(case, clip=replace(case.clip, output=output))
             yield Running(case, done, len(cases))
-            made = run(case.method, case.clip.lq, case.clip.output, scale)
+            made = run(method, lq, output, scale)
         # 2. Its record, unless it is there.
         path = folder / "clips" / case.name / f"{case.clip.name}.json"
         record = read_record(path, case, settings)

