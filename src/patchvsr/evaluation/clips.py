@@ -48,12 +48,14 @@ def find_clips(pred: Path | None, gt: Path | None = None, lq: Path | None = None
     if all(map(is_clip, given.values())):
         return [Clip(next(iter(given.values())).stem, pred, gt, lq)]
     roles: dict[str, Role | None] = {"output": None, "original": "original", "lq": "lq"}
-    sides = {name: list_clips(path, roles[name]) for name, path in given.items()}
+    sides: dict[str, Mapping[str, Path | None]] = {name: list_clips(path, roles[name]) for name, path in given.items()}
     _refuse_unmatched([(given[name], clips) for name, clips in sides.items()])
     recorded = _recorded(lq, gt)
+    names = next(iter(sides.values()))
+    output, original, low = (sides.get(side, dict.fromkeys(names)) for side in roles)
     return [
-        replace(recorded.get(name, Clip(name)), **{side: clips[name] for side, clips in sides.items()})
-        for name in next(iter(sides.values()))
+        replace(recorded.get(name, Clip(name)), output=output[name], original=original[name], lq=low[name])
+        for name in names
     ]
 
 
@@ -100,7 +102,7 @@ def _size(path: Path) -> Size:
     return Size(info.width, info.height)
 
 
-def _refuse_unmatched(sides: Sequence[tuple[Path, Mapping[str, Path]]]) -> None:
+def _refuse_unmatched(sides: Sequence[tuple[Path, Mapping[str, Path | None]]]) -> None:
     names = {name for _, clips in sides for name in clips}
     gaps = [
         f"{folder} lacks {', '.join(sorted(names - clips.keys()))}" for folder, clips in sides if names - clips.keys()
