@@ -104,9 +104,10 @@ def test_methods_on_a_set(folders, tmp_path):
     write_lq_set(folders["gt"], tmp_path / "set", 4, settings=BICUBIC)
     copier = f'{sys.executable} -c "import shutil, sys; shutil.copy(*sys.argv[1:])" {{input}} {{output}}'
     methods = [parse_method("bicubic"), parse_method("lanczos")]
-    made = [Case(method.name, clip, method) for clip in find_set(tmp_path / "set", folders["gt"]) for method in methods]
+    clip = find_set(tmp_path / "set", folders["gt"])[0]  # one, as every run is a process of its own
+    made = [Case(method.name, clip, method) for method in methods]
     events = list(evaluate(made, tmp_path / "out", MeasureSettings(METRICS)))
-    assert sum(isinstance(event, Running) for event in events) == 4
+    assert sum(isinstance(event, Running) for event in events) == 2
     report = report_in(tmp_path / "out")
     assert list(report["means"]) == ["bicubic", "lanczos"]
     assert report["means"]["bicubic"]["colour_shift"]["mean"] == pytest.approx(0, abs=0.05)
