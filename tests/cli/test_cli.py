@@ -115,7 +115,7 @@ def test_a_process_of_its_own_ends_with_the_same_code_and_line(bad_inputs, monke
 def test_degrade_makes_a_set_and_checks_it(tmp_path, patchvsr):
     (tmp_path / "hq").mkdir()
     make_video(tmp_path / "hq" / "a clip.mp4", count=4)
-    made = patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "-s", 2, "--frames", 3, "--strength", 0.5)
+    made = patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "-s", 2, "--frames", 3, "--degradation", "medium")
     assert made.returncode == 0 and "1 clips, 3 frames" in made.stderr, made.stderr
     assert json.loads((tmp_path / "lq" / "lq_set.json").read_text())["settings"]["strength"] == 0.5
     assert patchvsr("degrade", tmp_path / "hq", tmp_path / "lq", "--check").returncode == 0
@@ -123,9 +123,9 @@ def test_degrade_makes_a_set_and_checks_it(tmp_path, patchvsr):
 
 BAD_SETS = {
     "not a video": (["texts", "lq"], "text.mp4"),
-    "preset": (
-        ["hq", "lq", "--preset", "worse"],
-        "unknown preset 'worse': choose one of bicubic, light, medium, realbasicvsr",
+    "degradation": (
+        ["hq", "lq", "--degradation", "worse"],
+        "unknown degradation 'worse': choose one of bicubic, light, medium, realbasicvsr",
     ),
     "no set": (["hq", "empty", "--check"], "no readable lq_set.json"),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchvsr.degradation.degrade import (
     BICUBIC,
+    LIGHT,
     PRESETS,
     REALBASICVSR,
     Degradation,
@@ -44,6 +45,17 @@ def test_is_a_function_of_the_generator() -> None:
     first, again, other = (degrade(clip, 4, toy.seeded(seed), REALBASICVSR) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(clip, before)
+
+
+def test_one_pass_is_blur_reduction_noise_and_one_codec() -> None:
+    """Without noise and blur to speak of, all that is lost is what the codec loses."""
+    clip, mild = scene(), replace(LIGHT, blur_sigma=0.4, noise_sigma=2.0)
+    clean = degrade(clip, 4, toy.seeded(), BICUBIC)
+    fine, coarse, noisy = (
+        psnr(degrade(clip, 4, toy.seeded(3), settings), clean)
+        for settings in (replace(mild, bits_per_pixel=2.0), replace(mild, bits_per_pixel=0.02), LIGHT)
+    )
+    assert fine > 30 and coarse < fine - 3 and noisy < fine
 
 
 @pytest.mark.parametrize("codec", ["h264", "mpeg4", "hevc"])
@@ -203,6 +215,7 @@ def test_presets() -> None:
         ({"strength": -0.1}, "strength -0.1"),
         ({"jpeg_quality": 0}, "jpeg_quality 0"),
         ({"noise_sigma": 0.0}, "noise_sigma 0.0"),
+        ({"passes": 3}, "passes is 3"),
         ({"codecs": "h264,h266"}, "'h266' is not known"),
     ],
 )

@@ -69,3 +69,30 @@ def test_digest_of_a_folder_is_of_its_frames(tmp_path):
     assert content_digest(first) == content_digest(second)
     (second / "0002.png").write_bytes(b"other")
     assert content_digest(first) != content_digest(second)
+
+
+def test_two_low_quality_versions_must_be_told_apart(tmp_path):
+    folder = make(tmp_path, ["GT/a/0000.png", "BIx4/a/0000.png", "BDx4/a/0000.png"])
+    with pytest.raises(InputError, match=r"BDx4/a and BIx4/a are both called a"):
+        find_set(folder)
+    (clip,) = find_set(folder / "BDx4", folder / "GT")
+    assert (clip.lq, clip.original) == (folder / "BDx4" / "a", folder / "GT" / "a")
+
+
+def test_clips_keep_names_that_are_also_words_of_layouts(tmp_path):
+    folder = make(tmp_path, ["GT/train/0000.png", "GT/a.b/0000.png", "GT/test/10/0000.png", "GT/test/9/0000.png"])
+    assert list(list_clips(folder, "original")) == ["a.b", "9", "10", "train"]
+
+
+def test_what_tells_no_role_beside_roles_is_refused(tmp_path):
+    folder = make(tmp_path, ["GT/a/0000.png", "extra/a/0000.png"])
+    with pytest.raises(InputError, match="extra/a is neither among originals nor low-quality clips"):
+        list_clips(folder, "original")
+    with pytest.raises(InputError, match="holds no low-quality clips"):
+        list_clips(make(tmp_path / "one", ["GT/a/0000.png"]), "lq")
+
+
+def test_hidden_files_unnumbered_images_and_circles_are_passed_over(tmp_path):
+    folder = make(tmp_path / "set", [".a.mp4.partial/0001.png", ".b.mp4", "cover.png", "a/0001.png"])
+    (folder / "a" / "again").symlink_to(folder, target_is_directory=True)
+    assert list(list_clips(folder)) == ["a"]

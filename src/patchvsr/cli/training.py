@@ -45,13 +45,15 @@ def pack_command(
 
 @app.command("degrade")
 def degrade_command(
-    hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original videos.")],
+    hq_folder: Annotated[Path, typer.Argument(metavar="HQ_FOLDER", help="Folder of original clips, or a test set.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for low-quality files and lq_set.json.")],
-    preset: Annotated[str, typer.Option(help="Degradation: realbasicvsr or bicubic.")] = "realbasicvsr",
+    degradation: Annotated[
+        str, typer.Option(metavar="NAME", help="Kind of damage: bicubic, light, medium, or realbasicvsr.")
+    ] = "realbasicvsr",
     scale: Annotated[int, typer.Option("-s", "--scale", min=1, help="Downscaling factor.")] = 4,
     seed: Annotated[int, typer.Option(help="Random seed; the same videos, settings and seed give the same clips.")] = 0,
     strength: Annotated[
-        float, typer.Option(help="Strength of the degradation: 0 only downscales, 1 uses the preset's ranges.")
+        float, typer.Option(help="Factor on the strength of the degradation: 0 only downscales.")
     ] = 1.0,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Use only this many frames from the start of each video.")
@@ -67,10 +69,11 @@ def degrade_command(
         checked = check_lq_set(output, hq_folder)
         console.print(f"{output}: {len(checked.clips)} clips match its record")
         return
-    if preset not in PRESETS:
-        raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if degradation not in PRESETS:
+        raise SettingsError(f"unknown degradation {degradation!r}: choose one of {', '.join(PRESETS)}")
     keep_freed_memory()
-    settings = dataclasses.replace(PRESETS[preset], strength=strength)
+    chosen = PRESETS[degradation]
+    settings = dataclasses.replace(chosen, strength=chosen.strength * strength)
     made = write_lq_set(hq_folder, output, scale, settings=settings, seed=seed, max_frames=frames)
     console.print(f"{output}: {len(made.clips)} clips, {sum(clip.lq.frames for clip in made.clips)} frames")
 

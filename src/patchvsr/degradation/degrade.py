@@ -90,7 +90,7 @@ _MOST_BITS_PER_PIXEL = 24.0  # uncompressed 8-bit RGB; encoders refuse the rates
 
 BICUBIC = Degradation(clean_share=1.0, bilinear_share=0.0)
 REALBASICVSR = Degradation(clean_share=0.0, bilinear_share=0.0)
-LIGHT = replace(REALBASICVSR, passes=1, blur_sigma=2.0, noise_sigma=6.0, bits_per_pixel=0.1, codecs="h264")
+LIGHT = replace(REALBASICVSR, passes=1, blur_sigma=1.5, noise_sigma=4.0, bits_per_pixel=0.5, codecs="h264")
 MEDIUM = replace(REALBASICVSR, strength=0.5)
 PRESETS = {"bicubic": BICUBIC, "light": LIGHT, "medium": MEDIUM, "realbasicvsr": REALBASICVSR}
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from patchvsr.errors import InputError, SettingsError
-from patchvsr.evaluation.clips import Clip, content_digest
+from patchvsr.evaluation.clips import Clip, check_clip, content_digest
 from patchvsr.evaluation.made import traces_of
 from patchvsr.measures.meter import FrameTriple, Need
 from patchvsr.measures.panel import METERS, ClipFacts, Panel
@@ -54,6 +54,7 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
     Raises InputError if a file cannot be read, or output, original and input do not fit in size or number of frames.
     """
     assert clip.output is not None
+    check_clip(clip)
     with ExitStack() as stack:
         output, original, lq = (
             None if path is None else stack.enter_context(open_reader(path))
@@ -63,7 +64,7 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
         size = Size(output.info.width, output.info.height)
         panel = Panel(settings.metrics, _facts(clip, output, size, settings), _has(clip), every=settings.every)
         count = 0
-        for frame in _triples(clip, output, original, lq, _least(settings.max_frames, clip.frames)):
+        for frame in _triples(clip, output, original, lq, settings.max_frames):
             panel.update(frame)
             yield (count := count + 1)
     return {
@@ -88,10 +89,6 @@ def files_of(clip: Clip) -> dict[str, dict[str, str]]:
     }
 
 
-def _least(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
 def _has(clip: Clip) -> frozenset[Need]:
     parts: dict[Need, Path | None] = {"original": clip.original, "canvas": clip.lq}
     return frozenset(need for need, path in parts.items() if path is not None)
@@ -110,9 +107,10 @@ def _triples(
     clip: Clip, output: FrameReader, original: FrameReader | None, lq: FrameReader | None, max_frames: int | None
 ) -> Iterator[FrameTriple]:
     """Yield the frames of a clip. Shots are those of the original, or of the output if there is none."""
+    limits = max_frames, _least(max_frames, clip.frames), max_frames
     outputs, originals, inputs = (
-        None if reader is None else islice((frame.rgb for frame in reader), max_frames)
-        for reader in (output, original, lq)
+        None if reader is None else islice((frame.rgb for frame in reader), limit)
+        for reader, limit in zip((output, original, lq), limits, strict=True)
     )
     assert outputs is not None
     shown_with_target: Iterator[tuple[bool, np.ndarray, np.ndarray | None]]
@@ -122,11 +120,6 @@ def _triples(
         pairs = _aligned(clip, mark_cuts(originals), outputs)
         shown_with_target = ((is_first, shown, _cut(rgb, clip)) for (is_first, rgb), shown in pairs)
     for index, ((is_first, shown, target), small) in enumerate(_aligned(clip, shown_with_target, inputs)):
-        if target is not None and target.shape != shown.shape:
-            raise InputError(
-                f"{clip.output}: {_size(shown)} cannot be compared with {clip.original}, {_size(target)}: "
-                "make outputs of the original's size"
-            )
         canvas = None if small is None else _canvas(small, shown)
         is_cut = is_first and index > 0
         yield FrameTriple(to_tensor(shown), None if target is None else to_tensor(target), canvas, is_cut)
@@ -141,6 +134,10 @@ def _aligned(clip: Clip, first: Iterator[Any], second: Iterator[Any] | None) -> 
         if pair[0] is None or pair[1] is None:
             raise InputError(f"{_paths(clip)} hold different numbers of frames: give files that belong together")
         yield pair
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _paths(clip: Clip) -> str:
