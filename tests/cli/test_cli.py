@@ -123,7 +123,10 @@ def test_degrade_makes_a_set_and_checks_it(tmp_path, patchvsr):
 
 BAD_SETS = {
     "not a video": (["texts", "lq"], "text.mp4"),
-    "preset": (["hq", "lq", "--preset", "worse"], "unknown preset 'worse': choose one of bicubic, realbasicvsr"),
+    "preset": (
+        ["hq", "lq", "--preset", "worse"],
+        "unknown preset 'worse': choose one of bicubic, light, medium, realbasicvsr",
+    ),
     "no set": (["hq", "empty", "--check"], "no readable lq_set.json"),
 }
 

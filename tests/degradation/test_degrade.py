@@ -190,7 +190,7 @@ def test_scales_are_four_half_of_the_time() -> None:
 
 
 def test_presets() -> None:
-    assert set(PRESETS) == {"bicubic", "realbasicvsr"}
+    assert list(PRESETS) == ["bicubic", "light", "medium", "realbasicvsr"]
     assert BICUBIC.is_bicubic and replace(REALBASICVSR, strength=0.0).is_bicubic
     assert not REALBASICVSR.is_bicubic and not replace(BICUBIC, bilinear_share=0.5).is_bicubic
 

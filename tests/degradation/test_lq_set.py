@@ -72,10 +72,13 @@ def test_check_finds_other_pixels_and_other_originals(hq: Path, tmp_path: Path):
 def test_records_that_are_none_are_refused(hq: Path, tmp_path: Path):
     lq = tmp_path / "lq"
     write_lq_set(hq, lq, 2, settings=BICUBIC)
-    for text in ("not json", "[]", json.dumps({"clips": []})):
+    for text in ("not json", "[]", json.dumps({"format": 2, "clips": []})):
         (lq / RECORD).write_text(text)
         with pytest.raises(InputError, match="no readable lq_set"):
             read_lq_set(lq)
+    (lq / RECORD).write_text(json.dumps({"clips": []}))
+    with pytest.raises(InputError, match="has format 1, and this version reads 2: make the set again"):
+        read_lq_set(lq)
 
 
 def test_nothing_is_left_of_a_set_that_failed(hq: Path, tmp_path: Path):
@@ -90,9 +93,9 @@ def test_refuses_folders_that_do_not_do(hq: Path, tmp_path: Path):
     with pytest.raises(OutputError, match="exists"):
         write_lq_set(hq, tmp_path / "lq", 2, settings=BICUBIC)
     (tmp_path / "empty").mkdir()
-    for folder, message in (("empty", "no videos in"), ("nope", "is not a folder")):
+    for folder, message in (("empty", "no clips in"), ("nope", "is not a folder")):
         with pytest.raises(InputError, match=message):
             write_lq_set(tmp_path / folder, tmp_path / "new", 2, settings=BICUBIC)
     make_video(hq / "one.mov", count=2)
-    with pytest.raises(InputError, match="two videos named one"):
+    with pytest.raises(InputError, match="both called one"):
         write_lq_set(hq, tmp_path / "new", 2, settings=BICUBIC)

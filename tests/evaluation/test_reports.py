@@ -29,7 +29,7 @@ def record(method: str, clip: str, psnr: float, sharpness: float) -> dict:
     return {
         "clip": clip, "method": method, "frames": 3, "width": 320, "height": 240, "settings": {"every": 2},
         "scores": {"psnr_y": psnr, "sharpness": sharpness}, "per_frame": {"psnr_y": [psnr + 1, psnr - 1, psnr]},
-        "run": {"seconds": 6.0, "peak_memory_gib": 0.5, "command": ["x"]}, "missing": {},
+        "run": {"frames": 3, "seconds": 6.0, "peak_memory_gib": 0.5, "command": ["x"]}, "missing": {},
         "files": {role: {"path": f"{clip}.{role}", "sha256": "ab" * 32} for role in ("output", "original", "lq")},
     }  # fmt: skip
 

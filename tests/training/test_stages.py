@@ -176,12 +176,12 @@ def test_trained_modules_are_the_averaged_ones(runs: dict[str, Any], stage: str)
             assert torch.equal(value, runs[stage][1][f"{part}.{name}"]), name
 
 
-@pytest.mark.parametrize("scores", [None, "[]", '{"median": {}}'])
+@pytest.mark.parametrize("scores", [None, "[]", '{"median": {}}', '{"means": {"a": 1}}'])
 def test_export_refuses_scores_that_are_none(scores: str | None, runs: dict[str, Any], tmp_path: Path) -> None:
     if scores:
-        (tmp_path / "quality.json").write_text(scores)
-    with pytest.raises(InputError, match=r"is no quality\.json"):
-        export(recipe("adapter", runs["output"]), tmp_path / "model", validation=tmp_path / "quality.json")
+        (tmp_path / "report.json").write_text(scores)
+    with pytest.raises(InputError, match=r"is no report\.json"):
+        export(recipe("adapter", runs["output"]), tmp_path / "model", validation=tmp_path / "report.json")
     assert not (tmp_path / "model").exists()
 
 

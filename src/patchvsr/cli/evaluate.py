@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from patchvsr.cli.console import console
 from patchvsr.errors import SettingsError
@@ -104,7 +104,6 @@ def _own_steps(model: str) -> int:
 
 def _show(events: Iterable[Event]) -> None:
     from patchvsr.evaluation.evaluate import Reported, Running
-    from patchvsr.evaluation.markdown import means_table
 
     last: dict[str, Any] | None = None
     written: list[Path] = []
@@ -119,10 +118,28 @@ def _show(events: Iterable[Event]) -> None:
             doing = "running" if isinstance(event, Running) else f"measuring frame {event.frames} of"
             progress.update(task, description=f"{doing} {event.case.name}: {event.case.clip.name}")
     if last is not None:
-        Console(highlight=False).print(Markdown(means_table(last)))
+        Console(highlight=False).print(_table(last))
         for name, command in last["missing"].items():
             console.print(f"not measured: {name}: {command}")
         console.print("written: " + ", ".join(map(str, dict.fromkeys(written))))
+
+
+def _table(report: dict[str, Any]) -> Table:
+    """Return a row per score and a column per method, which fits a terminal."""
+    from patchvsr.evaluation.markdown import best_method, heading
+
+    means = report["means"]
+    table = Table("mean of clips", *means)
+    for score in report["scores"]:
+        best = best_method(means, score)
+        cells = [
+            f"{'[bold]' if method == best else ''}{found[score['name']]['mean']:.{score['digits']}f}"
+            if score["name"] in found
+            else ""
+            for method, found in means.items()
+        ]
+        table.add_row(heading(score), *cells)
+    return table
 
 
 def _print_json(events: Iterable[Event]) -> None:

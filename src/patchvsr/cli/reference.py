@@ -66,7 +66,7 @@ def _value(command: Any, option: Any) -> str:
         return option.metavar
     hint, *_ = get_args(inspect.signature(command.callback, eval_str=True).parameters[option.name].annotation)
     (kind,) = (part for part in get_args(hint) or [hint] if part is not NoneType)
-    return _VALUES[kind]
+    return _VALUES[get_args(kind)[0] if get_args(kind) else kind]  # of a list, that of each
 
 
 def _default(parameter: Any) -> str:

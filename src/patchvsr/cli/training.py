@@ -148,7 +148,7 @@ def export_command(
         int | None,
         typer.Option(help="Default number of denoising steps of the model.", show_default="1; for an adapter 20"),
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="A quality.json to record in provenance.json.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="A report.json of `evaluate` to record.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Write trained weights as a model folder for --model."""

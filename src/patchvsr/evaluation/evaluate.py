@@ -21,6 +21,7 @@ from patchvsr.evaluation.methods import Method, Run, run
 from patchvsr.evaluation.rendering import write_numbers, write_pictures
 from patchvsr.evaluation.summary import MEASURED, differences, means
 from patchvsr.measures.panel import ALL_SCORES
+from patchvsr.media.tensors import read_rgb
 
 FORMAT = 1
 
@@ -69,7 +70,7 @@ Event = Running | Measuring | Reported
 def evaluate(
     cases: Sequence[Case], folder: Path, settings: MeasureSettings, *, scale: float = 4, vsreval: bool = False
 ) -> Iterator[Event]:
-    """Yield the events of an evaluation that writes into `folder`; see docs/evaluation-records.md.
+    """Yield the events of an evaluation that writes into `folder`; see docs/evaluation.md.
 
     Raises the errors of `run` and `measure`; what was reported before stays.
     """
@@ -89,7 +90,7 @@ def evaluate(
         record = read_record(path, case, settings)
         if record is None:
             found = yield from _measured(case, settings, done, len(cases))
-            record = found | {"method": case.name, "run": None if made is None else asdict(made)}
+            record = found | {"method": case.name, "run": made and asdict(made) | {"frames": _count(case.clip)}}
             _write_json(path, record)
         records.append(record)
         # 3. The report of all records so far, so that none is lost if a later clip fails.
@@ -100,7 +101,7 @@ def evaluate(
 
 
 def report_of(records: Sequence[Record], settings: MeasureSettings) -> dict[str, Any]:
-    """Return the report of records, but for its date; see docs/evaluation-records.md."""
+    """Return the report of records, but for its date; see docs/evaluation.md."""
     found = means(records)
     seen = {name for scores in found.values() for name in scores}
     against = next(iter(found))
@@ -140,6 +141,12 @@ def _write_json(path: Path, record: Record) -> None:
     with files.reported(path, lambda: None):
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_durably(path, json.dumps(record, indent=1, allow_nan=False).encode())
+
+
+def _count(clip: Clip) -> int:
+    """Return the number of frames that a method restored, of which fewer may be measured."""
+    assert clip.output is not None
+    return clip.frames or sum(1 for _ in read_rgb(clip.output))
 
 
 def _as_json(value: Any) -> Any:

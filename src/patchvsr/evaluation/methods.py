@@ -111,6 +111,9 @@ def run(method: Method, lq: Path, output: Path, scale: float) -> Run:
         run = Run(*_measure(method, method.filled(lq, made, scale), lq, made), command)
         with files.reported(output, lambda: None):
             files.write_durably(record, json.dumps(asdict(run) | {"input_sha256": made_from}, indent=1).encode())
+            for beside in folder.iterdir():  # such as the folder of a job, which tells where patches end
+                if beside != made:
+                    beside.replace(output.with_name(beside.name))
             files.move_file(made, output)
     finally:
         files.remove_folder(folder)

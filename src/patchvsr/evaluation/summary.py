@@ -59,7 +59,7 @@ def values_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores of a record, with time and memory of its run."""
     values = dict(record["scores"])
     if run := record.get("run"):
-        values["seconds_per_frame"] = run["seconds"] / (record.get("run_frames") or record["frames"])
+        values["seconds_per_frame"] = run["seconds"] / run["frames"]
         values["peak_memory_gib"] = run["peak_memory_gib"]
     return values
 

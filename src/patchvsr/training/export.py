@@ -30,7 +30,7 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     """Write the weights trained by the recipe's stage to the folder `output`; see `write_model`.
 
     num_inference_steps: default of the model; choose the number that scores best.
-    validation: `quality.json` of benchmarks/quality.py, whose mean scores are added to the provenance.
+    validation: `report.json` of `patchvsr evaluate`, whose mean scores are added to the provenance.
 
     Raises OutputError if `output` exists.
     """
@@ -151,9 +151,10 @@ def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
 
 def _mean_scores(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())["mean"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} is no quality.json of benchmarks/quality.py: {error}") from None
+        means = json.loads(file.read_text())["means"]
+        return {method: {name: score["mean"] for name, score in scores.items()} for method, scores in means.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{file} is no report.json of `patchvsr evaluate`: {error}") from None
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 import toy
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from patchvsr.evaluation.measured import Measured
 from patchvsr.evaluation.studies import efficiency as study
 from patchvsr.evaluation.studies.efficiency import Limits, efficiency
-from patchvsr.evaluation.studies.step_time import WHOLE, step_boxes, step_flop, time_steps
+from patchvsr.evaluation.studies.step_time import WHOLE, _conditions, step_boxes, step_flop, time_steps
 from patchvsr.pixels.size import Size
 
 SIZES = ["128x64", "256x128", "512x256"]
@@ -42,7 +44,7 @@ def test_patches_grow_linearly_and_whole_frames_do_not(pipeline, measured):
     rows = list(efficiency(pipeline, ["--model", "toy"], sizes=SIZES, tilings=[WHOLE, "independent"]))
     whole, patched = rows[:3], rows[3:]
     assert measured[0] == ["--model", "toy", "--size", "128x64", "--frames", "17", "--tiling", WHOLE]
-    assert [row["patches"] for row in rows] == [1, 1, 1, 2, 8, 32]
+    assert [row["patches"] for row in rows] == [3 * count for count in (1, 1, 1, 2, 8, 32)]  # 17 frames are three
     per_megapixel = [row["tflop"] / row["megapixels"] for row in patched]
     assert per_megapixel == pytest.approx([per_megapixel[0]] * 3)
     assert whole[2]["tflop"] / whole[2]["megapixels"] > 2 * per_megapixel[0]
@@ -84,16 +86,15 @@ def test_a_step_is_timed(pipeline):
         assert min(times.values()) > 0
 
 
-def test_flop_are_those_of_the_products():
-    """Of linear layers and attention, as counted while the same step runs; attention of CPUs is not counted there."""
-    pipe = toy.pipeline()
-    size, boxes = Size(160, 96), step_boxes(pipe, Size(160, 96), 5, "auxiliary")
-    with FlopCounterMode(display=False) as counter:
-        time_steps(pipe, size, 5, "auxiliary")
-    linear_of_both_steps_and_branches = counter.get_total_flops()
-    counted = step_flop(pipe, size, 5, "auxiliary")
-    assert counted % len(boxes) == 0
-    assert 0.4 * linear_of_both_steps_and_branches < counted < 1.5 * linear_of_both_steps_and_branches
+def test_flop_are_those_of_a_real_patch():
+    """Attention by matrix products, which are counted while they run."""
+    pipe, size = toy.pipeline(), Size(160, 96)
+    boxes = step_boxes(pipe, size, 5, "auxiliary")
+    features = pipe.transformer.encode_conditions(_conditions(pipe, size, 5).of_patches([boxes[0].box]))
+    patch = toy.randn(1, pipe.vae.geometry.latent_channels, *boxes[0].box.shape)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        pipe.transformer(patch, torch.full((1,), 500.0), features=features)
+    assert step_flop(pipe, size, 5, "auxiliary") == len(boxes) * counter.get_total_flops()
 
 
 def test_a_real_measurement(pipeline):
