@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def frames_at(path: str, indices: Iterable[int]) -> dict[int, np.ndarray]:
 
 
 def worst_frames(report: Mapping[str, Any], limit: int, frames_at: FramesAt = frames_at) -> list[WorstFrame]:
-    """Return the worst frame of every clip and method, the worst first, at most `limit`."""
+    """Return the worst frame of every clip and method, the worst first, at most `limit`. Every file is read once."""
     name = next((name for name in RANKED_BY if any(name in record["per_frame"] for record in report["clips"])), None)
     score = next((score for score in report["scores"] if score["name"] == name), None)
     if score is None:
@@ -58,14 +59,13 @@ def worst_frames(report: Mapping[str, Any], limit: int, frames_at: FramesAt = fr
     for record in report["clips"]:
         values = [(sign * value, index) for index, value in _known(record["per_frame"].get(name, ()))]
         if values and "original" in record["files"]:
-            worst.append((*min(values), record))
-    worst.sort(key=lambda found: found[:2])
+            value, index = min(values)
+            worst.append((value, index * record["settings"]["every"], record))
+    worst = sorted(worst, key=lambda found: found[:2])[:limit]
+    pictures = _pictures_of([(record, frame) for _, frame, record in worst], frames_at)
     return [
-        WorstFrame(
-            record["method"], record["clip"], frame, score["label"], sign * value, _pictures(record, frame, frames_at)
-        )
-        for value, index, record in worst[:limit]
-        for frame in [index * record["settings"]["every"]]
+        WorstFrame(record["method"], record["clip"], frame, score["label"], sign * value, shown)
+        for (value, frame, record), shown in zip(worst, pictures, strict=True)
     ]
 
 
@@ -82,8 +82,26 @@ def _known(values: Sequence[float | None]) -> Iterable[tuple[int, float]]:
     return ((index, value) for index, value in enumerate(values) if value is not None)
 
 
-def _pictures(record: Mapping[str, Any], frame: int, frames_at: FramesAt) -> dict[str, str]:
-    frames = {role: frames_at(file["path"], [frame])[frame] for role, file in record["files"].items()}
+def _pictures_of(worst: Sequence[tuple[Mapping[str, Any], int]], frames_at: FramesAt) -> list[dict[str, str]]:
+    """Return the pictures of frames in their order, made clip by clip, as methods share originals and inputs."""
+    wanted: dict[str, set[int]] = {}
+    for record, frame in worst:
+        for file in record["files"].values():
+            wanted.setdefault(file["path"], set()).add(frame)
+
+    @lru_cache(maxsize=3)  # an output, its original and its input
+    def frames_of(path: str) -> Mapping[int, np.ndarray]:
+        return frames_at(path, wanted[path])
+
+    by_clip = sorted(range(len(worst)), key=lambda index: worst[index][0]["clip"])
+    made = {index: _pictures(*worst[index], frames_of) for index in by_clip}
+    return [made[index] for index in range(len(worst))]
+
+
+def _pictures(
+    record: Mapping[str, Any], frame: int, frames_of: Callable[[str], Mapping[int, np.ndarray]]
+) -> dict[str, str]:
+    frames = {role: frames_of(file["path"])[frame] for role, file in record["files"].items()}
     output = frames["output"]
     height, width = output.shape[:2]
     original = frames["original"] = frames["original"][:height, :width]

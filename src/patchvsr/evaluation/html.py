@@ -7,9 +7,9 @@ from importlib.resources import files as package_files
 from typing import Any
 
 from patchvsr.evaluation.crops import WorstFrame
-from patchvsr.evaluation.markdown import best_method, clips_of, heading
+from patchvsr.evaluation.markdown import DIFFERENCES, best_method, clips_note, clips_of, difference_heading, heading
 from patchvsr.evaluation.plots import curves, dots
-from patchvsr.evaluation.summary import values_of
+from patchvsr.evaluation.summary import values_of, verdict
 from patchvsr.extras import require
 
 
@@ -24,6 +24,11 @@ def html(report: Mapping[str, Any], worst: Sequence[WorstFrame]) -> str:
         scores=scores,
         heading=heading,
         best={score["name"]: best_method(report["means"], score) for score in scores},
+        difference_heading=difference_heading,
+        about_differences=DIFFERENCES,
+        clips_note=lambda found: clips_note(found, report),
+        verdict=verdict,
+        numbers={method: number for number, method in enumerate(report["means"])},
         dots=lambda score: jinja2.utils.markupsafe.Markup(_dots(report, score)),
         clips=[(clip, _curves(report, clip)) for clip in clips_of(report)],
         values_of=values_of,
@@ -34,17 +39,21 @@ def html(report: Mapping[str, Any], worst: Sequence[WorstFrame]) -> str:
 
 
 def _dots(report: Mapping[str, Any], score: Mapping[str, Any]) -> str:
-    found = {method: means[score["name"]] for method, means in report["means"].items() if score["name"] in means}
-    return dots(found, score["digits"])
+    found = {method: means.get(score["name"]) for method, means in report["means"].items()}
+    return dots(found, score["digits"], label=heading(score))
 
 
 def _curves(report: Mapping[str, Any], clip: str) -> list[tuple[str, str]]:
     """Return (heading, SVG) of every score that frames of the clip have."""
-    records = [record for record in report["clips"] if record["clip"] == clip]
+    records = {record["method"]: record for record in report["clips"] if record["clip"] == clip}
+    every = next(iter(records.values()))["settings"]["every"]
     drawn = []
     for score in report["scores"]:
         # A method without this score keeps its place, and so every method its colour.
-        values = {record["method"]: record["per_frame"].get(score["name"], []) for record in records}
+        values = {
+            method: records[method]["per_frame"].get(score["name"], []) if method in records else []
+            for method in report["means"]
+        }
         if sum(value is not None for curve in values.values() for value in curve) > 1:
-            drawn.append((heading(score), curves(values, score["digits"])))
+            drawn.append((heading(score), curves(values, score["digits"], every=every, label=heading(score))))
     return drawn
