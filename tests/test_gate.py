@@ -1,7 +1,7 @@
 """The quality of the bundled model on clips that this project makes itself: a change of it does not go unseen.
 
-Figures are those of the shipped weights, measured with AMX in bfloat16; float32 with AVX2 differs by less than a tenth of
-the tolerances. A model that is meant to be better brings new figures.
+Figures are those of the shipped weights, measured with AMX in bfloat16; float32 with AVX2 differs by less than a tenth
+of the tolerances. A model that is meant to be better brings new figures.
 """
 
 from __future__ import annotations
