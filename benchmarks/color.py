@@ -1,9 +1,9 @@
 """Measure how well colour matching removes colour errors, and what it costs, on a folder of videos.
 
-python benchmarks/color.py --data /path/to/val --frames 3 --steps 0 --out runs/color
-python benchmarks/color.py --data /path/to/val --frames 3 --steps 1 --degradation realbasicvsr --out runs/color_real
+patchvsr degrade /path/to/val lq --frames 3
+python benchmarks/color.py --data /path/to/val --set lq --steps 0
 
-Low-quality files are made as in `quality.py`. Every clip is restored once without colour matching and measured four
+Every clip is restored once without colour matching and measured four
 times: as decoded, matched, spoiled, and spoiled then matched. Spoiling adds typical colour errors: a red tint of 6
 levels, a drift from left to right, lower saturation, and 256-pixel tiles that differ by up to 8 levels.
 Prints a Markdown table: mean absolute difference of Cb and Cr from bicubic upscaling (in 8-bit levels, not rounded),
@@ -15,11 +15,10 @@ import sys
 from pathlib import Path
 
 import torch
-from quality import low_quality
 from torch import Tensor
 
-from patchvsr.degradation.degrade import PRESETS
 from patchvsr.degradation.lq_file import cut
+from patchvsr.degradation.lq_set import check_lq_set
 from patchvsr.errors import PatchVSRError
 from patchvsr.measures.fidelity import PsnrMeter
 from patchvsr.measures.meter import measure_clip
@@ -80,7 +79,7 @@ def measure_matches(pipeline: PatchVSRPipeline, lq: Tensor, original: Tensor, st
 
 def run(args: argparse.Namespace) -> None:
     """Measure every clip of the folder, then print the means over clips."""
-    folder, lq_set = low_quality(args)
+    folder, lq_set = args.set, check_lq_set(args.set, args.data)
     pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     rows: dict[str, list[list[float]]] = {}
@@ -107,11 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of original videos")
     parser.add_argument("--steps", type=int, default=0, help="sampling steps")
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
-    parser.add_argument("--out", type=Path, required=True, help="new folder for the low-quality files")
-    parser.add_argument("--frames", type=int, default=3, help="number of first frames to use of every clip")
-    parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the degradation")
-    parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
+    parser.add_argument("--set", type=Path, required=True, help="low-quality set, made by `patchvsr degrade`")
     try:
         run(parser.parse_args())
     except PatchVSRError as error:

@@ -1,10 +1,10 @@
 """Measure the effect of the user's settings: restoration, steps, noise augmentation, branch scale.
 
-python benchmarks/dial.py --data /path/to/val --frames 5 --out runs/dial
-python benchmarks/dial.py --data /path/to/val --frames 5 --degradation realbasicvsr --out runs/dial_real
+patchvsr degrade /path/to/val lq --frames 5
+python benchmarks/dial.py --data /path/to/val --set lq
 python benchmarks/dial.py --picture docs/images/restoration.png
 
-Low-quality files are made as in `quality.py`. Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
+Prints a Markdown table: PSNR-Y and SSIM-Y against the original, and
 the change of the mean gradient relative to bicubic (sharpness, which includes noise).
 With --picture, draws crops of a camera move over a photo, clean in the upper row and degraded at strength 0.7 in the
 lower: bicubic, restoration 0, 0.5, 1 and estimated, original.
@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from quality import low_quality
 from torch import Generator, Tensor
 
-from patchvsr.degradation.degrade import BICUBIC, PRESETS, REALBASICVSR, Degradation, degrade
+from patchvsr.degradation.degrade import BICUBIC, REALBASICVSR, Degradation, degrade
 from patchvsr.degradation.lq_file import cut
+from patchvsr.degradation.lq_set import check_lq_set
 from patchvsr.errors import PatchVSRError
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.measures.fidelity import PsnrMeter, SsimMeter
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure every setting on every clip, and print the means."""
     pipeline = PatchVSRPipeline.from_pretrained(args.model, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
-    lq_folder, lq_set = low_quality(args)
+    lq_folder, lq_set = args.set, check_lq_set(args.set, args.data)
     scores: dict[str, list[list[float]]] = {}
     for clip in lq_set.clips:
         lq = torch.stack(list(read_rgb(lq_folder / clip.file)))
@@ -103,11 +103,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of original videos")
-    parser.add_argument("--out", type=Path, help="new folder for the low-quality files")
-    parser.add_argument("--frames", type=int, default=5, help="number of first frames to use of every clip")
-    parser.add_argument("--degradation", choices=PRESETS, default="bicubic", help="how the low-quality files are made")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the degradation")
-    parser.add_argument("--set", type=Path, help="existing low-quality set to measure on instead of making one")
+    parser.add_argument("--set", type=Path, help="low-quality set, made by `patchvsr degrade`")
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--picture", type=Path, help="draw this PNG instead")
     args = parser.parse_args()
