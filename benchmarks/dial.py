@@ -107,8 +107,8 @@ def main() -> None:
     parser.add_argument("--model", default="mini", help="bundled name, model folder, or Hub name")
     parser.add_argument("--picture", type=Path, help="draw this PNG instead")
     args = parser.parse_args()
-    if args.picture is None and (args.data is None or args.out is None):
-        parser.error("give --data and --out, or --picture")
+    if args.picture is None and (args.data is None or args.set is None):
+        parser.error("give --data and --set, or --picture")
     try:
         draw(args) if args.picture else run(args)
     except PatchVSRError as error:
