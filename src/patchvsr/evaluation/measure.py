@@ -72,6 +72,7 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
         "frames": count,
         "width": size.width,
         "height": size.height,
+        "cropped_to": None if clip.crop is None else str(clip.crop),  # of the original, what the input shows
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
         "scores": panel.result(),
         "per_frame": panel.per_frame(),
