@@ -5,13 +5,13 @@ python benchmarks/ablations.py objectives ...
 
 `parts` starts from the autoencoder and base in `--runs`, `objectives` from the adapter there. Held-out clips give the
 velocity loss, on the same samples and noise for all variants, and PSNR-Y and SSIM of 512-pixel crops (nine patches)
-restored in 1 step (`objectives`: also in 4).
+restored in 1 step (`objectives`: also in 4). `patchvsr study ablation` leaves parts out of a finished model instead.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from patchvsr.errors import PatchVSRError
-from patchvsr.models.transformer import PatchConditions, PatchFeatures
+from patchvsr.evaluation.studies.ablation import Change, without_global_branch, without_location, without_prompt
 from patchvsr.training.build import build_stage
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.recipes import Recipe, resolve
@@ -30,53 +30,21 @@ from patchvsr.training.stages import AdapterStage, Stage
 from patchvsr.training.trainer import train
 from patchvsr.training.validation import Validator
 
-Change = Callable[[AdapterStage], None]
 VALIDATION_SAMPLES = 48
 
-
-def as_it_is(stage: AdapterStage) -> None:
-    pass
-
-
-def without_global_branch(stage: AdapterStage) -> None:
-    encode = stage.transformer.encode_conditions
-
-    def blind(conditions: PatchConditions) -> PatchFeatures:
-        features = encode(conditions)
-        return replace(features, global_tokens=features.global_tokens[:, :0])
-
-    stage.transformer.encode_conditions = blind  # type: ignore[method-assign]
-
-
-def without_location(stage: AdapterStage) -> None:
-    """Remove location mask and crop box, because either of them reveals the position."""
-    encode = stage.transformer.encode_conditions
-
-    def lost(conditions: PatchConditions) -> PatchFeatures:
-        whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand_as(conditions.crop_box)
-        mask = torch.zeros_like(conditions.location_mask)
-        return encode(replace(conditions, location_mask=mask, crop_box=whole))
-
-    stage.transformer.encode_conditions = lost  # type: ignore[method-assign]
-
-
-def without_prompt(stage: AdapterStage) -> None:
-    stage.transformer.prompt_embeds.data.zero_()
-
-
 PARTS: dict[str, tuple[dict[str, str], Change]] = {
-    "all": ({}, as_it_is),
+    "all": ({}, nullcontext),
     "without global branch": ({}, without_global_branch),
     "without location mask": ({}, without_location),
-    "without LoRA": ({"lora_rank": "0"}, as_it_is),
+    "without LoRA": ({"lora_rank": "0"}, nullcontext),
     "without fixed prompt": ({}, without_prompt),
-    "without noise augmentation": ({"max_noise_timestep": "0"}, as_it_is),
+    "without noise augmentation": ({"max_noise_timestep": "0"}, nullcontext),
 }
 OBJECTIVES: dict[str, tuple[dict[str, str], Change]] = {
-    "pixel": ({"objective": "pixel"}, as_it_is),
-    "pixel and consistency": ({"objective": "consistency"}, as_it_is),
-    "pixel and distribution matching": ({"objective": "distribution"}, as_it_is),
-    "pixel and adversarial": ({"objective": "adversarial", "adversarial_weight": "0.01"}, as_it_is),
+    "pixel": ({"objective": "pixel"}, nullcontext),
+    "pixel and consistency": ({"objective": "consistency"}, nullcontext),
+    "pixel and distribution matching": ({"objective": "distribution"}, nullcontext),
+    "pixel and adversarial": ({"objective": "adversarial", "adversarial_weight": "0.01"}, nullcontext),
 }
 
 
@@ -120,7 +88,11 @@ def run(args: argparse.Namespace) -> None:
 def variant(recipe: Recipe, change: Change, footage: ClipSource) -> dict[str, float]:
     stage = build_stage(recipe)
     assert isinstance(stage, AdapterStage)
-    change(stage)
+    with change(stage.transformer):
+        return trained_scores(recipe, stage, footage)
+
+
+def trained_scores(recipe: Recipe, stage: AdapterStage, footage: ClipSource) -> dict[str, float]:
     samples = samples_of(recipe, stage)
     for _ in train(recipe, stage, samples, data_digest=samples.source.digest):
         pass

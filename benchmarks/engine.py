@@ -20,7 +20,6 @@ from pathlib import Path
 
 from memory import make_clip, peak_memory_gib
 
-# Import nothing heavy here: on Linux the peak of a new process starts at the memory of its parent.
 SIZES = {"720p": (320, 180), "1080p": (480, 270), "4k": (960, 540), "8k": (1920, 1080)}
 SCALE = 4
 RUN = "import importlib, sys; importlib.import_module(sys.argv.pop(1)).main()"

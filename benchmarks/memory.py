@@ -6,8 +6,6 @@ Makes a 480x270 clip of each length and upscales it by 4 in a separate process.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 from fractions import Fraction
@@ -16,7 +14,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-# Import nothing heavy here: on Linux the peak of a new process starts at the memory of its parent.
+from patchvsr.errors import PatchVSRError
+from patchvsr.evaluation.measured import run_measured
+
 WIDTH, HEIGHT = 480, 270
 
 
@@ -37,18 +37,11 @@ def make_clip(path: Path, duration_s: int, fps: int, width: int = WIDTH, height:
 
 
 def peak_memory_gib(command: list[str]) -> float:
-    """Run `command` and return its peak resident memory.
-
-    Raises:
-        subprocess.CalledProcessError: the command failed.
-    """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        raise subprocess.CalledProcessError(code, command)
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return usage.ru_maxrss * unit / 2**30
+    """Run `command` and return its peak resident memory. Raises PatchVSRError if it failed."""
+    measured = run_measured(command)
+    if measured.code != 0:
+        raise PatchVSRError(f"exit code {measured.code} of {command}: {measured.last_words()}")
+    return measured.peak_memory_gib
 
 
 def main() -> None:
