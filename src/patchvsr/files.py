@@ -137,6 +137,14 @@ def write_durably(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_text(path: Path, text: str, *, parents: bool = False) -> None:
+    """Write a text file atomically, with its folders if `parents`. Raises OutputError if that fails."""
+    with reported(path, lambda: None):
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, text.encode())
+
+
 def _copy_over(file: Path, target: Path) -> None:
     """Move a file to another disk with the effect of a rename; the folder may be a link or a mount point."""
     with new_file(target) as temporary:

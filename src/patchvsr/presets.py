@@ -43,8 +43,7 @@ def save_preset(settings: UpscaleSettings, path: str | Path, *, overwrite: bool 
         raise OutputError(f"{path}: already exists; use --overwrite or another name")
     tables = {name: _changed(getattr(settings, name)) for name in setting_groups()}
     text = tomli_w.dumps({name: values for name, values in tables.items() if values})
-    with files.reported(path, lambda: None):
-        files.write_durably(path, text.encode())
+    files.write_text(path, text)
 
 
 def _changed(group: Any) -> dict[str, Any]:

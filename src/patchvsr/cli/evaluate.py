@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Folder = Annotated[Path | None, typer.Option(metavar="DIR", show_default=False)]
-
 
 @app.command("evaluate")
 def evaluate_command(
@@ -79,8 +77,8 @@ def _given(pred: list[Path], gt: Path | None, lq: Path | None) -> list[Case]:
     if not pred:
         raise SettingsError("nothing to evaluate: give --pred DIR (with --gt DIR), or --set DIR")
     names = [folder.resolve().name for folder in pred]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"two folders are called {names[0]}: methods are named by their folders, so rename one")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(f"two folders are called {twice[0]}: methods are named by their folders, so rename one")
     return [Case(name, clip) for name, folder in zip(names, pred, strict=True) for clip in find_clips(folder, gt, lq)]
 
 

@@ -91,7 +91,7 @@ def evaluate(
         if record is None:
             found = yield from _measured(case, settings, done, len(cases))
             record = found | {"method": case.name, "run": made and asdict(made) | {"frames": _count(case.clip)}}
-            _write_json(path, record)
+            files.write_text(path, json.dumps(record, indent=1, allow_nan=False), parents=True)
         records.append(record)
         # 3. The report of all records so far, so that none is lost if a later clip fails.
         report = {"created": created, **report_of(records, settings)}
@@ -135,12 +135,6 @@ def _measured(case: Case, settings: MeasureSettings, done: int, total: int) -> G
             yield Measuring(case, next(frames), done, total)
         except StopIteration as finished:
             return finished.value
-
-
-def _write_json(path: Path, record: Record) -> None:
-    with files.reported(path, lambda: None):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_durably(path, json.dumps(record, indent=1, allow_nan=False).encode())
 
 
 def _count(clip: Clip) -> int:

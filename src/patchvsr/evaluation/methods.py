@@ -11,12 +11,12 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 from patchvsr import files
 from patchvsr.errors import OutputError, PatchVSRError, SettingsError
 from patchvsr.evaluation.measured import run_measured
+from patchvsr.media.layouts import content_digest
 
 _BASELINE = "{python} -m patchvsr.evaluation.baselines {name} {input} {output} --scale {scale}"
 _UPSCALE = (
@@ -102,7 +102,7 @@ def run(method: Method, lq: Path, output: Path, scale: float) -> Run:
     """
     command = method.filled(lq, output, scale)
     record = files.beside(output, "{}.run.json")
-    made_from = _digest(lq)
+    made_from = content_digest(lq)
     if output.exists():
         return _earlier_run(output, record, command, made_from)
     folder = files.temporary_folder(output)
@@ -138,11 +138,6 @@ def _earlier_run(output: Path, record: Path, command: tuple[str, ...], made_from
     if (run.command, known.get("input_sha256")) != (command, made_from):
         raise OutputError(f"{output} was made by another command or from another input: remove it")
     return run
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _words(name: str, command: str) -> list[str]:

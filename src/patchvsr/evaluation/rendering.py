@@ -53,7 +53,5 @@ def _rounded(value: Any, place: str) -> Any:
 
 
 def _write(path: Path, text: str) -> Path:
-    with files.reported(path, lambda: None):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_durably(path, text.encode())
+    files.write_text(path, text, parents=True)
     return path

@@ -104,10 +104,8 @@ def write_report(path: str | Path, data: Mapping[str, Any]) -> None:
 
     Values without a JSON type (paths, fractions, dates) are written as text.
     """
-    path = Path(path)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    with files.reported(path, lambda: None):
-        files.write_durably(path, text.encode())
+    files.write_text(Path(path), text)
 
 
 def report_path(output: str | Path) -> Path:

@@ -57,7 +57,5 @@ def write_vsreval(report: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _write(path: Path, payload: Mapping[str, Any]) -> Path:
-    with files.reported(path, lambda: None):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_durably(path, json.dumps(payload, indent=2).encode() + b"\n")
+    files.write_text(path, json.dumps(payload, indent=2) + "\n", parents=True)
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
@@ -92,7 +93,7 @@ class FrameMeter:
         return {name: [values.get(name) for values in self._values] for name in self._names()}
 
     def result(self) -> Mapping[str, float]:
-        return {name: mean([v for v in values if v is not None]) for name, values in self.per_frame().items()}
+        return {name: fmean([v for v in values if v is not None]) for name, values in self.per_frame().items()}
 
     def _names(self) -> list[str]:
         return [score.name for score in self.scores if any(score.name in values for values in self._values)]
@@ -114,7 +115,3 @@ def measure_clip(meters: Sequence[Meter], output: Tensor, original: Tensor | Non
         for index, frame in enumerate(output):
             meter.update(FrameTriple(frame, None if original is None else original[index]))
     return {name: value for meter in meters for name, value in meter.result().items()}
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from patchvsr.errors import InputError
-from patchvsr.measures.meter import FrameTriple, Need, Score, mean
+from patchvsr.measures.meter import FrameTriple, Need, Score
 
 Lines = tuple[Sequence[int], Sequence[int]]  # rows, columns
 
@@ -98,7 +99,7 @@ class SeamRatioMeter:
         at_lines, at_control = (self._meter.scores(*lines).values() for lines in (self._lines, self._control))
         if not at_lines or not at_control:
             return {}
-        return {"seam_ratio": mean([*at_lines]) / mean([*at_control]), "worst_seam": max(at_lines)}
+        return {"seam_ratio": fmean([*at_lines]) / fmean([*at_control]), "worst_seam": max(at_lines)}
 
 
 class JoinMeter:
@@ -124,7 +125,7 @@ class JoinMeter:
 
     def result(self) -> Mapping[str, float]:
         jumps = [_jump(self._changes, join) for join in self._joins]
-        return {"join_jump": mean(jumps)} if jumps else {}
+        return {"join_jump": fmean(jumps)} if jumps else {}
 
 
 def _peak(steps: Tensor, line: int) -> float:

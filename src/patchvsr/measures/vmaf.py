@@ -8,13 +8,14 @@ last one with its only difference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from patchvsr.extras import require
 from patchvsr.measures.luma import luma
-from patchvsr.measures.meter import FrameTriple, Need, Score, mean
+from patchvsr.measures.meter import FrameTriple, Need, Score
 
 
 class VmafMeter:
@@ -61,7 +62,7 @@ class VmafMeter:
         return {name: [scores[name] for scores in scored] for name in self._models}
 
     def result(self) -> Mapping[str, float]:
-        return {name: mean([v for v in values if v is not None]) for name, values in self.per_frame().items()}
+        return {name: fmean([v for v in values if v is not None]) for name, values in self.per_frame().items()}
 
     @torch.no_grad()
     def _score_waiting(self, motion: Tensor) -> dict[str, float]:

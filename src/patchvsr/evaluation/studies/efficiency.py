@@ -11,7 +11,7 @@ from patchvsr.evaluation.measured import Measured, run_measured
 from patchvsr.evaluation.studies.restored import Row
 from patchvsr.evaluation.studies.step_time import WHOLE, step_boxes, step_flop
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.pixels.size import NAMED_SIZES, Size
+from patchvsr.pixels.size import Size
 
 SIZES = ("720p", "1080p", "1440p", "4k", "8k")
 TILINGS = (WHOLE, "auxiliary", "overlap", "independent")
@@ -62,7 +62,7 @@ def efficiency(
     for tiling in tilings:
         seconds, memory = _Grown(), _Grown()
         for name in sizes:
-            size = Size(*NAMED_SIZES[name]) if name in NAMED_SIZES else Size.parse(name)
+            size = Size.parse(name)
             flop = step_flop(pipeline, size, frames, tiling)
             row: Row = {"tiling": tiling, "size": name, "megapixels": size.width * size.height / 1e6}
             row |= {"patches": len(step_boxes(pipeline, size, frames, tiling)), "tflop": flop / 1e12}

@@ -55,10 +55,8 @@ def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any], folder: Path
     texts = {"json": json.dumps({"study": name, **facts, "rows": list(rows)}, indent=1), "md": table(name, rows)}
     if name == EFFICIENCY and (plot := times_plot(rows)):
         texts["svg"] = plot
-    with files.reported(folder, lambda: None):
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            files.write_durably(folder / f"{name}.{suffix}", f"{text}\n".encode())
+    for suffix, text in texts.items():
+        files.write_text(folder / f"{name}.{suffix}", f"{text}\n", parents=True)
 
 
 def table(name: str, rows: Sequence[Row]) -> str:

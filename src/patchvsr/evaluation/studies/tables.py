@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from patchvsr.evaluation.markdown import table
 from patchvsr.evaluation.studies.restored import Row
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return a table with a column for every name in the rows, in the order in which they first appear."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(columns, [[_cell(row.get(name)) for name in columns] for row in rows])
 
 
 def means(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
