@@ -42,7 +42,7 @@ def make_hdr(path, transfer: int = PQ, metadata: str = f":master-display={DISPLA
         pix_fmt="yuv420p10le",
         count=3,
         tags={"color_primaries": BT2020, "color_trc": transfer, "colorspace": BT2020, "color_range": 1},
-        options={"preset": "ultrafast", "x265-params": f"log-level=error{metadata}"},
+        options={"preset": "ultrafast", "x265-params": f"log-level=error:bframes=0{metadata}"},
     )
 
 
