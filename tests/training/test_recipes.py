@@ -39,7 +39,7 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("maxi", {}, r"unknown recipe 'maxi': give a recipe\.json, or one of mini_autoencoder"),
+        ("maxi", {}, r"unknown recipe 'maxi': give a recipe\.json, or one of mini_restorer"),
         ("mini_autoencoder", {"step": "7"}, "unknown recipe field 'step': choose one of stage, name"),
         ("mini_autoencoder", {"degradation": "7"}, "unknown recipe field 'degradation'"),
         ("mini_autoencoder", {"degradation.size": "7"}, "unknown recipe field 'size'"),
@@ -52,7 +52,7 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
         (
             "mini_autoencoder",
             {"stage": "tune"},
-            "unknown stage 'tune': choose one of autoencoder, base, adapter, distill",
+            "unknown stage 'tune': choose one of restorer, autoencoder, base, adapter, distill",
         ),
         ("mini_autoencoder", {"name": "mine"}, "name is 'mine': it must end with _autoencoder"),
         ("mini_adapter", {"canvas_min": "128"}, "canvas_min is 128: it must hold every patch size"),

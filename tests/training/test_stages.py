@@ -25,6 +25,7 @@ from patchvsr.compute import default_dtype
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.models.mini import sizes as mini
+from patchvsr.models.mini.restorer import Restorer
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage, trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
@@ -35,7 +36,7 @@ from patchvsr.training.samples import Samples
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, train
 
-STAGES = ("autoencoder", "base", "adapter", "distill")
+STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,6 +44,7 @@ def toy_size() -> Any:
     """`build_stage` with the real classes at toy size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "new_autoencoder", toy.autoencoder)
+        patch.setattr(mini, "new_restorer", lambda: Restorer(channels=8, num_blocks=2))
         patch.setattr(mini, "new_base", lambda autoencoder: toy.base())
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
@@ -82,9 +84,11 @@ def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     output = tmp_path_factory.mktemp("runs")
     result: dict[str, Any] = {"output": output}
     for name in STAGES:
-        stage = build_stage(recipe(name, output))
+        # No other stage stands on the restorer yet: those of today's bundled model know nothing of it.
+        chosen = recipe(name, output / "alone" if name == "restorer" else output)
+        stage = build_stage(chosen)
         before = weights(stage)
-        events = list(run(recipe(name, output), stage, source))
+        events = list(run(chosen, stage, source))
         result[name] = (before, weights(stage), events)
     return result
 
@@ -94,8 +98,8 @@ def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def trained(stage: str, names: Iterable[str]) -> set[str]:
     """Those of a stage's weights that it is there to train."""
-    if stage == "autoencoder":
-        return {name for name in names if name.startswith("autoencoder.")}
+    if stage in ("restorer", "autoencoder"):
+        return {name for name in names if name.startswith(f"{stage}.")}
     if stage == "base":
         return {name for name in names if name.startswith(("base.", "prompt."))}
     if stage == "adapter":
@@ -115,7 +119,7 @@ def test_changes_exactly_what_it_trains(runs: dict[str, Any], stage: str) -> Non
     assert all(math.isfinite(value) for event in events for value in (*event.losses.values(), event.gradient_norm))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", STAGES[1:])
 def test_ends_with_the_averaged_weights(runs: dict[str, Any], stage: str) -> None:
     average, last = (saved(runs["output"] / f"mini_{stage}", kind) for kind in ("average", "weights"))
     _, after, _ = runs[stage]
@@ -161,7 +165,7 @@ def test_distillation_starts_with_lora_folded_into_the_base(runs: dict[str, Any]
 
 
 def test_refuses_missing_predecessors(runs: dict[str, Any], tmp_path: Path) -> None:
-    for stage in STAGES[1:]:
+    for stage in ("base", "adapter", "distill"):
         with pytest.raises(SettingsError, match="mini_autoencoder holds no checkpoint: train that stage first"):
             build_stage(recipe(stage, tmp_path))
     with pytest.raises(SettingsError, match="makes no whole model: export an adapter or distill recipe"):
@@ -239,9 +243,9 @@ def test_resumed_equals_uninterrupted(
         assert same(resumed, whole)
 
 
-@pytest.mark.parametrize("stage_name", STAGES[1:])
+@pytest.mark.parametrize("stage_name", ["restorer", *STAGES[2:]])
 def test_every_stage_resumes(stage_name: str, runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    for done in STAGES[: STAGES.index(stage_name)]:
+    for done in STAGES[1 : STAGES.index(stage_name)]:
         (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
     chosen = recipe(stage_name, tmp_path)
     stop_by_kill(chosen, source)
@@ -518,7 +522,7 @@ def test_few_step_objectives_train_and_resume(
     for name, stopped in (("whole", False), ("resumed", True)):
         output = tmp_path / name
         output.mkdir()
-        for done in STAGES[:3]:
+        for done in STAGES[1:-1]:
             (output / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
         chosen = recipe("distill", output, objective=objective, adversarial_weight=0.1)
         if stopped:

@@ -14,6 +14,7 @@ from patchvsr.measures.features import FeatureMeter
 from patchvsr.measures.fidelity import MsSsimMeter, PsnrMeter, SsimMeter, VifMeter
 from patchvsr.measures.meter import FrameTriple, Meter, Need, Score
 from patchvsr.measures.niqe import NiqeMeter
+from patchvsr.measures.pyiqa_metrics import ClipIqaMeter, DistsMeter, LpipsMeter, MusiqMeter
 from patchvsr.measures.seams import JoinMeter, Lines, SeamRatioMeter
 from patchvsr.measures.sharpness import SharpnessMeter
 from patchvsr.measures.temporal import FlickerMeter, WarpingMeter
@@ -50,6 +51,10 @@ METERS: dict[str, type[Any]] = {
     "joins": JoinMeter,
     "seams": SeamRatioMeter,
     "colour": ColourMeter,
+    "lpips": LpipsMeter,
+    "dists": DistsMeter,
+    "musiq": MusiqMeter,
+    "clipiqa": ClipIqaMeter,
 }
 ALL_SCORES: tuple[Score, ...] = tuple(score for meter in METERS.values() for score in meter.scores)
 

@@ -24,7 +24,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.stages import AdapterStage, AutoencoderStage, BaseStage, Stage
+from patchvsr.training.stages import AdapterStage, AutoencoderStage, BaseStage, RestorerStage, Stage
 
 
 def build_stage(recipe: Recipe) -> Stage:
@@ -51,6 +51,8 @@ def build_stage(recipe: Recipe) -> Stage:
 def _from_runs(recipe: Recipe) -> Stage:
     """Build a stage of the bundled model on the runs of the previous stages."""
     autoencoder = mini.new_autoencoder()
+    if recipe.stage == "restorer":
+        return RestorerStage(recipe, mini.new_restorer(), autoencoder.geometry)
     if recipe.stage == "autoencoder":
         return AutoencoderStage(recipe, autoencoder)
     load_average(recipe.run_of("autoencoder"), AutoencoderStage(recipe, autoencoder))
@@ -161,10 +163,10 @@ def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DM
     For stages `autoencoder` and `base`, this is the model of `init` with the trained parts replaced. Raises
     SettingsError if they have no `init`, or if the stage has no checkpoint.
     """
-    if recipe.stage not in ("autoencoder", "base"):
+    if recipe.stage in ("adapter", "distill"):
         stage = build_stage(recipe)
         load_average(recipe.run, stage)
-    elif recipe.init:
+    elif recipe.init and recipe.stage != "restorer":
         last_checkpoint(recipe.run)  # raises SettingsError if there is none
         # A distill stage in the same output loads the weights of the stages before it.
         stage = build_stage(replace(recipe, stage="distill", name=recipe.run_of("distill").name, objective="pixel"))
@@ -177,5 +179,5 @@ def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DM
 def _compile_blocks(stage: Any) -> None:
     """Compile repeated blocks individually, so that each kind is compiled once."""
     for module in stage.modules():
-        if type(module).__name__ in ("PatchVSRBlock", "WanTransformerBlock", "ResidualBlock"):
+        if type(module).__name__ in ("PatchVSRBlock", "WanTransformerBlock", "ResidualBlock", "ConditionedBlock"):
             module.compile()

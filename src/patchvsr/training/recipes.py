@@ -12,7 +12,7 @@ from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
 from patchvsr.models.geometry import is_clip_length
 
-STAGES = ("autoencoder", "base", "adapter", "distill")
+STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
 OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
 
 
@@ -21,7 +21,7 @@ class Recipe:
     """Configuration of one stage. Sides are in pixels, lengths in frames (4k+1); lists are comma-separated strings."""
 
     # stage, base and data
-    stage: str  # autoencoder, base, adapter, distill
+    stage: str  # restorer, autoencoder, base, adapter, distill
     name: str
     base: str = "mini"  # a name in models/registry.py, a Hub name, or a folder of a Wan model in diffusers' format
     init: str = ""  # start from this model (bundled name, folder or Hub name) instead of the previous stages
@@ -38,6 +38,7 @@ class Recipe:
     photo_share: float = 0.6
     workers: int = 2
     degradation: Degradation = field(default_factory=Degradation)
+    single_pass_share: float = 0.0  # share of the degraded clips with one light pass, as of a phone or a stream
     # optimisation
     steps: int = 1000
     batch_size: int = 4  # per device
@@ -54,6 +55,7 @@ class Recipe:
     spectral_weight: float = 0.1
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
     dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
+    told_share: float = 0.5  # restorer: share of clips for which it is told the true degradation, not its estimate
     train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
@@ -101,7 +103,7 @@ class Recipe:
         sides = {*self.size_choices, self.canvas_min, self.canvas_max, self.decode_size}
         if any(side % 32 or side <= 0 for side in sides):
             raise SettingsError(f"{self.name}: sizes, canvas and decode_size must be multiples of 32 pixels")
-        if self.stage != "autoencoder" and max(self.size_choices) > self.canvas_min:
+        if self.stage not in ("restorer", "autoencoder") and max(self.size_choices) > self.canvas_min:
             raise SettingsError(f"{self.name}: canvas_min is {self.canvas_min}: it must hold every patch size")
         if self.canvas_max < self.canvas_min:
             raise SettingsError(f"{self.name}: canvas_max is smaller than canvas_min")
@@ -130,6 +132,14 @@ _LEAST = {
 
 
 # --- the bundled model on two CPU cores ---------------------------------------------------------------------
+
+
+def mini_restorer() -> Recipe:
+    return Recipe(
+        stage="restorer", name="mini_restorer", steps=30_000, batch_size=4, num_frames=9, sizes="128",
+        single_pass_share=0.4, spectral_weight=0.0, learning_rate=7e-4, weight_decay=1e-4, workers=0,
+        checkpoint_every=500, ema_decay=0.9995,
+    )  # fmt: skip
 
 
 def mini_autoencoder() -> Recipe:
@@ -236,7 +246,7 @@ def smoke_distill() -> Recipe:
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
-        mini_autoencoder, mini_base, mini_adapter, mini_distill,
+        mini_restorer, mini_autoencoder, mini_base, mini_adapter, mini_distill,
         mini_gpu_autoencoder, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
         wan21_adapter, wan22_adapter,
         smoke_autoencoder, smoke_base, smoke_adapter, smoke_distill,

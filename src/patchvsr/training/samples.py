@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from patchvsr.degradation.degrade import degrade, draw_scale, draw_strength
-from patchvsr.degradation.draws import below
+from patchvsr.degradation.degrade import LIGHT, degrade, draw_scale, draw_strength
+from patchvsr.degradation.draws import below, chance
 from patchvsr.models.geometry import Geometry
 from patchvsr.patches.canvas import crop_box_condition, location_mask
 from patchvsr.patches.grid import Box
@@ -30,6 +30,7 @@ Cells = tuple[int, int, int]  # (T, h, w) of latents
 # Noise levels of 1 to 4 denoising steps; sigma 1, where sampling starts, is drawn twice as often.
 FEW_STEP_SIGMAS = (1.0, 1.0, 0.75, 0.5, 0.25)
 DECODED_CROPS = 3
+SINGLE_PASS = replace(LIGHT, codecs="h264,h264,hevc")
 TOKEN_PX = 32  # of the bundled model and Wan2.2; a multiple of Wan2.1's
 
 
@@ -46,6 +47,22 @@ class MakeSample(Protocol):
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         """Draw noise and noise levels for latents of `cells`."""
         ...
+
+
+@dataclass(frozen=True)
+class RestorerSample:
+    """A clip and its canvas, and whether the restorer is told how degraded it is."""
+
+    recipe: Recipe
+    geometry: Geometry
+
+    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        clip = source.window(generator, self.recipe.num_frames, side, side)
+        canvas, known = make_canvas(clip, generator, self.recipe)
+        return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        return {"told": torch.tensor(chance(generator, self.recipe.told_share))}
 
 
 @dataclass(frozen=True)
@@ -141,8 +158,12 @@ def make_canvas(clip: Tensor, generator: Generator, recipe: Recipe) -> tuple[Ten
     """Degrade a clip (F, 3, H, W) and resize it back; also return its `scale` and `restoration`, 0 to 1."""
     scale = draw_scale(generator, recipe.degradation)
     strength = draw_strength(generator, recipe.degradation)
-    lq = degrade(clip, scale, generator, recipe.degradation.at(strength))
-    known = {"scale": torch.tensor(clip.shape[-2] / lq.shape[-2]), "restoration": torch.tensor(min(1.0, strength))}
+    settings, restoration = recipe.degradation, min(1.0, strength)
+    if strength and recipe.single_pass_share and chance(generator, recipe.single_pass_share):
+        # A pass of the strength that phones and streams have takes away half as much as the two of the full chain.
+        settings, strength, restoration = SINGLE_PASS, 2 * strength, restoration / 2
+    lq = degrade(clip, scale, generator, settings.at(strength))
+    known = {"scale": torch.tensor(clip.shape[-2] / lq.shape[-2]), "restoration": torch.tensor(restoration)}
     return resize_bicubic(lq, Size.of(clip)), known
 
 

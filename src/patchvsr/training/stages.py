@@ -9,7 +9,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor, nn
 
 from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.registry import find_base
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled
@@ -21,7 +23,7 @@ from patchvsr.pixels.size import Size
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample, PatchSample
+from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample, PatchSample, RestorerSample
 
 Batch = dict[str, Tensor]
 ESTIMATE_WEIGHT = 0.02
@@ -60,6 +62,42 @@ class Stage(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+class RestorerStage(Stage):
+    """Train the feed-forward restorer and its estimate of the degradation, together.
+
+    For a share of the clips the restorer is told the true degradation, for the others its own estimate, so that it
+    learns what the estimate is worth.
+    """
+
+    def __init__(self, recipe: Recipe, restorer: Restorer, geometry: Geometry):
+        super().__init__(recipe)
+        self.restorer = restorer
+        self.make_sample = RestorerSample(recipe, geometry)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        hq, canvas, scale, true = batch["hq"].float(), batch["canvas"].float(), batch["scale"], batch["restoration"]
+        logits = self.restorer.estimator(canvas, scale)
+        weight = torch.where(true == 0, CLEAN_WEIGHT, 1.0)
+        restoration = torch.where(batch["told"], true, logits.sigmoid())
+        output = self._restored(canvas, restoration, scale)
+        return {
+            "pixel": charbonnier(output, hq),
+            "estimate": ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, true, weight),
+        }
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+        canvas = resize_bicubic(lq, Size.of(hq)).mul(2).sub(1).transpose(0, 1).unsqueeze(0).to(self.device)
+        scale = torch.tensor([hq.shape[-2] / lq.shape[-2]], device=self.device)
+        output = self._restored(canvas, self.restorer.estimator(canvas, scale).sigmoid(), scale)
+        return {"restored": output[0].transpose(0, 1).add(1).div(2).clamp(0, 1)}
+
+    def _restored(self, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+        # On a CPU clip by clip: what the restorer is told is then folded into its weights, and little is held at once.
+        clips = [part.split(1 if canvas.device.type == "cpu" else len(part)) for part in (canvas, restoration, scale)]
+        return torch.cat([self.restorer(c, None, restoration=r, scale=s)[0] for c, r, s in zip(*clips, strict=True)])
 
 
 class AutoencoderStage(Stage):

@@ -46,7 +46,13 @@ def convolve(x: Tensor, convolution: nn.Conv2d) -> Tensor:
 
 def convolve_leaky_relu(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """Return the leaky ReLU of a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
-    weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
+    return convolve_leaky_relu_with(x, convolution.weight, convolution.bias, convolution.padding)
+
+
+def convolve_leaky_relu_with(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: str | tuple[int, ...] = (1, 1)
+) -> Tensor:
+    """Return the leaky ReLU of a convolution with these weights, see `convolve_leaky_relu`."""
     if not _fuses(x, weight):
         return F.leaky_relu(F.conv2d(channels_last(x), weight, bias, padding=padding), SLOPE, inplace=True)
     return torch.ops.mkldnn._convolution_pointwise(

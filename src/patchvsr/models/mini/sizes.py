@@ -7,6 +7,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
 PROMPT_LENGTH, TEXT_DIM = 8, 64
@@ -15,6 +16,11 @@ PROMPT_LENGTH, TEXT_DIM = 8, 64
 def new_autoencoder() -> MiniAutoencoder:
     """Return the untrained bundled autoencoder: 3.0 M parameters."""
     return MiniAutoencoder()
+
+
+def new_restorer() -> Restorer:
+    """Return the untrained feed-forward restorer: 1.1 M parameters."""
+    return Restorer()
 
 
 def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:

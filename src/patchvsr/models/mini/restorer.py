@@ -1,0 +1,161 @@
+"""Feed-forward restorer of the bundled model: convolutions at a quarter of the canvas, frame by frame.
+
+It adds detail that can be inferred to the bicubic canvas: the faithful mode, and what the generative path adds detail
+to. The canvas is folded into channels (`FoldedConvolution`), so that the trunk works at about the size of a x4 input.
+After every second block, each position also sees the same features of the previous frame, 3x3 positions of them. These
+are all that a frame hands on: what a frame depends on ends after as many frames as there are such convolutions, so a
+still shot of any length cannot drift, and neither tiles nor stops change a byte.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchvsr.models.autoencoder import State
+from patchvsr.models.mini.blocks import (
+    FOLD,
+    SLOPE,
+    FoldedConvolution,
+    VectorLinear,
+    channels_last,
+    convolve,
+    convolve_add,
+    convolve_leaky_relu_with,
+    scale_feature,
+    unfold,
+)
+
+EMBEDDING_CHANNELS = 64
+
+
+class Restorer(nn.Module):
+    """Residual trunk at a quarter of the canvas size, told how degraded the input is and how far it was enlarged.
+
+    Sharpening that suits a clean x4 reduction ruins a noisy one, and a smooth patch alone does not reveal which of the
+    two it is. The last convolution is zero-initialised: an untrained restorer returns the canvas exactly.
+    """
+
+    def __init__(self, channels: int = 64, num_blocks: int = 10):
+        super().__init__()
+        self.embedding = nn.Sequential(VectorLinear(2, EMBEDDING_CHANNELS), nn.SiLU())
+        self.stem = FoldedConvolution(channels)
+        self.blocks = nn.ModuleList(ConditionedBlock(channels) for _ in range(num_blocks))
+        self.previous = nn.ModuleList(PreviousFrame(channels) for _ in range(num_blocks // 2))
+        self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.estimator = DegradationEstimator()
+
+    @property
+    def halo_px(self) -> int:
+        """Pixels around a tile that its restored pixels depend on."""
+        return FOLD * (1 + 2 * len(self.blocks) + len(self.previous) + 1)
+
+    def forward(
+        self, canvas: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, State]:
+        """Restore the next frames of a shot, any number, after those that led to `state`.
+
+        canvas: (N, 3, F, H, W) in [-1, 1], sides in multiples of 4. restoration: (N,) degradation of the input, from
+        0 (downscaled only) to 1. scale: (N,) canvas size / input size. state: used up.
+
+        Returns the frames, of the shape and precision of the canvas, and the state of the frames after these.
+        """
+        num_frames, dtype = canvas.shape[2], self.head.weight.dtype
+        carried = {} if state is None else state.features
+        handed_on: dict[str, Tensor] = {}
+        embedding = self.embedding(torch.stack([2 * restoration.float() - 1, scale_feature(scale)], dim=1))
+        x = skip = self.stem(canvas.to(dtype).transpose(1, 2).flatten(0, 1))
+        for index, block in enumerate(self.blocks):
+            x = block(x, embedding)
+            if index % 2 == 1:
+                name = f"previous{index // 2}"
+                x, handed_on[name] = self.previous[index // 2](x, num_frames, carried.pop(name, None))
+        detail = unfold(convolve(x.add(skip), self.head)).unflatten(0, (-1, num_frames)).transpose(1, 2)
+        done = num_frames + (state.num_frames if state else 0)
+        # Add in the canvas's precision: bfloat16 would cause visible banding in flat areas of the input.
+        return detail.to(canvas.dtype).add_(canvas), State(done, handed_on)
+
+
+class ConditionedBlock(nn.Module):
+    """Two 3x3 convolutions with a skip connection; the embedding of a clip scales and shifts the first one's output.
+
+    It does so before the activation: for one clip that is a convolution with other weights, and costs nothing.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = VectorLinear(EMBEDDING_CHANNELS, 2 * channels)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # (N*F, C, h, w), (N, E)
+        gain, shift = self.modulation(embedding).chunk(2, dim=1)
+        if len(embedding) == 1:
+            weight = (1 + gain[0])[:, None, None, None] * self.conv1.weight.float()
+            bias = (1 + gain[0]) * self.conv1.bias.float() + shift[0]  # type: ignore[union-attr]
+            hidden = convolve_leaky_relu_with(x, weight.to(x.dtype), bias.to(x.dtype))
+        else:
+            gain, shift = (
+                part.repeat_interleave(len(x) // len(embedding), dim=0)[:, :, None, None] for part in (gain, shift)
+            )
+            hidden = self.conv1(x)
+            hidden = F.leaky_relu(torch.addcmul(shift.to(hidden.dtype), hidden, (1 + gain).to(hidden.dtype)), SLOPE)
+        return convolve_add(x, hidden, self.conv2.weight, self.conv2.bias, padding=1)
+
+
+class PreviousFrame(nn.Module):
+    """Add a 3x3 convolution of the previous frame's features. The first frame of a shot stands in for its own."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.mix.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, num_frames: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return frames (N*F, C, h, w) with those before them mixed in, and the last one as it came.
+
+        past: (N, C, h, w), the frame before the first.
+        """
+        if past is None:
+            past = x[::num_frames]
+        last = x[num_frames - 1 :: num_frames]
+        if num_frames > 1:
+            frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
+            before = torch.cat([past.permute(0, 2, 3, 1).unsqueeze(1), frames[:, :-1]], dim=1)
+            past = before.flatten(0, 1).permute(0, 3, 1, 2)
+        return convolve_add(x, channels_last(past), self.mix.weight, self.mix.bias, padding=1), last
+
+
+class DegradationEstimator(nn.Module):
+    """Judge how degraded a clip is from its frames and their differences, by convolutions at a quarter of the canvas.
+
+    Blur removes the finest frequencies that the scale allows, noise flickers, codecs leave blocks and steps. What the
+    convolutions find is averaged over the clip before it is judged.
+    """
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * 3 * FOLD**2, channels, 3), nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, channels, 3, stride=2), nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, channels, 3), nn.LeakyReLU(SLOPE),
+        )  # fmt: skip
+        self.judge = nn.Sequential(VectorLinear(channels + 1, channels), nn.SiLU(), VectorLinear(channels, 1))
+
+    def forward(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """Return logits (N,) for a canvas (N, 3, F, H, W) in [-1, 1], F >= 2, and its scale (N,)."""
+        dtype = next(self.layers.parameters()).dtype
+        now, change = canvas[:, :, 1:], canvas.diff(dim=2)
+        # Differences are small and tell as much.
+        frames = torch.cat([now, 4 * change], dim=1).transpose(1, 2).flatten(0, 1)
+        found = self.layers(channels_last(F.pixel_unshuffle(frames, FOLD).to(dtype)))
+        mean = found.float().mean(dim=(2, 3)).unflatten(0, (len(canvas), -1)).mean(dim=1)
+        return self.judge(torch.cat([mean, scale_feature(scale)[:, None]], dim=1))[:, 0]
