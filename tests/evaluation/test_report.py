@@ -166,11 +166,12 @@ def test_a_single_small_image_of_16_bits(tmp_path):
         writer.write(Frame(deep, 0, 1, info.time_base))
     result = measure_output(tmp_path / "frames", tmp_path / "frames")
     assert result["flicker"] is None
-    assert result["seams"]["output"] == {
+    seams = result["seams"]["output"]
+    assert seams.pop("worst_control_line") > 0
+    assert seams == {
         "patch_lines": 0,
         "worst_patch_line": None,
         "worst_patch_line_at": None,
-        "worst_control_line": None,
         "ratio_of_means": None,
     }
     assert result["chroma_difference_levels"] == 0.0

@@ -44,6 +44,17 @@ def test_seam_ratio_finds_a_planted_seam():
     assert shown(SeamRatioMeter(control, lines), stepped)["seam_ratio"] < 1
 
 
+def test_a_contour_on_a_patch_line_is_no_seam_if_the_canvas_has_it():
+    lines, control = ([], [128]), ([], [64, 192])
+    canvas = 0.4 + 0.05 * toy.video(2, 256, 256)
+    canvas[..., 128:] += 0.05
+    assert shown(SeamRatioMeter(lines, control), canvas)["seam_ratio"] > 1.1
+    assert shown(SeamRatioMeter(lines, control), canvas, canvas)["seam_ratio"] == 1
+    stepped = canvas.clone()
+    stepped[..., 128:] += 0.05
+    assert shown(SeamRatioMeter(lines, control), stepped, canvas)["seam_ratio"] > 1.05
+
+
 def test_no_lines_no_seams():
     assert shown(SeamRatioMeter(([], []), ([64], [])), toy.video(1, 128, 128)) == {}
 

@@ -8,11 +8,8 @@ from pathlib import Path
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.measures.seams import Lines
-from patchvsr.patches.grid import patch_lines
+from patchvsr.patches.grid import control_lines, patch_lines
 from patchvsr.pixels.size import Size
-
-# Minimum distance of control lines from the frame border, near which they have surroundings on one side only.
-MARGIN_PX = 64
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ def traces_of(output: Path, size: Size) -> Traces | None:
     model, settings = manifest.identity["model"], manifest.identity["settings"]
     steps = settings["num_inference_steps"]
     lines = all_patch_lines(size, model["patch_px"], model["cell_px"], settings["joint_mode"], max(1, steps))
-    control = control_lines_between(size, model["cell_px"], lines)
+    control = control_lines(size, model["cell_px"], lines)
     return Traces(lines, control, _joins(manifest) if steps else ())
 
 
@@ -40,16 +37,6 @@ def all_patch_lines(size: Size, patch_px: int, cell_px: int, mode: str, steps: i
     """Return rows and columns where a patch of any step starts or ends; only mode `shifted` varies by step."""
     per_step = [patch_lines(size, patch_px, cell_px, mode, step=step) for step in range(steps)]
     rows, columns = (sorted(set().union(*lines)) for lines in zip(*per_step, strict=True))
-    return rows, columns
-
-
-def control_lines_between(size: Size, cell_px: int, taken: Lines) -> Lines:
-    """Return all other borders of latent cells, where no patch starts or ends."""
-    first = -(-MARGIN_PX // cell_px) * cell_px
-    rows, columns = (
-        [at for at in range(first, side - MARGIN_PX, cell_px) if at not in lines]
-        for side, lines in zip((size.height, size.width), taken, strict=True)
-    )
     return rows, columns
 
 

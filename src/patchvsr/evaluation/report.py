@@ -17,13 +17,14 @@ from torch import Tensor
 
 from patchvsr import files
 from patchvsr.errors import InputError
-from patchvsr.evaluation.made import all_patch_lines, control_lines_between
+from patchvsr.evaluation.made import all_patch_lines
 from patchvsr.measures.flicker import change_levels, flicker_score
 from patchvsr.measures.seams import Lines, SeamMeter
 from patchvsr.media import ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
 from patchvsr.media.shots import mark_cuts
 from patchvsr.media.tensors import to_tensor
+from patchvsr.patches.grid import control_lines
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 
@@ -84,7 +85,7 @@ def measure_output(
         samples, frames = _evenly(_moments(source, output), lambda pair: _measure(*pair), max_pairs)
         input_size, size = (Size(reader.info.width, reader.info.height) for reader in (source, output))
     lines = all_patch_lines(size, patch_px, cell_px, joint_mode, max(steps, 1))
-    control = control_lines_between(size, cell_px, lines)
+    control = control_lines(size, cell_px, lines)
     return {
         "input_size": str(input_size),
         "output_size": str(size),

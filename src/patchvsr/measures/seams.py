@@ -39,6 +39,10 @@ class SeamMeter:
         self._rows: Tensor | None = None  # (H - 1,) sums of the mean step across each row border
         self._columns: Tensor | None = None  # (W - 1,)
 
+    def __bool__(self) -> bool:
+        """Return whether it has seen a frame."""
+        return self._frames > 0
+
     def update(self, frames: Tensor) -> None:
         """Add frames, (F, 3, H, W) in [0, 1]."""
         for frame in frames.to(torch.float32):  # (3, H, W)
@@ -75,31 +79,48 @@ class SeamMeter:
 class SeamRatioMeter:
     """Mean score of the patch lines over that of control lines, where no patch ends, and the worst patch line.
 
-    Contours and texture of the picture raise both, so a ratio of 1 is no seam, whatever the material.
+    The score of each line is taken over that of the canvas at the same line, if there is one: a contour of the picture
+    that runs along a line is on both. On our validation clips, a picture without seams then scores 0.94 to 1.01
+    instead of 0.89 to 1.62, and a step of one 8-bit level between neighbouring patches 1.14 on average.
     """
 
     scores = (
-        Score("seam_ratio", "Seam ratio", "", "one", 3, "mean peak at patch lines over that at control lines"),
-        Score("worst_seam", "Worst seam", "", "one", 2, "peak of the worst patch line over its surroundings"),
+        Score(
+            "seam_ratio",
+            "Seam ratio",
+            "",
+            "one",
+            3,
+            "mean peak at patch lines over that at control lines, both over those of bicubic at the same places",
+        ),
+        Score("worst_seam", "Worst seam", "", "one", 2, "peak of the worst patch line, over that of bicubic"),
     )
     needs: frozenset[Need] = frozenset()
     every_frame = False
 
     def __init__(self, lines: Lines, control: Lines):
         """`lines` and `control`: rows and columns in pixels."""
-        self._lines, self._control, self._meter = lines, control, SeamMeter()
+        self._lines, self._control = lines, control
+        self._output, self._canvas = SeamMeter(), SeamMeter()
 
     def update(self, frame: FrameTriple) -> None:
-        self._meter.update(frame.output[None])
+        self._output.update(frame.output[None])
+        if frame.canvas is not None:
+            self._canvas.update(frame.canvas[None])
 
     def per_frame(self) -> Mapping[str, Sequence[float | None]]:
         return {}
 
     def result(self) -> Mapping[str, float]:
-        at_lines, at_control = (self._meter.scores(*lines).values() for lines in (self._lines, self._control))
+        at_lines, at_control = self._scores(self._lines), self._scores(self._control)
         if not at_lines or not at_control:
             return {}
-        return {"seam_ratio": fmean([*at_lines]) / fmean([*at_control]), "worst_seam": max(at_lines)}
+        return {"seam_ratio": fmean(at_lines) / fmean(at_control), "worst_seam": max(at_lines)}
+
+    def _scores(self, lines: Lines) -> list[float]:
+        output = self._output.scores(*lines)
+        canvas = self._canvas.scores(*lines) if self._canvas else dict.fromkeys(output, 1.0)
+        return [output[line] / canvas[line] for line in output]
 
 
 class JoinMeter:

@@ -147,3 +147,15 @@ def patch_lines(
     rows = {y * cell_px for box in boxes for y in (box.y0, box.y1)}
     columns = {x * cell_px for box in boxes for x in (box.x0, box.x1)}
     return sorted(y for y in rows if 0 < y < size.height), sorted(x for x in columns if 0 < x < size.width)
+
+
+def control_lines(size: Size, cell_px: int, lines: tuple[Sequence[int], Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return the other borders of latent cells, in pixels: rows and columns where no patch starts or ends.
+
+    The grid of the latents, if it shows, then shows at these and at the patch lines alike.
+    """
+    rows, columns = (
+        [at for at in range(cell_px, side, cell_px) if at not in taken]
+        for side, taken in zip((size.height, size.width), lines, strict=True)
+    )
+    return rows, columns

@@ -8,7 +8,6 @@ from patchvsr.evaluation.studies.clips import StudyClip
 from patchvsr.evaluation.studies.restored import METRICS, Row, boxes_of, restore, scores, seam_lines
 from patchvsr.patches.windows import MODES
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.pixels.resize import resize_bicubic
 
 
 def joint(
@@ -21,23 +20,20 @@ def joint(
 ) -> Iterator[Row]:
     """Yield one row per clip, joint mode and number of steps (1 or more).
 
-    A row has the scores, among them `seam_ratio` (1 is no seam, whatever the material) and `worst_seam`, the same for
-    the bicubic canvas at the same lines, and the time of the whole call per frame.
+    A row has the scores, among them `seam_ratio` (1 is no seam, whatever the material) and `worst_seam`, and the time
+    of the whole call per frame.
     """
     cell_px = pipeline.vae.geometry.spatial_factor
     for clip in clips:
-        canvas = resize_bicubic(clip.lq, clip.size)
         for mode in modes:
             for count in steps:
                 boxes = [box for step in range(count) for box in boxes_of(pipeline, clip, mode, step)]
                 lines = seam_lines(boxes, cell_px, clip.size)
                 restored = restore(pipeline, clip, steps=count, joint_mode=mode)
-                bicubic = scores(clip, canvas, ["seams"], lines)
                 yield {
                     "clip": clip.name,
                     "mode": mode,
                     "steps": count,
                     **scores(clip, restored.frames, [*metrics, "seams"], lines),
-                    **{f"{name}_bicubic": value for name, value in bicubic.items()},
                     "seconds_per_frame": restored.seconds / len(clip.lq),
                 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +14,7 @@ from patchvsr.measures.meter import FrameTriple, Need
 from patchvsr.measures.panel import ClipFacts, Panel
 from patchvsr.measures.seams import Lines
 from patchvsr.models.geometry import clip_length
-from patchvsr.patches.grid import WeightedBox
+from patchvsr.patches.grid import WeightedBox, control_lines
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
@@ -84,21 +83,11 @@ def boxes_of(pipeline: PatchVSRPipeline, clip: StudyClip, joint_mode: str, step:
 
 
 def seam_lines(boxes: Iterable[WeightedBox], cell_px: int, size: Size) -> tuple[Lines, Lines]:
-    """Return the rows and columns in pixels where a patch ends, and control lines half-way between them.
-
-    Both lie inside a frame of `size`. A control line lies on the border of a cell, as patch lines do, where no patch
-    ends: the grid of the latents, if it shows, then shows in both.
-    """
+    """Return the rows and columns in pixels where a patch ends inside a frame of `size`, and the control lines."""
     rows = {y for each in boxes for y in (each.box.y0, each.box.y1)}
     columns = {x for each in boxes for x in (each.box.x0, each.box.x1)}
-    at = [_inside(found, cell_px, side) for found, side in ((rows, size.height), (columns, size.width))]
-    between = [_inside(_half_way(found), cell_px, side) for found, side in ((rows, size.height), (columns, size.width))]
-    return (at[0], at[1]), (between[0], between[1])
-
-
-def _half_way(lines: set[int]) -> set[int]:
-    ordered = sorted(lines)
-    return {(a + b) // 2 for a, b in pairwise(ordered)} - lines
+    at = _inside(rows, cell_px, size.height), _inside(columns, cell_px, size.width)
+    return at, control_lines(size, cell_px, at)
 
 
 def _inside(cells: set[int], cell_px: int, side: int) -> list[int]:
