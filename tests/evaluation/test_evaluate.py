@@ -151,3 +151,10 @@ def test_no_original_no_likeness(folders, tmp_path):
     list(evaluate(clips, tmp_path / "out", MeasureSettings(METRICS)))
     assert set(report_in(tmp_path / "out")["clips"][0]["scores"]) == {"flicker", "change", "colour_shift"}
     assert torch.isfinite(torch.tensor(report_in(tmp_path / "out")["means"]["ours"]["flicker"]["mean"]))
+
+
+def test_a_score_that_is_no_number_names_clip_and_metric(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(PsnrMeter, "measure", lambda meter, frame: {"psnr_y": float("nan")})
+    with pytest.raises(InputError, match="one: psnr_y is nan: leave that metric out with --metrics"):
+        list(evaluate(cases(folders), tmp_path / "report", MeasureSettings(metrics=("psnr",))))
+    assert not list((tmp_path / "report").rglob("*.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -51,7 +52,8 @@ class MeasureSettings:
 def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Record]:
     """Measure a clip whose `output` exists. Yields the number of frames so far; returns its record.
 
-    Raises InputError if a file cannot be read, or output, original and input do not fit in size or number of frames.
+    Raises InputError if a file cannot be read, output, original and input do not fit in size or number of frames, or a
+    score is not a number.
     """
     assert clip.output is not None
     check_clip(clip)
@@ -67,6 +69,10 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
         for frame in _triples(clip, output, original, lq, settings.max_frames):
             panel.update(frame)
             yield (count := count + 1)
+    found, frames = panel.result(), panel.per_frame()
+    for name, values in (*((name, [value]) for name, value in found.items()), *frames.items()):
+        if bad := [value for value in values if value is not None and not math.isfinite(value)]:
+            raise InputError(f"{clip.name}: {name} is {bad[0]}: leave that metric out with --metrics")
     return {
         "clip": clip.name,
         "frames": count,
@@ -74,8 +80,8 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
         "height": size.height,
         "cropped_to": None if clip.crop is None else str(clip.crop),  # of the original, what the input shows
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
-        "scores": panel.result(),
-        "per_frame": panel.per_frame(),
+        "scores": found,
+        "per_frame": frames,
         "missing": panel.missing,
         "measured_s": panel.seconds,
         "files": files_of(clip),
