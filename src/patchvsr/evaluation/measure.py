@@ -70,7 +70,8 @@ def measure(clip: Clip, settings: MeasureSettings) -> Generator[int, None, Recor
             panel.update(frame)
             yield (count := count + 1)
     found, frames = panel.result(), panel.per_frame()
-    for name, values in (*((name, [value]) for name, value in found.items()), *frames.items()):
+    for name in (*found, *frames):
+        values = [found.get(name), *frames.get(name, ())]
         if bad := [value for value in values if value is not None and not math.isfinite(value)]:
             raise InputError(f"{clip.name}: {name} is {bad[0]}: leave that metric out with --metrics")
     return {
