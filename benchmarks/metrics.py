@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from patchvsr.allocator import keep_freed_memory
 from patchvsr.measures.cvvdp_import import load_cvvdp
 from patchvsr.measures.features import ImageFeatures
 from patchvsr.measures.luma import luma
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--metrics", default=",".join(METERS))
     options = parser.parse_args()
+    keep_freed_memory()  # as `patchvsr evaluate` does
     width, height = map(int, options.size.split("x"))
     original = synthetic_clip(options.frames, width, height)
     canvas = F.interpolate(F.interpolate(original, scale_factor=0.25, mode="area"), original.shape[-2:], mode="bicubic")

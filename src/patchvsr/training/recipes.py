@@ -136,7 +136,7 @@ _LEAST = {
 
 def mini_restorer() -> Recipe:
     return Recipe(
-        stage="restorer", name="mini_restorer", steps=30_000, batch_size=4, num_frames=9, sizes="128",
+        stage="restorer", name="mini_restorer", steps=20_000, batch_size=4, num_frames=9, sizes="128",
         single_pass_share=0.4, spectral_weight=0.0, learning_rate=7e-4, weight_decay=1e-4, workers=0,
         checkpoint_every=500, ema_decay=0.9995,
     )  # fmt: skip
