@@ -10,6 +10,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Generator, Tensor, nn
 
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.schedule import set_steps
@@ -60,6 +61,15 @@ def autoencoder(**sizes: Any) -> MiniAutoencoder:
         num_context_blocks=1,
     )
     return MiniAutoencoder(**(toy | sizes)).eval()
+
+
+def residual_autoencoder(**sizes: Any) -> ResidualAutoencoder:
+    """The next bundled autoencoder, with trained-looking weights: its detail is about as strong as the restorer's."""
+    small = dict(
+        latent_channels=4, condition_channels=8, encoder_channels=(8, 16), restorer_channels=8, num_restorer_blocks=4,
+        latent_hidden=16, num_decoder_blocks=2,
+    )  # fmt: skip
+    return randomised(ResidualAutoencoder(**(small | sizes)), std=0.15).eval()
 
 
 def base(**sizes: Any) -> WanTransformer3DModel:

@@ -96,11 +96,11 @@ class FoldedConvolution(nn.Conv2d):
     A convolution of folded frames is a strided convolution of the frames with the same weights in another order.
     """
 
-    def __init__(self, out_channels: int):
-        super().__init__(3 * FOLD**2, out_channels, 3, padding=1)
+    def __init__(self, out_channels: int, in_channels: int = 3):
+        super().__init__(in_channels * FOLD**2, out_channels, 3, padding=1)
 
-    def forward(self, frames: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, C, H/4, W/4)
-        weight = self.weight.unflatten(1, (3, FOLD, FOLD)).permute(0, 1, 4, 2, 5, 3)  # (C, 3, 3, 4, 3, 4)
+    def forward(self, frames: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/4, W/4)
+        weight = self.weight.unflatten(1, (-1, FOLD, FOLD)).permute(0, 1, 4, 2, 5, 3)  # (C', C, 3, 4, 3, 4)
         return F.conv2d(channels_last(frames), weight.flatten(4).flatten(2, 3), self.bias, stride=FOLD, padding=FOLD)
 
 

@@ -49,9 +49,14 @@ class Restorer(nn.Module):
         self.estimator = DegradationEstimator()
 
     @property
+    def trunk_halo_px(self) -> int:
+        """Pixels around a tile that the trunk's features depend on."""
+        return FOLD * (1 + 2 * len(self.blocks) + len(self.previous))
+
+    @property
     def halo_px(self) -> int:
         """Pixels around a tile that its restored pixels depend on."""
-        return FOLD * (1 + 2 * len(self.blocks) + len(self.previous) + 1)
+        return self.trunk_halo_px + FOLD
 
     def forward(
         self, canvas: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
@@ -63,20 +68,32 @@ class Restorer(nn.Module):
 
         Returns the frames, of the shape and precision of the canvas, and the state of the frames after these.
         """
+        features, state = self.trunk(canvas, state, self.embed(restoration, scale))
+        return added(canvas, convolve(features, self.head)), state
+
+    def embed(self, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Return the vector (N, E) that tells the blocks of a clip's degradation and scale."""
+        return self.embedding(torch.stack([2 * restoration.float() - 1, scale_feature(scale)], dim=1))
+
+    def trunk(self, canvas: Tensor, state: State | None, embedding: Tensor) -> tuple[Tensor, State]:
+        """Return what the last convolution sees, (N*F, C, H/4, W/4), and the state of the frames after these."""
         num_frames, dtype = canvas.shape[2], self.head.weight.dtype
         carried = {} if state is None else state.features
         handed_on: dict[str, Tensor] = {}
-        embedding = self.embedding(torch.stack([2 * restoration.float() - 1, scale_feature(scale)], dim=1))
         x = skip = self.stem(canvas.to(dtype).transpose(1, 2).flatten(0, 1))
         for index, block in enumerate(self.blocks):
             x = block(x, embedding)
             if index % 2 == 1:
                 name = f"previous{index // 2}"
                 x, handed_on[name] = self.previous[index // 2](x, num_frames, carried.pop(name, None))
-        detail = unfold(convolve(x.add(skip), self.head)).unflatten(0, (-1, num_frames)).transpose(1, 2)
-        done = num_frames + (state.num_frames if state else 0)
-        # Add in the canvas's precision: bfloat16 would cause visible banding in flat areas of the input.
-        return detail.to(canvas.dtype).add_(canvas), State(done, handed_on)
+        return x.add(skip), State(num_frames + (state.num_frames if state else 0), handed_on)
+
+
+def added(video: Tensor, folded: Tensor) -> Tensor:
+    """Return a video (N, 3, F, H, W) plus folded detail (N*F, 48, H/4, W/4)."""
+    detail = unfold(folded).unflatten(0, (-1, video.shape[2])).transpose(1, 2)
+    # Add in the precision of the video: bfloat16 would cause visible banding in flat areas of the input.
+    return detail.to(video.dtype).add_(video)
 
 
 class ConditionedBlock(nn.Module):
@@ -105,7 +122,7 @@ class ConditionedBlock(nn.Module):
             gain, shift = (
                 part.repeat_interleave(len(x) // len(embedding), dim=0)[:, :, None, None] for part in (gain, shift)
             )
-            hidden = self.conv1(x)
+            hidden = convolve(x, self.conv1)
             hidden = F.leaky_relu(torch.addcmul(shift.to(hidden.dtype), hidden, (1 + gain).to(hidden.dtype)), SLOPE)
         return convolve_add(x, hidden, self.conv2.weight, self.conv2.bias, padding=1)
 

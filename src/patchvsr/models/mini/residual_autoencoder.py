@@ -1,0 +1,173 @@
+"""Autoencoder of the next bundled model: latents of the detail that the feed-forward restorer leaves out.
+
+The restorer adds to the canvas what can be inferred from it; `encode` compresses what is then still missing, and
+`decode` adds it. Without latents (0 steps) the restorer's output is the result. Latent cells cover 8x8 pixels and 4
+frames, as those of Wan2.1, and the first frame has a cell of its own.
+
+Everything is causal in time and has a finite receptive field, so tiles cut with the halo that is declared equal the
+whole, and streamed frames equal the clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+
+from patchvsr.models.autoencoder import State
+from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
+from patchvsr.models.mini.blocks import convolve
+from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
+from patchvsr.models.mini.restorer import Restorer, added
+
+# Names of the decoder's features in a state, beside those of the restorer.
+_DETAIL = "detail."
+
+
+class ResidualAutoencoder(ModelMixin, ConfigMixin):
+    """Encoder and decoder of what is missing from the restorer's output, the restorer, and the encoder of conditions.
+
+    Latents are scaled by the mean and deviation that each channel had in training.
+    """
+
+    takes_restoration = True
+    streaming = True
+    tile_px = 3840
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        condition_channels: int = 64,
+        encoder_channels: tuple[int, int] = (48, 96),
+        restorer_channels: int = 64,
+        num_restorer_blocks: int = 10,
+        latent_hidden: int = 96,
+        num_decoder_blocks: int = 6,
+    ):
+        super().__init__()
+        self.restorer = Restorer(restorer_channels, num_restorer_blocks)
+        self.encoder = ClipEncoder(6, latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+        self.statistics = LatentStatistics(latent_channels)
+        self.decoder = DetailDecoder(latent_channels, latent_hidden, restorer_channels, num_decoder_blocks)
+        self.condition_encoder = ClipEncoder(3, condition_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(CELL_PX, self.config.latent_channels, self.config.condition_channels)
+
+    @property
+    def encoder_halo_px(self) -> int:
+        """Pixels around a tile that its conditions depend on, rounded up to whole cells."""
+        return _round_up(self.condition_encoder.halo_px)
+
+    @property
+    def decoder_halo_px(self) -> int:
+        """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
+        return _round_up(self.restorer.trunk_halo_px + self.decoder.halo_px)
+
+    def unfreeze_decoder(self) -> None:
+        """Make the decoder of detail trainable; the restorer stays as it is."""
+        self.decoder.requires_grad_(True)
+
+    def encode(self, video: Tensor, *, reference: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Encode what is missing from the restored canvas, in video (N, 3, F, H, W) in [-1, 1]: (N, C, T, H/8, W/8).
+
+        reference, restoration, scale: see `decode`.
+
+        Raises ValueError unless F = 4k+1, and H and W are multiples of 8.
+        """
+        return self.statistics.normalised(self.raw_latents(video, self.restore(reference, restoration, scale)))
+
+    def restore(self, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Return the restorer's output for whole clips: `decode` without latents."""
+        return self.restorer(canvas, None, restoration=restoration, scale=scale)[0]
+
+    def raw_latents(self, video: Tensor, restored: Tensor) -> Tensor:
+        """Encode video, given its restored canvas, to latents before they are scaled."""
+        self.geometry.check(video)
+        pair = torch.cat([video - restored, restored], dim=1)
+        features = self.encoder.frame_features(self._as_frames(pair)).unflatten(0, (-1, video.shape[2]))
+        return self.encoder.cells(torch.cat([_first_repeated(features), features], dim=1))
+
+    def encode_condition(self, canvas: Tensor) -> Tensor:
+        """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
+
+        Raises ValueError as `encode` does.
+        """
+        self.geometry.check(canvas)
+        return self.encode_condition_next(canvas, None)[0]
+
+    def encode_condition_next(self, canvas: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Encode the next frames of a canvas (N, 3, F, H, W), any number, after those that led to `state`.
+
+        Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
+        state that the frames after these start from.
+        """
+        num_frames = canvas.shape[2]
+        new = self.condition_encoder.frame_features(self._as_frames(canvas)).unflatten(0, (-1, num_frames))
+        waiting = _first_repeated(new) if state is None else state.features.get("frames", new[:, :0])
+        frames = torch.cat([waiting, new], dim=1)
+        complete, left = frames.split([frames.shape[1] - (rest := frames.shape[1] % TEMPORAL_FACTOR), rest], dim=1)
+        after = State(num_frames + (state.num_frames if state else 0), {"frames": left} if rest else {})
+        if not complete.shape[1]:
+            return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
+        return self.condition_encoder.cells(complete), after
+
+    def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
+
+        canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
+        """
+        if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
+            canvas = canvas.expand(-1, -1, 2, -1, -1)
+        return self.restorer.estimator(canvas, scale).float()
+
+    def decode(self, latents: Tensor | None, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+        """Decode latents (N, C, T, h, w) and the reference canvas (N, 3, F, H, W) in [-1, 1] to video of its shape.
+
+        latents: None returns what the restorer makes of the canvas. restoration: (N,) degradation of the input, from
+        0 (downscaled only) to 1. scale: (N,) canvas size / input size.
+
+        Raises ValueError as `encode` does.
+        """
+        self.geometry.check(reference)
+        return self.decode_next(latents, reference, None, restoration=restoration, scale=scale)[0]
+
+    def decode_next(
+        self, latents: Tensor | None, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, State]:
+        """Decode the next frames of a shot, any number, after those that led to `state`.
+
+        latents: (N, C, T, h, w), the latent frames that these frames belong to. Other arguments: see `decode`.
+        state: used up; each feature is freed once a later one replaces it.
+
+        Returns the frames and the state that the frames after these start from.
+        """
+        embedding = self.restorer.embed(restoration, scale)
+        carried = {} if state is None else state.features
+        of_detail = {name: carried.pop(name) for name in list(carried) if name.startswith(_DETAIL)}
+        features, after = self.restorer.trunk(reference, state, embedding)
+        video = added(reference, convolve(features, self.restorer.head))
+        if latents is None:
+            return video, after
+        frames = range(after.num_frames - reference.shape[2], after.num_frames)
+        of_detail = {name.removeprefix(_DETAIL): value for name, value in of_detail.items()}
+        latents = self.statistics.restored(latents.to(features.dtype))
+        detail, handed_on = self.decoder(latents, features, embedding, frames, of_detail)
+        after.features.update({_DETAIL + name: value for name, value in handed_on.items()})
+        return added(video, detail), after
+
+    def _as_frames(self, video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W), channels_last
+        frames = video.to(self.encoder.head.weight.dtype).permute(0, 2, 3, 4, 1).contiguous()
+        return frames.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _round_up(px: int) -> int:
+    return -(-px // CELL_PX) * CELL_PX
+
+
+def _first_repeated(frames: Tensor) -> Tensor:
+    """Return what comes before frames (N, F, ...): the first latent frame holds one frame, repeated to fill it."""
+    return frames[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1)
