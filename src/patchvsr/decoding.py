@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
-from patchvsr.models.geometry import latent_frames
+from patchvsr.models.geometry import cells_of, latent_frames
 from patchvsr.models.restoration import estimate_restoration
-from patchvsr.models.tiles import States, TiledDecoder, cells_of, runs
+from patchvsr.models.tiles import States, TiledDecoder, runs
 from patchvsr.patches.grid import Area, grown
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.color_match import match_color_, reach_px
@@ -117,13 +117,9 @@ class ClipDecoder:
             done += len(frames)
         return result
 
-    def _cells(self, run: range) -> Tensor:
-        """Return the latents (C, T, h, w) of a run, zeros for 0 steps."""
-        cells = cells_of(run)
-        if self._latents is not None:
-            return self._latents[:, cells]
-        geometry, (width, height) = self._autoencoder.geometry, self._canvas.padded
-        return torch.zeros(geometry.latent_channels, cells.stop - cells.start, *geometry.cells(height, width))
+    def _cells(self, run: range) -> Tensor | None:
+        """Return the latents (C, T, h, w) of a run, None for 0 steps."""
+        return None if self._latents is None else self._latents[:, cells_of(run)]
 
 
 def decoded_area(autoencoder: Autoencoder, canvas: ClipCanvas, settings: ResolvedSettings, area: Area) -> Area:

@@ -32,6 +32,7 @@ class Autoencoder(Protocol):
     # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they
     # take a whole clip and hand on None.
     streaming: bool
+    encodes_residual: bool  # whether latents hold what is missing from the restored input, not the video itself
     tile_px: int  # largest side of a tile without its halo, unless set
 
     @property
@@ -47,8 +48,18 @@ class Autoencoder(Protocol):
         """Make the decoder trainable, for the last training stage."""
         ...
 
-    def encode(self, video: Tensor) -> Tensor:
-        """Encode video (N, 3, F, H, W) to latents (N, C, T, h, w) of approximately unit variance."""
+    def encode(
+        self,
+        video: Tensor,
+        *,
+        reference: Tensor | None = None,
+        restoration: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        """Encode video (N, 3, F, H, W) to latents (N, C, T, h, w) of approximately unit variance.
+
+        reference, restoration, scale: see `decode`; needed where `encodes_residual`.
+        """
         ...
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
@@ -69,16 +80,17 @@ class Autoencoder(Protocol):
         """
         ...
 
-    def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+    def decode(self, latents: Tensor | None, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
         """Decode latents to video (N, 3, F, H, W) in [-1, 1].
 
-        reference: low-quality canvas (N, 3, F, H, W). restoration: (N,) its degradation, 0 to 1. scale: (N,) canvas
-        size / input size. An implementation may ignore all three.
+        latents: None for 0 steps: what can be inferred from the reference alone. reference: low-quality canvas
+        (N, 3, F, H, W). restoration: (N,) its degradation, 0 to 1. scale: (N,) canvas size / input size. An
+        implementation may ignore all three.
         """
         ...
 
     def decode_next(
-        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+        self, latents: Tensor | None, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
     ) -> tuple[Tensor, State | None]:
         """Decode the next frames of a shot, after those that led to `state` (None: the first).
 

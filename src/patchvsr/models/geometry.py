@@ -27,6 +27,11 @@ def latent_frames(num_frames: int) -> int:
     return (num_frames - 1) // TEMPORAL_FACTOR + 1
 
 
+def cells_of(frames: range) -> slice:
+    """Return the latent frames of a clip that `frames` of it belong to."""
+    return slice(-(-frames.start // TEMPORAL_FACTOR), -(-frames[-1] // TEMPORAL_FACTOR) + 1)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Sizes of an autoencoder's latents.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder, State
-from patchvsr.models.geometry import TEMPORAL_FACTOR
+from patchvsr.models.geometry import cells_of
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
 
@@ -106,10 +106,10 @@ class TiledDecoder:
         known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
         self._known = {name: value.to(autoencoder.device) for name, value in known.items()}
 
-    def decode(self, latents: Tensor, canvas: Tensor, tile_px: int) -> Tensor:
+    def decode(self, latents: Tensor | None, canvas: Tensor, tile_px: int) -> Tensor:
         """Decode the next frames of the shot to video (3, F, H, W).
 
-        latents: (C, T, h, w), the latent frames that they belong to. canvas: (3, F, H, W) in [-1, 1].
+        latents: (C, T, h, w), the latent frames that they belong to; None for 0 steps. canvas: (3, F, H, W) in [-1, 1].
 
         After a call that raised, the shot cannot be continued: the features of a state are freed as they are used.
         """
@@ -121,7 +121,9 @@ class TiledDecoder:
         video = torch.empty_like(canvas) if self.area is None else canvas.clone()
         for tile in cut:
             reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
-            cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
+            cells = None
+            if latents is not None:
+                cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
             decoded, after[tile] = autoencoder.decode_next(cells, reference, before[tile], **self._known)
             if len(cut) == 1 and self.area is None:
                 return decoded[0]
@@ -147,11 +149,6 @@ def decode_tiled(
         for run in runs(autoencoder, frames)
     ]
     return torch.cat(decoded, dim=1)
-
-
-def cells_of(frames: range) -> slice:
-    """Return the latent frames of a clip that `frames` of it belong to."""
-    return slice(-(-frames.start // TEMPORAL_FACTOR), -(-frames[-1] // TEMPORAL_FACTOR) + 1)
 
 
 def recut(states: States, cut: Sequence[Tile]) -> States:

@@ -16,6 +16,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini import sizes as mini
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import load_base, new_transformer
@@ -24,7 +25,17 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.stages import AdapterStage, AutoencoderStage, BaseStage, RestorerStage, Stage
+from patchvsr.training.stages import (
+    AdapterStage,
+    AutoencoderStage,
+    BaseStage,
+    ResidualAutoencoderStage,
+    RestorerStage,
+    Stage,
+)
+
+# Of the discriminator, the linear prediction and the learned score, which are not part of the model.
+OF_A_RUN = ("adversary.", "predict.", "score_of_student.")
 
 
 def build_stage(recipe: Recipe) -> Stage:
@@ -49,13 +60,23 @@ def build_stage(recipe: Recipe) -> Stage:
 
 
 def _from_runs(recipe: Recipe) -> Stage:
-    """Build a stage of the bundled model on the runs of the previous stages."""
-    autoencoder = mini.new_autoencoder()
+    """Build a stage of the bundled model on the runs of the previous stages.
+
+    After a restorer, the stages train the next architecture; without one, that of the model in the package.
+    """
+    autoencoder: MiniAutoencoder | ResidualAutoencoder = mini.new_autoencoder()
+    autoencoder_stage: Stage
     if recipe.stage == "restorer":
         return RestorerStage(recipe, mini.new_restorer(), autoencoder.geometry)
+    if checkpoints(recipe.run_of("restorer")):
+        autoencoder = mini.new_residual_autoencoder()
+        load_average(recipe.run_of("restorer"), RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry))
+        autoencoder_stage = ResidualAutoencoderStage(recipe, autoencoder)
+    else:
+        autoencoder_stage = AutoencoderStage(recipe, autoencoder)
     if recipe.stage == "autoencoder":
-        return AutoencoderStage(recipe, autoencoder)
-    load_average(recipe.run_of("autoencoder"), AutoencoderStage(recipe, autoencoder))
+        return autoencoder_stage
+    load_average(recipe.run_of("autoencoder"), autoencoder_stage)
     base, prompt = mini.new_base(autoencoder), mini.new_prompt()
     base_stage = BaseStage(recipe, autoencoder, base, prompt)
     if recipe.stage == "base":
@@ -146,9 +167,8 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
     if optional and not checkpoints(run):
         return
     folder = last_checkpoint(run)
-    # The discriminator and the learned score belong to their run and are not part of the model.
     weights, trained = (
-        {name: value for name, value in tensors.items() if not name.startswith(("adversary.", "score_of_student."))}
+        {name: value for name, value in tensors.items() if not name.startswith(OF_A_RUN)}
         for tensors in (load_file(folder / "average.safetensors"), trained_parameters(stage))
     )
     found, needed = shapes(weights), shapes(trained)

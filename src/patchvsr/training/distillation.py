@@ -22,7 +22,7 @@ from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DMode
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import DECODED_CROPS
-from patchvsr.training.stages import AdapterStage, Batch, add_noise, per_clip, pixel_losses
+from patchvsr.training.stages import AdapterStage, Batch, add_noise, by_clip, per_clip, pixel_losses
 
 VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, DISTRIBUTION_WEIGHT = 0.02, 0.1, 0.1
 
@@ -61,15 +61,21 @@ class DistillStage(AdapterStage):
         return losses
 
     def _decoded(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Compute pixel losses of decoded crops. The last crop of every patch is decoded without latents."""
+        """Compute pixel losses of decoded crops.
+
+        The last crop of every patch is decoded without latents, unless that is the work of a restorer of its own.
+        """
         origins = batch["crops"].tolist()
         crops = [self._crop(estimate, batch, [patch[number] for patch in origins]) for number in range(DECODED_CROPS)]
         latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
-        keep = torch.ones(len(latents), device=latents.device)
-        keep[-len(estimate) :] = 0
-        known = {name: batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale")}
-        output = self.autoencoder.decode(latents * per_clip(keep), canvas, **known)
+        if not self.autoencoder.encodes_residual:
+            latents = torch.cat([latents[: -len(estimate)], torch.zeros_like(latents[-len(estimate) :])])
+        known = (batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale"))
+        output = torch.cat(by_clip(self._decode, latents, canvas, *known))
         return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+
+    def _decode(self, latents: Tensor, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents, canvas, restoration=restoration, scale=scale)
 
     def _crop(self, latents: Tensor, batch: Batch, origins: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
         """Cut the same crop of `decode_size` pixels and `decode_frames` frames from latents, canvas and original."""

@@ -53,6 +53,7 @@ class Recipe:
     compile: bool = False
     # objectives
     spectral_weight: float = 0.1
+    feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
     dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
     told_share: float = 0.5  # restorer: share of clips for which it is told the true degradation, not its estimate

@@ -90,10 +90,15 @@ class FrameSample:
 
     recipe: Recipe
     geometry: Geometry
+    with_canvas: bool = False  # for an autoencoder that encodes what is missing from the restored input
 
     def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         clip = source.window(generator, self.recipe.num_frames, *draw_canvas_size(generator, self.recipe))
-        return {"hq": as_video(resize_bicubic(clip, Size(side, side)))}
+        clip = resize_bicubic(clip, Size(side, side))
+        if not self.with_canvas:
+            return {"hq": as_video(clip)}
+        canvas, known = make_canvas(clip.clamp(0, 1), generator, self.recipe)
+        return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {

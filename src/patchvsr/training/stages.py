@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.registry import find_base
 from patchvsr.models.restoration import estimate_restoration
@@ -22,13 +26,18 @@ from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.losses import charbonnier, spectral
+from patchvsr.training.perceptual import perceptual
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample, PatchSample, RestorerSample
 
 Batch = dict[str, Tensor]
+Result = TypeVar("Result")
 ESTIMATE_WEIGHT = 0.02
 # Over-restoring clean input costs far more than under-restoring, so clean samples get weight 3.
 CLEAN_WEIGHT = 3.0
+# Deviation of the noise on latents of unit deviation in training, weight of their mean square, and of what conditions
+# cannot tell of them.
+LATENT_NOISE, LATENT_SIZE_WEIGHT, UNEXPLAINED_WEIGHT = 0.2, 1e-3, 0.1
 
 
 class Stage(nn.Module):
@@ -46,6 +55,14 @@ class Stage(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return named losses, whose sum is minimised."""
         raise NotImplementedError
+
+    def players(self) -> list[list[nn.Parameter]]:
+        """Return the trained parameters by player, whose gradients are clipped apart: the model, and its adversary."""
+        adversary = getattr(self, "adversary", None)
+        against = [] if adversary is None else list(adversary.parameters())
+        known = {id(parameter) for parameter in against}
+        model = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return [model, against] if against else [model]
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
@@ -95,9 +112,10 @@ class RestorerStage(Stage):
         return {"restored": output[0].transpose(0, 1).add(1).div(2).clamp(0, 1)}
 
     def _restored(self, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
-        # On a CPU clip by clip: what the restorer is told is then folded into its weights, and little is held at once.
-        clips = [part.split(1 if canvas.device.type == "cpu" else len(part)) for part in (canvas, restoration, scale)]
-        return torch.cat([self.restorer(c, None, restoration=r, scale=s)[0] for c, r, s in zip(*clips, strict=True)])
+        def restored(canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+            return self.restorer(canvas, None, restoration=restoration, scale=scale)[0]
+
+        return torch.cat(by_clip(restored, canvas, restoration, scale))
 
 
 class AutoencoderStage(Stage):
@@ -141,13 +159,70 @@ class AutoencoderStage(Stage):
         }  # fmt: skip
 
 
+class ResidualAutoencoderStage(Stage):
+    """Train latents of what the restorer leaves out, their decoder, and conditions that tell of them.
+
+    Noise on the latents keeps their space smooth for the transformer and limits what they can hold. A linear layer
+    learns to predict them from the conditions: `unexplained` is the share of their variance that it cannot, which is
+    left to the transformer.
+    """
+
+    def __init__(self, recipe: Recipe, autoencoder: ResidualAutoencoder):
+        super().__init__(recipe)
+        self.autoencoder = autoencoder
+        autoencoder.restorer.requires_grad_(False)
+        autoencoder.encoder.requires_grad_(recipe.train_encoder)
+        geometry = autoencoder.geometry
+        self.predict = nn.Conv3d(geometry.condition_channels, geometry.latent_channels, 1)
+        self.adversary = Adversary() if recipe.adversarial_weight else None
+        self.make_sample = AutoencoderSample(recipe, geometry)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        hq, canvas = batch["hq"].float(), batch["canvas"].float()
+        made = by_clip(self._decoded, hq, canvas, batch["noise"], batch["restoration"], batch["scale"])
+        outputs, raw, latents = (torch.cat(parts) for parts in zip(*made, strict=True))
+        predicted = self.predict(self.autoencoder.encode_condition(canvas))
+        return pixel_losses(outputs, hq, canvas, self.recipe, self.adversary) | {
+            "statistics": self.autoencoder.statistics.loss(raw),
+            "size": LATENT_SIZE_WEIGHT * latents.float().square().mean(),
+            "unexplained": UNEXPLAINED_WEIGHT * F.mse_loss(predicted.float(), latents.detach().float()),
+        }
+
+    def _decoded(
+        self, hq: Tensor, canvas: Tensor, noise: Tensor, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output for clips, and their latents as they come and scaled."""
+        autoencoder = self.autoencoder
+        embedding = autoencoder.restorer.embed(restoration, scale)
+        restored, features, _ = autoencoder.restored(canvas, None, embedding)
+        raw = autoencoder.raw_latents(hq, restored)
+        latents = autoencoder.statistics.normalised(raw)
+        noisy = latents + LATENT_NOISE * noise.to(latents)
+        output, _ = autoencoder.with_detail(noisy, restored, features, embedding, range(hq.shape[2]), {})
+        return output, raw, latents
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+        canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
+        scale = hq.shape[-2] / lq.shape[-2]
+        restoration = estimate_restoration(self.autoencoder, canvas.unbind(1), Size.of(hq), scale)
+        known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
+        known = {name: value.to(self.device) for name, value in known.items()}
+        reference, original = (clip.unsqueeze(0).to(self.device) for clip in (canvas, original))
+        latents = self.autoencoder.encode(original, reference=reference, **known)
+        return {
+            name: self.autoencoder.decode(cells, reference, **known)[0].transpose(0, 1).add(1).div(2).clamp(0, 1)
+            for name, cells in (("no latents", None), ("true latents", latents))
+        }
+
+
 class BaseStage(Stage):
     """Train the base model: rectified flow on whole frames, v = eps - z_0, with its fixed prompt."""
 
     def __init__(self, recipe: Recipe, autoencoder: Autoencoder, base: WanTransformer3DModel, prompt: Tensor):
         super().__init__(recipe)
         self.autoencoder, self.base, self.prompt = frozen(autoencoder), base, nn.ParameterList([prompt])
-        self.make_sample = FrameSample(recipe, autoencoder.geometry)
+        self.make_sample = FrameSample(recipe, autoencoder.geometry, with_canvas=autoencoder.encodes_residual)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         latents = batch["latents"] if "latents" in batch else self.encode(batch)["latents"]
@@ -158,7 +233,7 @@ class BaseStage(Stage):
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Batch:
-        return {"latents": self.autoencoder.encode(batch["hq"].float()).float()}
+        return {"latents": encoded(self.autoencoder, batch)}
 
 
 class AdapterStage(Stage):
@@ -185,7 +260,7 @@ class AdapterStage(Stage):
     def encode(self, batch: Batch) -> Batch:
         """Encode pixels to latents; `patchvsr cache` stores this result."""
         return {
-            "latents": self.autoencoder.encode(batch["hq"].float()).float(),
+            "latents": encoded(self.autoencoder, batch),
             "patch_latents": self.autoencoder.encode_condition(batch["canvas"].float()).float(),
             "global_latents": self.autoencoder.encode_condition(batch["global"].float()).float(),
         }
@@ -232,11 +307,32 @@ class AdapterStage(Stage):
         return patch_lines(Size(width, height), max(self.recipe.size_choices), self.autoencoder.geometry.spatial_factor)
 
 
+def by_clip(work: Callable[..., Result], *parts: Tensor) -> list[Result]:
+    """Return the results of work on the clips of a batch, one after the other on a CPU, at once elsewhere.
+
+    What a bundled block is told of one clip is folded into its weights, and little is held at once.
+    """
+    count = 1 if parts[0].device.type == "cpu" else len(parts[0])
+    return [work(*clip) for clip in zip(*(part.split(count) for part in parts), strict=True)]
+
+
+def encoded(autoencoder: Autoencoder, batch: Batch) -> Tensor:
+    """Return the latents of the originals of a batch, in float32."""
+    if not autoencoder.encodes_residual:
+        return autoencoder.encode(batch["hq"].float()).float()
+    known = {"reference": batch["canvas"].float(), "restoration": batch["restoration"], "scale": batch["scale"]}
+    return autoencoder.encode(batch["hq"].float(), **known).float()
+
+
 def pixel_losses(
     output: Tensor, target: Tensor, canvas: Tensor, recipe: Recipe, adversary: Adversary | None
 ) -> dict[str, Tensor]:
     """Compare restored clips (N, 3, F, H, W) with the originals."""
-    losses = {"pixel": charbonnier(output, target), "spectral": recipe.spectral_weight * spectral(output, target)}
+    losses = {"pixel": charbonnier(output, target)}
+    if recipe.spectral_weight:
+        losses["spectral"] = recipe.spectral_weight * spectral(output, target)
+    if recipe.feature_weight:
+        losses["features"] = recipe.feature_weight * perceptual(output, target)
     if adversary is not None:
         losses |= adversary.losses(output, target, canvas, weight=recipe.adversarial_weight)
     return losses

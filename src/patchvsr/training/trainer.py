@@ -88,6 +88,7 @@ def train(
     model, wrapped_optimizer = accelerator.prepare(stage, optimizer)
     state = TrainingState(recipe, accelerator.unwrap_model(model), wrapped_optimizer.optimizer, data_digest)
     state.load(run)
+    players = accelerator.unwrap_model(model).players()
     if accelerator.is_main_process:
         save_recipe(recipe, run / "recipe.json")
     loader = iter(batches(samples, recipe, state.step, accelerator.process_index, accelerator.num_processes))
@@ -115,8 +116,9 @@ def train(
                 for name, value in found.items():
                     losses[name] = losses.get(name, 0) + value.detach() / recipe.accumulate
             total = torch.stack(list(losses.values())).sum()
-            norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            norms = [accelerator.clip_grad_norm_(player, recipe.max_grad_norm) for player in players]
+            norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+            norm = torch.stack([norm.detach() for norm in norms]).norm()
             for what, value in (("loss", total), ("gradient norm", norm)):
                 if not torch.isfinite(value):
                     raise FloatingPointError(

@@ -8,9 +8,10 @@ import toy
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import cells_of
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.blocks import CausalTemporalMix
-from patchvsr.models.tiles import TiledDecoder, cells_of, decode_tiled, encode_condition_tiled, tiles
+from patchvsr.models.tiles import TiledDecoder, decode_tiled, encode_condition_tiled, tiles
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
 

@@ -6,9 +6,10 @@ import toy
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.geometry import cells_of
 from patchvsr.models.mini.detail import LatentStatistics
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
-from patchvsr.models.tiles import TiledDecoder, cells_of, decode_tiled, encode_condition_tiled
+from patchvsr.models.tiles import TiledDecoder, decode_tiled, encode_condition_tiled
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
 
@@ -63,7 +64,7 @@ def test_untrained_returns_exactly_the_canvas() -> None:
 def test_without_latents_the_restorer_is_the_result(autoencoder: ResidualAutoencoder) -> None:
     canvas = clip(5, 32, 48)
     with torch.no_grad():
-        restored = autoencoder.restore(canvas, **toy.KNOWN_OF_CLIPS)
+        restored, _ = autoencoder.restorer(canvas, None, **toy.KNOWN_OF_CLIPS)
     assert torch.equal(decoded(autoencoder, None, canvas), restored)
     detailed = decoded(autoencoder, toy.randn(1, CHANNELS, 2, 4, 6), canvas)
     assert (detailed - restored).abs().max() > 0.1

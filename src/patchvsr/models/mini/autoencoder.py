@@ -18,7 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from patchvsr.models.autoencoder import State
-from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
+from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry, cells_of
 from patchvsr.models.mini.blocks import (
     FOLD,
     Downsample2x,
@@ -71,6 +71,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
     takes_restoration = True
     streaming = True
+    encodes_residual = False
     tile_px = 3840
 
     @register_to_config
@@ -112,7 +113,14 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         """Make the decoder trainable."""
         self.decoder.requires_grad_(True)
 
-    def encode(self, video: Tensor) -> Tensor:
+    def encode(
+        self,
+        video: Tensor,
+        *,
+        reference: Tensor | None = None,
+        restoration: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
         """Encode video (N, 3, F, H, W) in [-1, 1] to latents (N, C, k+1, H/16, W/16).
 
         Raises ValueError unless F = 4k+1, and H and W are multiples of 16.
@@ -162,11 +170,11 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
             canvas = canvas.expand(-1, -1, 2, -1, -1)
         return self.estimator(canvas, scale).float()
 
-    def decode(self, latents: Tensor, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+    def decode(self, latents: Tensor | None, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
         """Decode latents (N, C, T, h, w) and the reference canvas (N, 3, F, H, W) in [-1, 1] to video of its shape.
 
-        restoration: (N,) degradation of the input, from 0 (downscaled only) to 1 (noise, blur and compression).
-        scale: (N,) canvas size / input size.
+        latents: None stands for zeros. restoration: (N,) degradation of the input, from 0 (downscaled only) to 1
+        (noise, blur and compression). scale: (N,) canvas size / input size.
 
         Raises ValueError as `encode` does.
         """
@@ -174,7 +182,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         return self.decode_next(latents, reference, None, restoration=restoration, scale=scale)[0]
 
     def decode_next(
-        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+        self, latents: Tensor | None, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
     ) -> tuple[Tensor, State]:
         """Decode the next frames of a shot, any number, after those that led to `state`.
 
@@ -184,6 +192,11 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         Returns the frames and the state that the frames after these start from.
         """
         dtype = self.decoder.head.weight.dtype
+        if latents is None:
+            done = 0 if state is None else state.num_frames
+            cells = cells_of(range(done, done + reference.shape[2]))
+            shape = self.geometry.latent_channels, cells.stop - cells.start, *self.geometry.cells(*reference.shape[-2:])
+            latents = reference.new_zeros(len(reference), *shape)
         detail, state = self.decoder(latents.to(dtype), reference.to(dtype), restoration, scale, state)
         # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
         return _as_video(detail, reference.shape[2]).to(reference.dtype).add_(reference), state

@@ -33,6 +33,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
 
     takes_restoration = True
     streaming = True
+    encodes_residual = True
     tile_px = 3840
 
     @register_to_config
@@ -71,18 +72,23 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """Make the decoder of detail trainable; the restorer stays as it is."""
         self.decoder.requires_grad_(True)
 
-    def encode(self, video: Tensor, *, reference: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
+    def encode(
+        self,
+        video: Tensor,
+        *,
+        reference: Tensor | None = None,
+        restoration: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
         """Encode what is missing from the restored canvas, in video (N, 3, F, H, W) in [-1, 1]: (N, C, T, H/8, W/8).
 
         reference, restoration, scale: see `decode`.
 
         Raises ValueError unless F = 4k+1, and H and W are multiples of 8.
         """
-        return self.statistics.normalised(self.raw_latents(video, self.restore(reference, restoration, scale)))
-
-    def restore(self, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
-        """Return the restorer's output for whole clips: `decode` without latents."""
-        return self.restorer(canvas, None, restoration=restoration, scale=scale)[0]
+        assert reference is not None and restoration is not None and scale is not None
+        restored, _ = self.restorer(reference, None, restoration=restoration, scale=scale)
+        return self.statistics.normalised(self.raw_latents(video, restored))
 
     def raw_latents(self, video: Tensor, restored: Tensor) -> Tensor:
         """Encode video, given its restored canvas, to latents before they are scaled."""
@@ -148,16 +154,33 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         embedding = self.restorer.embed(restoration, scale)
         carried = {} if state is None else state.features
         of_detail = {name: carried.pop(name) for name in list(carried) if name.startswith(_DETAIL)}
-        features, after = self.restorer.trunk(reference, state, embedding)
-        video = added(reference, convolve(features, self.restorer.head))
+        video, features, after = self.restored(reference, state, embedding)
         if latents is None:
             return video, after
         frames = range(after.num_frames - reference.shape[2], after.num_frames)
         of_detail = {name.removeprefix(_DETAIL): value for name, value in of_detail.items()}
-        latents = self.statistics.restored(latents.to(features.dtype))
-        detail, handed_on = self.decoder(latents, features, embedding, frames, of_detail)
+        video, handed_on = self.with_detail(latents, video, features, embedding, frames, of_detail)
         after.features.update({_DETAIL + name: value for name, value in handed_on.items()})
-        return added(video, detail), after
+        return video, after
+
+    def restored(self, reference: Tensor, state: State | None, embedding: Tensor) -> tuple[Tensor, Tensor, State]:
+        """Return the restored frames, the features they came from, and the state of the frames after these."""
+        features, after = self.restorer.trunk(reference, state, embedding)
+        return added(reference, convolve(features, self.restorer.head)), features, after
+
+    def with_detail(
+        self,
+        latents: Tensor,
+        video: Tensor,
+        features: Tensor,
+        embedding: Tensor,
+        frames: range,
+        carried: dict[str, Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the detail of latents to restored frames; see `DetailDecoder` for the arguments."""
+        latents = self.statistics.restored(latents.to(features.dtype))
+        detail, handed_on = self.decoder(latents, features, embedding, frames, carried)
+        return added(video, detail), handed_on
 
     def _as_frames(self, video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W), channels_last
         frames = video.to(self.encoder.head.weight.dtype).permute(0, 2, 3, 4, 1).contiguous()

@@ -7,6 +7,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
@@ -16,6 +17,11 @@ PROMPT_LENGTH, TEXT_DIM = 8, 64
 def new_autoencoder() -> MiniAutoencoder:
     """Return the untrained bundled autoencoder: 3.0 M parameters."""
     return MiniAutoencoder()
+
+
+def new_residual_autoencoder() -> ResidualAutoencoder:
+    """Return the untrained autoencoder of the next bundled model: 3.1 M parameters, 1.2 M of them the restorer."""
+    return ResidualAutoencoder()
 
 
 def new_restorer() -> Restorer:

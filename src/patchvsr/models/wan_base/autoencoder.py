@@ -26,6 +26,7 @@ class WanAutoencoder(AutoencoderKLWan):
 
     takes_restoration = False
     streaming = False  # its features are as large as 100 frames, too many to keep for a whole frame in tiles
+    encodes_residual = False
     tile_px = 1280
 
     @property
@@ -46,7 +47,14 @@ class WanAutoencoder(AutoencoderKLWan):
         """Make the decoder trainable."""
         self.decoder.requires_grad_(True)
 
-    def encode(self, video: Tensor) -> Tensor:
+    def encode(
+        self,
+        video: Tensor,
+        *,
+        reference: Tensor | None = None,
+        restoration: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
         """Encode video (N, 3, F, H, W) in [-1, 1], F = 4k+1, to normalised latents (N, C, k+1, h, w).
 
         Raises ValueError for other lengths, and for sides that are no multiples of `spatial_factor`: diffusers' class
@@ -69,13 +77,22 @@ class WanAutoencoder(AutoencoderKLWan):
         raise NotImplementedError("Wan's decoder does not use the input, so there is no restoration to estimate")
 
     def decode(
-        self, latents: Tensor, reference: Tensor, *, restoration: Tensor | None = None, scale: Tensor | None = None
+        self,
+        latents: Tensor | None,
+        reference: Tensor,
+        *,
+        restoration: Tensor | None = None,
+        scale: Tensor | None = None,
     ) -> Tensor:
         """Decode normalised latents to video with the shape and dtype of `reference`, whose values are ignored.
+
+        Without latents (0 steps) the result is the reference: Wan's decoder infers nothing from it.
 
         Raises ValueError if latents and reference do not cover the same frames and pixels.
         """
         self.geometry.check(reference)
+        if latents is None:
+            return reference
         num_frames, height, width = reference.shape[2:]
         cells = self.geometry.latent_shape(num_frames, height, width)
         if tuple(latents.shape[2:]) != cells:
@@ -85,7 +102,7 @@ class WanAutoencoder(AutoencoderKLWan):
         return video.to(reference.dtype)
 
     def decode_next(
-        self, latents: Tensor, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+        self, latents: Tensor | None, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
     ) -> tuple[Tensor, None]:
         """Decode a whole clip, see `decode`."""
         return self.decode(latents, reference), None

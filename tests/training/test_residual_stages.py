@@ -1,0 +1,130 @@
+"""The stages of the next bundled model at toy size: each trains its part, they resume, and the result upscales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+from torch import nn
+
+from patchvsr.degradation.degrade import Degradation
+from patchvsr.models.mini import sizes as mini
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
+from patchvsr.models.mini.restorer import Restorer
+from patchvsr.training.build import build_stage
+from patchvsr.training.checkpoint import checkpoints
+from patchvsr.training.clips import ClipSource
+from patchvsr.training.recipes import Recipe
+from patchvsr.training.samples import Samples
+from patchvsr.training.stages import ResidualAutoencoderStage, Stage
+from patchvsr.training.trainer import TrainEvent, train
+
+STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
+SIDE = 64
+TRAINED = {
+    "restorer": ("restorer.",),
+    "autoencoder": ("autoencoder.encoder.", "autoencoder.decoder.", "autoencoder.statistics.",
+                    "autoencoder.condition_encoder.", "predict.", "adversary."),
+    "base": ("base.", "prompt."),
+    "distill": ("transformer.", "autoencoder.decoder.", "adversary."),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def toy_size() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mini, "new_restorer", lambda: Restorer(channels=8, num_blocks=4))
+        patch.setattr(mini, "new_residual_autoencoder", toy.residual_autoencoder)
+        patch.setattr(mini, "new_base", lambda autoencoder: toy.base())
+        patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
+        yield
+
+
+def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
+    small = dict(
+        steps=2, batch_size=2, num_frames=5, sizes=str(SIDE), canvas_min=SIDE, canvas_max=2 * SIDE, lora_rank=2,
+        warmup_steps=0, checkpoint_every=1, log_every=1, workers=0, decode_size=32, decode_frames=5,
+        spectral_weight=0.0, feature_weight=0.1, degradation=Degradation(clean_share=0.5), single_pass_share=0.5,
+    )  # fmt: skip
+    if stage in ("autoencoder", "distill"):
+        small |= dict(adversarial_weight=0.1, objective="adversarial")
+    return Recipe(stage=stage, name=f"mini_{stage}", output=str(output), **(small | settings)).check()
+
+
+def run(chosen: Recipe, stage: Stage, source: ClipSource, minutes: float | None = None) -> list[TrainEvent]:
+    samples = Samples(stage.make_sample, source, chosen)
+    return [e for e in train(chosen, stage, samples, data_digest=source.digest, minutes=minutes)]  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The folder of a whole training, and for each stage its weights before and after, and its events."""
+    output = tmp_path_factory.mktemp("residual")
+    result: dict[str, Any] = {"output": output}
+    for name in STAGES:
+        stage = build_stage(recipe(name, output))
+        before = {key: value.clone() for key, value in stage.state_dict().items()}
+        events = run(recipe(name, output), stage, source)
+        result[name] = before, stage, events
+    return result
+
+
+@pytest.mark.parametrize("name", sorted(TRAINED))
+def test_changes_what_it_trains_and_nothing_else(runs: dict[str, Any], name: str) -> None:
+    before, stage, _ = runs[name]
+    changed = {key for key, value in stage.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and all(key.startswith(TRAINED[name]) for key in changed)
+    for part in TRAINED[name]:
+        assert any(key.startswith(part) for key in changed), part
+
+
+def test_each_stage_stands_on_the_one_before(runs: dict[str, Any]) -> None:
+    restorer = runs["restorer"][1].restorer.state_dict()
+    for name in ("autoencoder", "base", "adapter", "distill"):
+        autoencoder = runs[name][1].autoencoder
+        assert isinstance(autoencoder, ResidualAutoencoder)
+        found = autoencoder.restorer.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in restorer.items())
+
+
+def test_losses_of_the_generative_path(runs: dict[str, Any]) -> None:
+    pixels = {"pixel", "features", "discriminator", "adversarial", "matching"}
+    assert set(runs["autoencoder"][2][-1].losses) == pixels | {"statistics", "size", "unexplained"}
+    assert set(runs["distill"][2][-1].losses) == pixels | {"velocity"}
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "distill"])
+def test_resumed_equals_uninterrupted(runs: dict[str, Any], name: str, source: ClipSource, tmp_path: Path) -> None:
+    for done in STAGES[: STAGES.index(name)]:
+        (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
+    chosen = recipe(name, tmp_path)
+    run(chosen, build_stage(chosen), source, minutes=0)
+    assert [folder.name for folder in checkpoints(chosen.run)] == ["step-000001"]
+    stage = build_stage(chosen)
+    assert [event.step for event in run(chosen, stage, source)] == [2]
+    wanted = runs[name][1].state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in stage.state_dict().items())
+
+
+def test_validation_shows_both_paths(runs: dict[str, Any], source: ClipSource) -> None:
+    stage = runs["autoencoder"][1]
+    assert isinstance(stage, ResidualAutoencoderStage)
+    hq = toy.video(5, 64, 64)
+    restored = stage.restore(hq[..., ::4, ::4], hq)
+    assert restored.keys() == {"no latents", "true latents"}
+    assert all(clip.shape == hq.shape for clip in restored.values())
+    assert not torch.equal(*restored.values())
+
+
+def test_the_result_upscales_a_clip(runs: dict[str, Any]) -> None:
+    pipeline = runs["distill"][1].pipeline()
+    lq = toy.video(6, 24, 32)
+    faithful, detailed = (
+        pipeline(lq, size=(128, 96), num_inference_steps=steps, seed=0, return_dict=False)[0] for steps in (0, 1)
+    )
+    assert faithful.shape == detailed.shape == (6, 3, 96, 128)
+    assert not torch.equal(faithful, detailed)
