@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # its packages are an extra
     from patchvsr.measures.features import ImageFeatures
 
 
-def perceptual(output: Tensor, target: Tensor, *, every: int = 2) -> Tensor:
+def perceptual(output: Tensor, target: Tensor, *, every: int = 3) -> Tensor:
     """Return the mean distance of every n-th frame of videos (N, 3, F, H, W) in [-1, 1], in features of Lite0.
 
     Models are judged by Lite1 (`measures.features`), never by the network of their loss.

@@ -21,6 +21,8 @@ from patchvsr.models.mini.blocks import convolve
 from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
 from patchvsr.models.mini.restorer import Restorer, added
 
+# What is missing is small beside the picture; so amplified, both reach the encoder alike.
+RESIDUAL_GAIN = 8.0
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
 
@@ -93,7 +95,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     def raw_latents(self, video: Tensor, restored: Tensor) -> Tensor:
         """Encode video, given its restored canvas, to latents before they are scaled."""
         self.geometry.check(video)
-        pair = torch.cat([video - restored, restored], dim=1)
+        pair = torch.cat([RESIDUAL_GAIN * (video - restored), restored], dim=1)
         features = self.encoder.frame_features(self._as_frames(pair)).unflatten(0, (-1, video.shape[2]))
         return self.encoder.cells(torch.cat([_first_repeated(features), features], dim=1))
 
