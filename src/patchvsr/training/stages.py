@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 ESTIMATE_WEIGHT = 0.02
 # Over-restoring clean input costs far more than under-restoring, so clean samples get weight 3.
 CLEAN_WEIGHT = 3.0
+ESTIMATED_FRAMES = 5  # of a clip, as when upscaling
 # Deviation of the noise on latents of unit deviation in training, weight of their mean square, and of what conditions
 # cannot tell of them.
 LATENT_NOISE, LATENT_SIZE_WEIGHT, UNEXPLAINED_WEIGHT = 0.2, 1e-3, 0.1
@@ -95,13 +96,12 @@ class RestorerStage(Stage):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas, scale, true = batch["hq"].float(), batch["canvas"].float(), batch["scale"], batch["restoration"]
-        logits = self.restorer.estimator(canvas, scale)
-        weight = torch.where(true == 0, CLEAN_WEIGHT, 1.0)
+        logits = self.restorer.estimator(canvas[:, :, :ESTIMATED_FRAMES], scale)
         restoration = torch.where(batch["told"], true, logits.sigmoid())
         output = self._restored(canvas, restoration, scale)
         return {
             "pixel": charbonnier(output, hq),
-            "estimate": ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, true, weight),
+            "estimate": ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, true),
         }
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from patchvsr.models.mini.restorer import DegradationEstimator, Restorer
+from patchvsr.models.mini.restorer import Restorer
 
 KNOWN = {"restoration": torch.tensor([0.3]), "scale": torch.tensor([4.0])}
 
@@ -68,8 +68,3 @@ def test_training_and_use_modulate_alike(restorer, canvas):
     assert torch.allclose(one, two[:1], atol=1e-5)
     other, _ = restorer(canvas, None, restoration=torch.tensor([0.9]), scale=torch.tensor([4.0]))
     assert not torch.allclose(one, other, atol=1e-3)
-
-
-def test_the_estimator_judges_clips_of_any_size(canvas):
-    logits = DegradationEstimator()(canvas.expand(2, -1, -1, -1, -1), torch.tensor([4.0, 2.0]))
-    assert logits.shape == (2,) and logits[0] != logits[1]

@@ -26,6 +26,7 @@ from patchvsr.models.mini.blocks import (
     scale_feature,
     unfold,
 )
+from patchvsr.models.mini.estimator import RestorationEstimator
 
 EMBEDDING_CHANNELS = 64
 
@@ -46,7 +47,7 @@ class Restorer(nn.Module):
         self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        self.estimator = DegradationEstimator()
+        self.estimator = RestorationEstimator(hidden=128)
 
     @property
     def trunk_halo_px(self) -> int:
@@ -149,30 +150,3 @@ class PreviousFrame(nn.Module):
             before = torch.cat([past.permute(0, 2, 3, 1).unsqueeze(1), frames[:, :-1]], dim=1)
             past = before.flatten(0, 1).permute(0, 3, 1, 2)
         return convolve_add(x, channels_last(past), self.mix.weight, self.mix.bias, padding=1), last
-
-
-class DegradationEstimator(nn.Module):
-    """Judge how degraded a clip is from its frames and their differences, by convolutions at a quarter of the canvas.
-
-    Blur removes the finest frequencies that the scale allows, noise flickers, codecs leave blocks and steps. What the
-    convolutions find is averaged over the clip before it is judged.
-    """
-
-    def __init__(self, channels: int = 64):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(2 * 3 * FOLD**2, channels, 3), nn.LeakyReLU(SLOPE),
-            nn.Conv2d(channels, channels, 3, stride=2), nn.LeakyReLU(SLOPE),
-            nn.Conv2d(channels, channels, 3), nn.LeakyReLU(SLOPE),
-        )  # fmt: skip
-        self.judge = nn.Sequential(VectorLinear(channels + 1, channels), nn.SiLU(), VectorLinear(channels, 1))
-
-    def forward(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        """Return logits (N,) for a canvas (N, 3, F, H, W) in [-1, 1], F >= 2, and its scale (N,)."""
-        dtype = next(self.layers.parameters()).dtype
-        now, change = canvas[:, :, 1:], canvas.diff(dim=2)
-        # Differences are small and tell as much.
-        frames = torch.cat([now, 4 * change], dim=1).transpose(1, 2).flatten(0, 1)
-        found = self.layers(channels_last(F.pixel_unshuffle(frames, FOLD).to(dtype)))
-        mean = found.float().mean(dim=(2, 3)).unflatten(0, (len(canvas), -1)).mean(dim=1)
-        return self.judge(torch.cat([mean, scale_feature(scale)[:, None]], dim=1))[:, 0]
