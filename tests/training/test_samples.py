@@ -44,7 +44,8 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
     height, width = draw_canvas_size(generator, RECIPE)  # the first draws of the sample below
     clip = source.window(generator, 5, height, width)
     canvas, known = make_canvas(clip, generator, RECIPE)
-    sample = PatchSample(RECIPE, autoencoder.geometry).content(source, toy.seeded(seed), toy.PATCH_PX)
+    make, generator = PatchSample(RECIPE, autoencoder.geometry), toy.seeded(seed)
+    sample = make.part(make.whole(source, generator, toy.PATCH_PX), generator, toy.PATCH_PX)
 
     y0, x0, y1, x1 = (round(float(edge) * side) for edge, side in zip(sample["box"], (height, width) * 2, strict=True))
     assert (y1 - y0, x1 - x0) == (toy.PATCH_PX, toy.PATCH_PX) and y0 % 32 == x0 % 32 == 0  # whole tokens
@@ -111,6 +112,18 @@ def test_devices_and_parts_share_a_step_without_overlap() -> None:
     for step in (3, 4):
         numbers = [n for places in per_rank for one in places for s, n in one if s == step]
         assert sorted(numbers) == list(range(2 * 3 * 2))
+
+
+def test_patches_of_a_group_share_a_canvas(source: ClipSource) -> None:
+    recipe = replace(RECIPE, patches_per_canvas=2, canvas_max=2 * RECIPE.canvas_max)
+    make = PatchSample(recipe, toy.autoencoder().geometry)
+    one, two, three, four = (Samples(make, source, recipe)[3, number] for number in range(4))
+    assert torch.equal(one["global"], two["global"]) and torch.equal(three["global"], four["global"])
+    assert not torch.equal(one["global"], three["global"])
+    assert not torch.equal(one["box"], two["box"]) or not torch.equal(three["box"], four["box"])
+    in_order = Samples(make, source, recipe)
+    for number, first in enumerate((one, two)):
+        assert all(torch.equal(value, first[name]) for name, value in in_order[3, number].items())
 
 
 def test_decoded_crops_are_the_same_part_of_latents_and_pixels(source: ClipSource) -> None:

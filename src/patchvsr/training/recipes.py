@@ -35,6 +35,7 @@ class Recipe:
     sizes: str = "192"  # sides of square patches; one is drawn per step
     canvas_min: int = 256  # range of canvas sides; height and width are drawn independently
     canvas_max: int = 384
+    patches_per_canvas: int = 1  # of consecutive samples cut from the same canvas, as large canvases are slow to make
     photo_share: float = 0.6
     workers: int = 2
     degradation: Degradation = field(default_factory=Degradation)
@@ -128,7 +129,7 @@ class Recipe:
 
 _LEAST = {
     "steps": 1, "batch_size": 1, "accumulate": 1, "log_every": 1, "checkpoint_every": 1, "keep_checkpoints": 1,
-    "validation_every": 1, "workers": 0, "lora_rank": 0,
+    "validation_every": 1, "workers": 0, "patches_per_canvas": 1, "lora_rank": 0,
 }  # fmt: skip
 
 

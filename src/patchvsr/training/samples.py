@@ -40,8 +40,12 @@ class MakeSample(Protocol):
     @property
     def geometry(self) -> Geometry: ...
 
-    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
-        """Draw pixels (3, F, H, W) in [-1, 1] and their conditions, for patches of `side` pixels."""
+    def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+        """Draw the pixels that samples can share, (3, F, H, W) in [-1, 1], and what is known of them."""
+        ...
+
+    def part(self, whole: Sample, generator: Generator, side: int) -> Sample:
+        """Draw the content of a sample from it, for patches of `side` pixels."""
         ...
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
@@ -50,32 +54,32 @@ class MakeSample(Protocol):
 
 
 @dataclass(frozen=True)
-class RestorerSample:
-    """A clip and its canvas, and whether the restorer is told how degraded it is."""
+class _ClipSample:
+    """A clip and its canvas, of the size of a patch."""
 
     recipe: Recipe
     geometry: Geometry
 
-    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+    def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         clip = source.window(generator, self.recipe.num_frames, side, side)
         canvas, known = make_canvas(clip, generator, self.recipe)
         return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
+
+    def part(self, whole: Sample, generator: Generator, side: int) -> Sample:
+        return whole
+
+
+@dataclass(frozen=True)
+class RestorerSample(_ClipSample):
+    """A clip and its canvas, and whether the restorer is told how degraded it is."""
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {"told": torch.tensor(chance(generator, self.recipe.told_share))}
 
 
 @dataclass(frozen=True)
-class AutoencoderSample:
+class AutoencoderSample(_ClipSample):
     """A clip and its canvas at the training size of the autoencoder. Latents are dropped for a share of the clips."""
-
-    recipe: Recipe
-    geometry: Geometry
-
-    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
-        clip = source.window(generator, self.recipe.num_frames, side, side)
-        canvas, known = make_canvas(clip, generator, self.recipe)
-        return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
@@ -92,13 +96,16 @@ class FrameSample:
     geometry: Geometry
     with_canvas: bool = False  # for an autoencoder that encodes what is missing from the restored input
 
-    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
+    def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         clip = source.window(generator, self.recipe.num_frames, *draw_canvas_size(generator, self.recipe))
         clip = resize_bicubic(clip, Size(side, side))
         if not self.with_canvas:
             return {"hq": as_video(clip)}
         canvas, known = make_canvas(clip.clamp(0, 1), generator, self.recipe)
         return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
+
+    def part(self, whole: Sample, generator: Generator, side: int) -> Sample:
+        return whole
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
@@ -115,27 +122,28 @@ class PatchSample:
     geometry: Geometry
     few_steps: bool = False  # draw the noise levels of few-step sampling, and crops to decode
 
-    def content(self, source: ClipSource, generator: Generator, side: int) -> Sample:
-        # 1. canvas
+    def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         height, width = draw_canvas_size(generator, self.recipe)
         clip = source.window(generator, self.recipe.num_frames, height, width)
         canvas, known = make_canvas(clip, generator, self.recipe)
+        view = as_video(resize_bicubic(canvas, Size(side, side)))
+        return {"hq": as_video(clip), "canvas": as_video(canvas), "global": view, **known}
 
-        # 2. a patch of it, aligned to tokens
-        top, left = (TOKEN_PX * below(generator, (whole - side) // TOKEN_PX + 1) for whole in (height, width))
+    def part(self, whole: Sample, generator: Generator, side: int) -> Sample:
+        # 1. a patch, aligned to tokens
+        height, width = whole["hq"].shape[-2:]
+        top, left = (TOKEN_PX * below(generator, (length - side) // TOKEN_PX + 1) for length in (height, width))
         area = (..., slice(top, top + side), slice(left, left + side))
 
-        # 3. its position, in latent cells
+        # 2. its position, in latent cells
         cell = self.geometry.spatial_factor
         box = Box(0, 1, *(edge // cell for edge in (top, top + side, left, left + side)))
         canvas_hw = (height // cell, width // cell)
-        return {
-            "hq": as_video(clip[area]),
-            "canvas": as_video(canvas[area]),
-            "global": as_video(resize_bicubic(canvas, Size(side, side))),
+        return whole | {
+            "hq": whole["hq"][area].contiguous(),
+            "canvas": whole["canvas"][area].contiguous(),
             "mask": location_mask(box, canvas_hw, (side // cell, side // cell)),
             "box": torch.tensor(crop_box_condition(box, canvas_hw)),
-            **known,
         }
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
@@ -213,14 +221,27 @@ class Samples(Dataset[Sample]):
 
     def __init__(self, make: MakeSample, source: ClipSource, recipe: Recipe):
         self.make, self.source, self.recipe = make, source, recipe
+        self._shared: tuple[tuple[int, int], Sample] | None = (
+            None  # the last canvas by (step, number of its first patch)
+        )
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         step, number = place
         sizes = self.recipe.size_choices  # one size per step, because its samples are stacked
         side = sizes[below(generator_of(self.recipe.seed, step, 0), len(sizes))]
         generator = generator_of(self.recipe.seed, step, 1 + number)
-        content = self.make.content(self.source, generator, side)
+        content = self.make.part(self._whole(step, number, generator, side), generator, side)
         return content | self.make.noise(generator, self.make.geometry.latent_shape(self.recipe.num_frames, side, side))
+
+    def _whole(self, step: int, number: int, generator: Generator, side: int) -> Sample:
+        """Draw a canvas, or return that of the patch before: a group of patches shares one."""
+        if self.recipe.patches_per_canvas == 1:
+            return self.make.whole(self.source, generator, side)
+        first = step, number - number % self.recipe.patches_per_canvas
+        if self._shared is None or self._shared[0] != first:
+            shared = generator_of(self.recipe.seed, step, -1 - first[1])
+            self._shared = first, self.make.whole(self.source, shared, side)
+        return self._shared[1]
 
 
 class Places(Sampler[list[tuple[int, int]]]):
