@@ -115,7 +115,7 @@ def test_devices_and_parts_share_a_step_without_overlap() -> None:
 
 
 def test_patches_of_a_group_share_a_canvas(source: ClipSource) -> None:
-    recipe = replace(RECIPE, patches_per_canvas=2, canvas_max=2 * RECIPE.canvas_max)
+    recipe = replace(RECIPE, patches_per_canvas=2)
     make = PatchSample(recipe, toy.autoencoder().geometry)
     one, two, three, four = (Samples(make, source, recipe)[3, number] for number in range(4))
     assert torch.equal(one["global"], two["global"]) and torch.equal(three["global"], four["global"])

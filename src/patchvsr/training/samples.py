@@ -221,9 +221,7 @@ class Samples(Dataset[Sample]):
 
     def __init__(self, make: MakeSample, source: ClipSource, recipe: Recipe):
         self.make, self.source, self.recipe = make, source, recipe
-        self._shared: tuple[tuple[int, int], Sample] | None = (
-            None  # the last canvas by (step, number of its first patch)
-        )
+        self._shared: tuple[tuple[int, int], Sample] | None = None  # the last canvas, by the place of its first patch
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         step, number = place
