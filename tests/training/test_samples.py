@@ -117,13 +117,14 @@ def test_devices_and_parts_share_a_step_without_overlap() -> None:
 def test_patches_of_a_group_share_a_canvas(source: ClipSource) -> None:
     recipe = replace(RECIPE, patches_per_canvas=2)
     make = PatchSample(recipe, toy.autoencoder().geometry)
-    one, two, three, four = (Samples(make, source, recipe)[3, number] for number in range(4))
-    assert torch.equal(one["global"], two["global"]) and torch.equal(three["global"], four["global"])
-    assert not torch.equal(one["global"], three["global"])
-    assert not torch.equal(one["box"], two["box"]) or not torch.equal(three["box"], four["box"])
-    in_order = Samples(make, source, recipe)
-    for number, first in enumerate((one, two)):
-        assert all(torch.equal(value, first[name]) for name, value in in_order[3, number].items())
+    samples = [[Samples(make, source, recipe)[step, number] for number in range(4)] for step in range(8)]
+    for one, two, three, four in samples:
+        assert torch.equal(one["global"], two["global"]) and torch.equal(three["global"], four["global"])
+        assert not torch.equal(one["global"], three["global"])
+    assert any(not torch.equal(one["box"], two["box"]) for one, two, *_ in samples)
+    in_order = Samples(make, source, recipe)  # which draws a canvas once
+    for number, drawn_alone in enumerate(samples[3]):
+        assert all(torch.equal(value, drawn_alone[name]) for name, value in in_order[3, number].items())
 
 
 def test_decoded_crops_are_the_same_part_of_latents_and_pixels(source: ClipSource) -> None:
