@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import time
 from asyncio.subprocess import Process
@@ -18,7 +19,11 @@ from patchvsr.service.folders import JobFiles
 from patchvsr.service.queue import Job, Queue, State
 
 _STORED_EVERY_S = 0.2  # progress between is not told: nobody can read faster
+_NOT_LOGGED = ("job", "input", "output")  # paths of the server
 _SIGNALS = {State.PAUSED: signal.SIGINT, State.CANCELLED: signal.SIGTERM}
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Crew:
@@ -55,7 +60,8 @@ class Crew:
                 continue
             try:
                 state, reason = await self._run(job, device)
-            except (OSError, ValueError) as error:  # no process could be started, or it printed something else
+            except Exception as error:  # a bug, or no process could be started; the other jobs go on
+                _logger.exception("job %s", job.id)
                 state, reason = State.FAILED, f"the command could not be run: {error}"
             self._queue.enter(job.id, state, reason=reason)
 
@@ -100,7 +106,7 @@ class Crew:
             if kind == "failed":
                 reason = event["reason"]
             self._queue.change(id, **_columns(kind, event))
-            self._log.add(id, kind, **event)
+            self._log.add(id, kind, {name: value for name, value in event.items() if name not in _NOT_LOGGED})
         return reason
 
 

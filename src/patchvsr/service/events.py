@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class EventLog:
     def __init__(self, database: sqlite3.Connection, bell: Bell) -> None:
         self._database, self._bell = database, bell
 
-    def add(self, job: str, kind: str, **fields: Any) -> None:
+    def add(self, job: str, kind: str, fields: Mapping[str, Any] | None = None) -> None:
         """Log an event of a job and tell everyone who follows."""
         database = self._database
         database.execute("BEGIN")
@@ -37,7 +37,8 @@ class EventLog:
                 (kind, job),
             )
         database.execute(
-            "INSERT INTO events (job, at, kind, data) VALUES (?, ?, ?, ?)", (job, time.time(), kind, json.dumps(fields))
+            "INSERT INTO events (job, at, kind, data) VALUES (?, ?, ?, ?)",
+            (job, time.time(), kind, json.dumps(fields or {})),
         )
         database.execute("COMMIT")
         self._bell.ring()
@@ -53,7 +54,7 @@ class EventLog:
         rows = self._database.execute(f"SELECT * FROM events WHERE number > ? {where} ORDER BY number", values)
         for row in rows.fetchall():
             head = {"job": row["job"], "event": row["kind"], "at": row["at"]}
-            yield LoggedEvent(row["number"], head | json.loads(row["data"]))
+            yield LoggedEvent(row["number"], json.loads(row["data"]) | head)
 
     async def follow(self, number: int, job: str | None = None) -> AsyncIterator[LoggedEvent]:
         """Yield the events after `number`, and then each as it happens, without an end."""

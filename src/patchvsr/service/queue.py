@@ -70,7 +70,7 @@ class Queue:
         self._database.execute(
             f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(row))})", [_stored(v) for v in row.values()]
         )
-        self._log.add(id, "state", state=State.SUBMITTED)
+        self._log.add(id, "state", {"state": State.SUBMITTED})
         return self.get(id)
 
     def get(self, id: str) -> Job:
@@ -105,13 +105,13 @@ class Queue:
         """Put a job into a state and log it."""
         ended = time.time() if state in (State.DONE, State.FAILED, State.CANCELLED) else None
         self.change(id, state=state, wanted=None, reason=reason, finished_at=ended)
-        self._log.add(id, "state", state=state, reason=reason)
+        self._log.add(id, "state", {"state": state, "reason": reason})
         return self.get(id)
 
     def want(self, id: str, state: State) -> Job:
         """Note for what a running job is being stopped; a restarted service still knows."""
         self.change(id, wanted=state)
-        self._log.add(id, "stopping", wanted=state)
+        self._log.add(id, "stopping", {"wanted": state})
         return self.get(id)
 
     def move(self, id: str, *, priority: int | None = None, before: str | None = None) -> Job:

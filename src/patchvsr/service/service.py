@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,8 @@ from patchvsr.service.places import Places
 from patchvsr.service.queue import STOPPED, UNFINISHED, Job, Queue, State
 from patchvsr.service.refusals import Refused
 from patchvsr.service.uploads import Uploads
+
+T = TypeVar("T")
 
 
 class _Source(NamedTuple):
@@ -102,6 +104,10 @@ class Service:
     async def preview(self, body: PreviewWish) -> dict[str, Any]:
         source, settings = self._source(body), body.chosen(self.options)
         return await self._asked(self.looks.preview(source.path, settings, body.at, body.crop), source)
+
+    async def still(self, body: Source, at_s: float, longest_side: int) -> Path:
+        source = self._source(body)
+        return await self._asked(self.looks.still(source.path, at_s, longest_side), source)
 
     def input_of(self, job: Job) -> Path:
         """Return the input of a job. Raises Refused if it is gone or leads elsewhere by now."""
@@ -193,15 +199,14 @@ class Service:
             raise Refused(409, f"{upload.offset} of {upload.size} bytes of {upload.name} have arrived: send the rest")
         return _Source(upload.path, upload.name, upload.id)
 
-    async def _asked(self, answer: Any, source: _Source) -> dict[str, Any]:
+    async def _asked(self, answer: Awaitable[T], source: _Source) -> T:
         """Await an answer about a file. In its errors, an upload has its own name instead of its path here."""
         try:
-            found: dict[str, Any] = await answer
+            return await answer
         except PatchVSRError as error:
             if source.upload is None or isinstance(error, Refused):
                 raise
             raise type(error)(str(error).replace(str(source.path), source.name)) from None
-        return found
 
     def _check_limits(self) -> None:
         waiting = self.queue.count(UNFINISHED)

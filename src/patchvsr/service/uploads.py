@@ -51,7 +51,7 @@ class Uploads:
             raise Refused(422, "the file is empty: give a video")
         if size > limit:
             raise Refused(413, f"the file has {size / GIB:.2f} GiB: at most {limit / GIB:.2f} GiB are accepted")
-        arriving = [upload for upload in self._all() if not upload.complete]
+        arriving = [upload for upload in self.all() if not upload.complete]
         if len(arriving) >= MOST_AT_ONCE:
             raise Refused(429, f"{len(arriving)} uploads are unfinished: finish or delete one first")
         self._options.check_space(size + sum(upload.size - upload.offset for upload in arriving))
@@ -97,7 +97,7 @@ class Uploads:
         self._database.execute("DELETE FROM uploads WHERE id = ?", (id,))
         shutil.rmtree(self._folder / id, ignore_errors=True)
 
-    def _all(self) -> list[Upload]:
+    def all(self) -> list[Upload]:
         return [self._upload(row) for row in self._database.execute("SELECT * FROM uploads").fetchall()]
 
     def _upload(self, row: sqlite3.Row) -> Upload:

@@ -13,6 +13,7 @@ from patchvsr.service.places import CONTAINERS
 from patchvsr.service.routes.common import Here
 
 router = APIRouter(prefix="/api", tags=["look"])
+STILL_PX = 1280  # longest side
 
 
 @router.get("/service")
@@ -46,6 +47,12 @@ async def estimate(body: Wish, here: Here) -> dict[str, Any]:
 async def preview(body: PreviewWish, here: Here) -> dict[str, Any]:
     """Restore one moment, as `patchvsr preview` does. `output` is the name of the picture: bicubic | restored."""
     return await here.preview(body)
+
+
+@router.get("/still", response_class=FileResponse)
+async def still(here: Here, at: float = 0.0, input: str | None = None, upload: str | None = None) -> FileResponse:
+    """Return the first frame of a video at or after a time."""
+    return FileResponse(await here.still(Source(input=input, upload=upload), at, STILL_PX))
 
 
 @router.get("/pictures/{name}", response_class=FileResponse)

@@ -20,6 +20,13 @@ async def begin(body: NewUpload, here: Here) -> dict[str, Any]:
     return _view(here.uploads.begin(body.name, body.size))
 
 
+@router.get("")
+async def waiting(here: Here) -> list[dict[str, Any]]:
+    """List the uploads that no job uses yet, whole or not."""
+    used = {job.upload for job in here.queue.all()}
+    return [_view(upload) for upload in here.uploads.all() if upload.id not in used]
+
+
 @router.get("/{id}")
 async def one(id: str, here: Here) -> dict[str, Any]:
     """Tell how much has arrived."""
