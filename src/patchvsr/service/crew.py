@@ -105,7 +105,8 @@ class Crew:
                 stored_at = time.monotonic()
             if kind == "failed":
                 reason = event["reason"]
-            self._queue.change(id, **_columns(kind, event))
+            if columns := _columns(kind, event):
+                self._queue.change(id, **columns)
             self._log.add(id, kind, {name: value for name, value in event.items() if name not in _NOT_LOGGED})
         return reason
 

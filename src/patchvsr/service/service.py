@@ -41,12 +41,13 @@ class Service:
 
     def __init__(self, options: ServiceOptions) -> None:
         self.options = options
-        database, bell = connect(options.data / "service.sqlite"), Bell()
-        self.log = EventLog(database, bell)
+        database = connect(options.data / "service.sqlite")
+        self.bell = Bell()
+        self.log = EventLog(database, self.bell)
         self.queue = Queue(database, self.log)
         self.uploads = Uploads(database, options)
         self.looks = Looks(options.data, options.devices[0])
-        self.crew = Crew(self.queue, self.log, bell, options.data, options.devices)
+        self.crew = Crew(self.queue, self.log, self.bell, options.data, options.devices)
         self.places = Places(options.folders)
         self._close = database.close
 

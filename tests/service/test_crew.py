@@ -1,0 +1,130 @@
+"""Jobs run in their order, stop, go on, fail and are deleted."""
+
+import os
+
+import pytest
+from servicing import files_in, submit, wait_for
+
+from patchvsr.service.queue import State
+
+
+@pytest.fixture
+def gate(folder):
+    """Make jobs of clip.mkv wait."""
+    path = folder / "clip.mkv.go"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_job_runs_and_its_files_can_be_fetched(client, folder):
+    id = submit(client, folder / "clip.mkv", settings={"scale": 2})
+    job = wait_for(client, id, State.DONE)
+    assert (job["frames_done"], job["reason"], job["output_size"]) == (9, None, [128, 96])
+    answer = client.get(f"/api/jobs/{id}/output")
+    assert answer.content == bytes(range(200))
+    assert "clip_128x96.mkv" in answer.headers["content-disposition"]
+    assert client.get(f"/api/jobs/{id}/report").json() == {"job": {"frames": 9}}
+    assert client.get(f"/api/jobs/{id}/input").content == (folder / "clip.mkv").read_bytes()
+    kinds = [event.data["event"] for event in client.app.state.service.log.after(0, id)]
+    assert kinds == ["state", "state", "started", "planned", "progress", "assembling", "finished", "state"]
+
+
+@pytest.mark.parametrize(
+    ("range_", "status", "content"),
+    [
+        ("bytes=0-9", 206, bytes(range(10))),
+        ("bytes=190-", 206, bytes(range(190, 200))),
+        ("bytes=-5", 206, bytes(range(195, 200))),
+        ("bytes=900-", 416, None),
+    ],
+)
+def test_a_result_is_downloaded_in_ranges(client, folder, range_, status, content):
+    id = submit(client, folder / "clip.mkv")
+    wait_for(client, id, State.DONE)
+    answer = client.get(f"/api/jobs/{id}/output", headers={"range": range_})
+    assert answer.status_code == status
+    assert content is None or answer.content == content
+
+
+def test_the_queue_is_worked_off_by_priority(client, folder, gate):
+    (folder / "other.mkv").write_bytes((folder / "clip.mkv").read_bytes())
+    first = submit(client, folder / "clip.mkv")
+    wait_for(client, first, State.RUNNING, frames=1)
+    low, normal, high = (submit(client, folder / "other.mkv", priority=priority) for priority in (-1, 0, 1))
+    gate.write_text("done")
+    wait_for(client, low, State.DONE)
+    log = client.app.state.service.log
+    ran = [event.data["job"] for event in log.after(0) if event.data.get("state") == "running"]
+    assert ran == [first, high, normal, low]
+
+
+def test_a_running_job_is_paused_and_goes_on(client, folder, gate):
+    id = submit(client, folder / "clip.mkv")
+    wait_for(client, id, State.RUNNING, frames=1)
+    assert client.post(f"/api/jobs/{id}/pause").json()["wanted"] == "paused"
+    wait_for(client, id, State.PAUSED)
+    gate.unlink()
+    client.post(f"/api/jobs/{id}/resume")
+    wait_for(client, id, State.DONE)
+
+
+def test_a_waiting_job_is_paused_and_cancelled_at_once(client, folder, gate):
+    running, waiting = (submit(client, folder / "clip.mkv") for _ in range(2))
+    wait_for(client, running, State.RUNNING, frames=1)
+    assert client.post(f"/api/jobs/{waiting}/pause").json()["state"] == "paused"
+    assert client.post(f"/api/jobs/{waiting}/cancel").json()["state"] == "cancelled"
+    assert client.post(f"/api/jobs/{waiting}/pause").status_code == 409
+    assert client.post(f"/api/jobs/{running}/resume").status_code == 409
+
+
+def test_a_running_job_is_cancelled_and_others_go_on(client, folder, gate):
+    first = submit(client, folder / "clip.mkv")
+    wait_for(client, first, State.RUNNING, frames=1)
+    (folder / "other.mkv").write_bytes((folder / "clip.mkv").read_bytes())
+    second = submit(client, folder / "other.mkv")
+    client.post(f"/api/jobs/{first}/cancel")
+    wait_for(client, first, State.CANCELLED)
+    wait_for(client, second, State.DONE)
+
+
+def test_a_failed_job_says_why_and_can_be_tried_again(client, folder, gate):
+    id = submit(client, folder / "clip.mkv")
+    wait_for(client, id, State.RUNNING, frames=1)
+    gate.write_text("fail")
+    assert wait_for(client, id, State.FAILED)["reason"] == "frame 3 is wrong"
+    assert client.get(f"/api/jobs/{id}/output").status_code == 409
+    gate.unlink()
+    client.post(f"/api/jobs/{id}/resume")
+    assert wait_for(client, id, State.DONE)["reason"] is None
+
+
+def test_a_running_job_is_deleted_with_its_files(client, folder, gate, tmp_path):
+    id = submit(client, folder / "clip.mkv")
+    wait_for(client, id, State.RUNNING, frames=1)
+    assert client.delete(f"/api/jobs/{id}").status_code == 204
+    assert client.get(f"/api/jobs/{id}").status_code == 404
+    assert files_in(tmp_path / "data" / "jobs") == []
+    assert (folder / "clip.mkv").exists()  # the user's own file
+    gate.unlink()
+    wait_for(client, submit(client, folder / "clip.mkv"), State.DONE)  # the worker is still there
+
+
+def test_an_output_in_the_users_folder_stays_when_its_job_is_deleted(client, folder):
+    id = submit(client, folder / "clip.mkv", output=str(folder / "large.mp4"))
+    wait_for(client, id, State.DONE)
+    client.delete(f"/api/jobs/{id}")
+    assert (folder / "large.mp4").read_bytes() == bytes(range(200))
+
+
+def test_jobs_go_on_after_the_service_has_ended(serve, folder, gate):
+    with serve() as client:
+        id = submit(client, folder / "clip.mkv")
+        wait_for(client, id, State.RUNNING, frames=1)
+    gate.unlink()
+    with serve() as client:
+        wait_for(client, id, State.DONE)
+
+
+def test_two_services_do_not_share_a_folder(serve):
+    with serve(), pytest.raises(Exception, match="another service uses this folder"), serve():
+        pass
