@@ -116,6 +116,22 @@ def test_an_output_in_the_users_folder_stays_when_its_job_is_deleted(client, fol
     assert (folder / "large.mp4").read_bytes() == bytes(range(200))
 
 
+def test_unfinished_work_in_the_users_folder_goes_with_its_job(client, folder, gate):
+    id = submit(client, folder / "clip.mkv", output=str(folder / "large.mp4"))
+    wait_for(client, id, State.RUNNING, frames=1)
+    (folder / "large.mp4.job").mkdir()  # as the real command makes one
+    (folder / "large.mp4.job" / "unit-00000.bin").touch()
+    client.delete(f"/api/jobs/{id}")
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mkv", "clip.mkv.go"]
+
+
+def test_work_of_someone_else_is_not_touched(client, folder):
+    (folder / "large.mp4.job").mkdir()
+    body = {"input": str(folder / "clip.mkv"), "output": str(folder / "large.mp4")}
+    assert client.post("/api/jobs", json=body).status_code == 409
+    assert (folder / "large.mp4.job").exists()
+
+
 def test_jobs_go_on_after_the_service_has_ended(serve, folder, gate):
     with serve() as client:
         id = submit(client, folder / "clip.mkv")

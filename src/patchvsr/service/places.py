@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from patchvsr.jobs.folder import JobFolder
 from patchvsr.service.refusals import Refused
 
 CONTAINERS = (".mkv", ".mp4", ".mov", ".webm")
@@ -28,8 +29,8 @@ class Places:
             raise Refused(422, f"{text}: name the output {', '.join(CONTAINERS)}, without a percent sign")
         if not path.parent.is_dir():
             raise Refused(404, f"{text}: its folder does not exist; create it first")
-        if path.exists():
-            raise Refused(409, f"{text}: already exists; choose another name")
+        if path.exists() or JobFolder(path).path.exists():
+            raise Refused(409, f"{text}: it, or a job folder of that name, already exists; choose another name")
         return path
 
     def _inside(self, text: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from patchvsr.errors import PatchVSRError, SettingsError
-from patchvsr.files import make_folder
+from patchvsr.files import make_folder, remove_folder
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.presets import save_preset
 from patchvsr.service.bodies import NewJob, PreviewWish, Source, Wish
@@ -129,7 +129,7 @@ class Service:
         try:
             save_preset(settings, files.preset)
             look = await self._asked(
-                self.looks.check(source.path, output, files.preset, settings.encode.skip_streams), source
+                self.looks.check(source.path, output, files.preset, settings.encode.skip_streams), source, files
             )
             self._check_limits()  # others may have come meanwhile, and the upload may be gone
             self._source(body)
@@ -173,9 +173,7 @@ class Service:
         self.queue.remove(id)
         files = JobFiles(self.options.data, id)
         if Path(job.output).parent != files.folder and job.state is not State.DONE:
-            folder = JobFolder(Path(job.output))
-            with folder.locked():
-                folder.clear()
+            remove_folder(JobFolder(Path(job.output)).path)  # there was none when the job was submitted
         files.remove()
         if job.upload and all(other.upload != job.upload for other in self.queue.all()):
             self.uploads.remove(job.upload)
@@ -200,14 +198,16 @@ class Service:
             raise Refused(409, f"{upload.offset} of {upload.size} bytes of {upload.name} have arrived: send the rest")
         return _Source(upload.path, upload.name, upload.id)
 
-    async def _asked(self, answer: Awaitable[T], source: _Source) -> T:
-        """Await an answer about a file. In its errors, an upload has its own name instead of its path here."""
+    async def _asked(self, answer: Awaitable[T], source: _Source, files: JobFiles | None = None) -> T:
+        """Await an answer about a file. Its errors do not tell clients where the service keeps its own files."""
         try:
             return await answer
         except PatchVSRError as error:
-            if source.upload is None or isinstance(error, Refused):
+            if isinstance(error, Refused):
                 raise
-            raise type(error)(str(error).replace(str(source.path), source.name)) from None
+            text = str(error) if source.upload is None else str(error).replace(str(source.path), source.name)
+            text = text if files is None else text.replace(f"{files.folder}/", "")
+            raise type(error)(text) from None
 
     def _check_limits(self) -> None:
         waiting = self.queue.count(UNFINISHED)
