@@ -25,8 +25,8 @@ def view(job: Job) -> dict[str, Any]:
         "input_size": [job.look["width"], job.look["height"]],
         "output_size": job.look["output_size"],
         "rotation": job.look["rotation"],
-        "duration_s": job.look["duration_s"],
         "start_s": job.settings.get("start_s") or 0.0,
+        "output_duration_s": _output_duration_s(job),
         "notices": job.look["notices"],
     }
 
@@ -35,6 +35,12 @@ def download_name(job: Job) -> str:
     """Return the name of the output for a download: film_3840x2160.mkv."""
     width, height = job.look["output_size"]
     return f"{Path(job.name).stem}_{width}x{height}{Path(job.output).suffix}"
+
+
+def _output_duration_s(job: Job) -> float | None:
+    """Return how long the output is, None if the input does not tell."""
+    ends = [end for end in (job.settings.get("end_s"), job.look["duration_s"]) if end is not None]
+    return max(0.0, min(ends) - (job.settings.get("start_s") or 0.0)) if ends else None
 
 
 def _frames_per_second(job: Job) -> float | None:

@@ -15,6 +15,7 @@ function slider(before, after, width, height) {
     make("span", { className: "tag left" }, "before"), make("span", { className: "tag right" }, "after"),
   );
   box.style.aspectRatio = `${width} / ${height}`;
+  box.style.maxWidth = `calc(75vh * ${width / height})`; // a tall picture fits on the screen
   range.oninput = () => box.style.setProperty("--at", `${range.value}%`);
   return box;
 }
@@ -84,7 +85,7 @@ function players(job, width, height, fail) {
 function stills(job, width, height) {
   const picture = (side) => make("img", { alt: side });
   const before = picture("before"), after = picture("after");
-  const end = job.duration_s ? Math.max(0, job.duration_s - job.start_s - 0.1) : 0;
+  const end = Math.max(0, (job.output_duration_s ?? 0) - 0.1);
   const time = make("input", { type: "range", min: 0, max: end, step: 0.04, value: end / 3, className: "grow" });
   time.setAttribute("aria-label", "Time");
   const text = make("output");

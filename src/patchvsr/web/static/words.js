@@ -90,7 +90,7 @@ export function estimateText(plan) {
 export function jobText(job) {
   const size = `${job.input_size.join(" × ")} → ${job.output_size.join(" × ")}`;
   if (job.state !== "running") {
-    const took = job.state === "done" ? `, ${job.frames} frames in ${duration(job.finished_at - job.started_at)}` : "";
+    const took = job.state === "done" ? `, ${job.frames} frames` : "";
     const begun = ["paused", "cancelled", "submitted"].includes(job.state) && job.frames_done
       ? `, ${job.frames_done} of ${job.frames ?? "?"} frames so far` : "";
     return `${STATES[job.state]}${took}${begun} · ${size}`;
@@ -103,6 +103,11 @@ export function jobText(job) {
   return `${parts.join(", ")} · ${size}`;
 }
 
+function range(values) {
+  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(2));
+  return least === most ? least : `${least} to ${most}`;
+}
+
 // The figures of a report that say something to a person.
 export function reportRows({ job, measures }) {
   const seams = measures.seams.output.ratio_of_means;
@@ -113,7 +118,7 @@ export function reportRows({ job, measures }) {
     ["Seams", seams == null ? "none possible: the frame is one patch" : `${seams.toFixed(2)} (1.00: not measurable)`],
     ["Flicker", measures.flicker ? `${measures.flicker.score.toFixed(2)} times that of plain enlarging` : null],
     ["Colour", `differs by ${measures.chroma_difference_levels.toFixed(2)} of 255 levels from the input`],
-    ["Restoration", restorations.length ? `${Math.min(...restorations)} to ${Math.max(...restorations)} (0 sharpens only, 1 cleans)` : null],
+    ["Restoration", restorations.length ? `${range(restorations)} (0 sharpens only, 1 cleans)` : null],
     ["Codec", job.settings.output.encoder],
     ["Computed on", job.versions.device],
   ];
