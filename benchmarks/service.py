@@ -75,7 +75,7 @@ def burst(folder: Path, source: Path, count: int) -> None:
     """Many submissions at once, with the worker's queue paused by a job that is first."""
     with serving(folder) as (client, process):
         idle = memory_mib(process)
-        address = str(client.base_url)
+        address = str(client.base_url).rstrip("/")
 
         def submit(number: int) -> int:
             body = {"input": str(source), "priority": -1}

@@ -2,6 +2,7 @@
 
 import os
 
+import psutil
 import pytest
 from servicing import files_in, submit, wait_for
 
@@ -96,6 +97,17 @@ def test_a_failed_job_says_why_and_can_be_tried_again(client, folder, gate):
     gate.unlink()
     client.post(f"/api/jobs/{id}/resume")
     assert wait_for(client, id, State.DONE)["reason"] is None
+
+
+def test_a_killed_command_fails_its_job_only(client, folder, gate):
+    id = submit(client, folder / "clip.mkv")
+    wait_for(client, id, State.RUNNING, frames=1)
+    (command,) = psutil.Process().children()
+    command.kill()
+    assert "signal 9" in wait_for(client, id, State.FAILED)["reason"]
+    gate.unlink()
+    client.post(f"/api/jobs/{id}/resume")
+    wait_for(client, id, State.DONE)
 
 
 def test_a_running_job_is_deleted_with_its_files(client, folder, gate, tmp_path):

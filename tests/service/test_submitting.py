@@ -91,6 +91,15 @@ def test_a_broken_video_is_refused(client, folder, tmp_path):
     assert files_in(tmp_path / "data" / "jobs") == []
 
 
+def test_a_list_of_other_files_is_refused(client, folder, tmp_path):
+    """FFmpeg would read them, wherever they are."""
+    (folder / "list.mkv").write_text("ffconcat version 1.0\nfile clip.mkv\n")
+    for address in ("facts", "previews", "estimate", "jobs"):
+        answer = client.post(f"/api/{address}", json={"input": str(folder / "list.mkv")})
+        assert answer.status_code == 422 and "is a list of other files" in answer.json()["detail"]
+    assert files_in(tmp_path / "data" / "jobs") == []
+
+
 def test_a_pipe_is_not_read(client, folder):
     os.mkfifo(folder / "pipe.mkv")
     assert client.post("/api/facts", json={"input": str(folder / "pipe.mkv")}).status_code == 404

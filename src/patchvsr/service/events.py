@@ -29,18 +29,17 @@ class EventLog:
 
     def add(self, job: str, kind: str, fields: Mapping[str, Any] | None = None) -> None:
         """Log an event of a job and tell everyone who follows."""
-        database = self._database
-        database.execute("BEGIN")
-        if kind in _LATEST_ONLY:
+        data = json.dumps(fields or {})
+        with self._database as database:
+            database.execute("BEGIN")
+            if kind in _LATEST_ONLY:
+                database.execute(
+                    "DELETE FROM events WHERE kind = ? AND number = (SELECT max(number) FROM events WHERE job = ?)",
+                    (kind, job),
+                )
             database.execute(
-                "DELETE FROM events WHERE kind = ? AND number = (SELECT max(number) FROM events WHERE job = ?)",
-                (kind, job),
+                "INSERT INTO events (job, at, kind, data) VALUES (?, ?, ?, ?)", (job, time.time(), kind, data)
             )
-        database.execute(
-            "INSERT INTO events (job, at, kind, data) VALUES (?, ?, ?, ?)",
-            (job, time.time(), kind, json.dumps(fields or {})),
-        )
-        database.execute("COMMIT")
         self._bell.ring()
 
     def last_number(self) -> int:

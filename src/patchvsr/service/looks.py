@@ -21,7 +21,7 @@ KEPT_PICTURES = 200
 
 class Looks:
     def __init__(self, data: Path, device: str | None) -> None:
-        self._lock, self._pictures = data / "looks.lock", data / "pictures"
+        self._data, self._lock, self._pictures = data, data / "looks.lock", data / "pictures"
         self._pictures.mkdir(exist_ok=True)
         self._on_device = [] if device is None else ["--device", device]
         self._turn, self._waiting = asyncio.Lock(), 0
@@ -36,9 +36,10 @@ class Looks:
 
     async def estimate(self, file: Path, suffix: str, settings: UpscaleSettings) -> dict[str, Any]:
         """Return the estimate of `patchvsr upscale --plan`."""
+        await self.facts(file)  # refuses what the command would read, such as a list of other files
         with tempfile.TemporaryDirectory() as folder:
             words = _for(settings, Path(folder))
-            output = str(Path(folder) / f"output{suffix}")
+            output = str(self._data / f"estimate{suffix}")  # never written; on the disk that is to be judged
             plan = await self._ask(
                 commands.CLI, "upscale", str(file), "-o", output, *words, *self._on_device, "--plan", "--json"
             )
@@ -52,6 +53,7 @@ class Looks:
         picture = self._picture("preview", file, repr(settings), at_s, crop, suffix=".png")
         answer = picture.with_suffix(".json")
         if not (picture.exists() and answer.exists()):
+            await self.facts(file)
             words = [] if at_s is None else ["--at", repr(at_s)]
             words += [] if crop is None else ["--crop", crop]
             with tempfile.TemporaryDirectory() as folder:

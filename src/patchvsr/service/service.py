@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,7 @@ class Service:
         service.queue.take_up(options.devices)
         service._remove_leftovers()
         work = asyncio.create_task(service.crew.work())
+        work.add_done_callback(_end_with_a_bug)
         try:
             yield service
         finally:
@@ -221,6 +223,12 @@ class Service:
         for folder in (self.options.data / "jobs").glob("*"):
             if folder.name not in known:
                 JobFiles(self.options.data, folder.name).remove()
+
+
+def _end_with_a_bug(work: asyncio.Task[None]) -> None:
+    """End the process if the workers have failed, for example at a full disk: without them it only looks alive."""
+    if not work.cancelled() and work.exception() is not None:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _with_names(facts: dict[str, Any], source: _Source) -> dict[str, Any]:
