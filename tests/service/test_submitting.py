@@ -135,8 +135,16 @@ def test_facts_and_stills(client, folder):
     assert still.headers["content-type"] == "image/jpeg" and still.content[:2] == b"\xff\xd8"
 
 
+@pytest.mark.parametrize("what", ["", "/events", "/output", "/report", "/thumbnail"])
+def test_an_unknown_job_is_not_found(client, what):
+    answer = client.get(f"/api/jobs/none{what}")
+    assert answer.status_code == 404 and "no job none" in answer.json()["detail"]
+
+
 def test_the_interface_is_described_and_nothing_of_it_comes_from_elsewhere(client):
-    paths = client.get("/api/openapi.json").json()["paths"]
+    described = client.get("/api/openapi.json").json()
+    paths = described["paths"]
+    assert "restoration" in described["components"]["schemas"]["Settings"]["properties"]
     assert {"/api/jobs", "/api/jobs/{id}/events", "/api/uploads/{id}", "/api/previews"} <= paths.keys()
     assert client.get("/docs").status_code == 404
 

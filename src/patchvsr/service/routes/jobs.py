@@ -5,9 +5,9 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -15,7 +15,7 @@ from patchvsr.service.bodies import Move, NewJob
 from patchvsr.service.queue import Job, State
 from patchvsr.service.refusals import Refused
 from patchvsr.service.routes.common import Here
-from patchvsr.service.views import download_name, view
+from patchvsr.service.views import JobView, download_name, view
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 THUMBNAIL_PX, STILL_PX = 192, 1920
@@ -23,45 +23,50 @@ LastEventId = Annotated[int | None, Header(description="The last event that arri
 After = Annotated[int, Query(description="The last event that is known.")]
 
 
+async def _known(id: str, here: Here) -> str:
+    """Refuse an unknown job before an answer begins."""
+    return here.queue.get(id).id
+
+
 @router.post("/jobs", status_code=201)
-async def submit(body: NewJob, here: Here) -> dict[str, Any]:
+async def submit(body: NewJob, here: Here) -> JobView:
     """Put a job into the queue. What cannot work is refused now."""
     return view(await here.submit(body))
 
 
 @router.get("/jobs")
-async def all_jobs(here: Here) -> list[dict[str, Any]]:
+async def all_jobs(here: Here) -> list[JobView]:
     """List all jobs in the order of the queue."""
     return [view(job) for job in here.queue.all()]
 
 
 @router.get("/jobs/{id}")
-async def one(id: str, here: Here) -> dict[str, Any]:
+async def one(id: str, here: Here) -> JobView:
     """Describe one job."""
     return view(here.queue.get(id))
 
 
 @router.patch("/jobs/{id}")
-async def move(id: str, body: Move, here: Here) -> dict[str, Any]:
+async def move(id: str, body: Move, here: Here) -> JobView:
     """Change the priority of a job or its place in the queue."""
     here.queue.get(id)
     return view(here.queue.move(id, priority=body.priority, before=body.before))
 
 
 @router.post("/jobs/{id}/pause")
-async def pause(id: str, here: Here) -> dict[str, Any]:
+async def pause(id: str, here: Here) -> JobView:
     """Pause a job. A running one finishes its unit first."""
     return view(await here.pause(id))
 
 
 @router.post("/jobs/{id}/resume")
-async def resume(id: str, here: Here) -> dict[str, Any]:
+async def resume(id: str, here: Here) -> JobView:
     """Let a paused, failed or cancelled job go on where it was."""
     return view(here.resume(id))
 
 
 @router.post("/jobs/{id}/cancel")
-async def cancel(id: str, here: Here) -> dict[str, Any]:
+async def cancel(id: str, here: Here) -> JobView:
     """Stop a job at once. Finished units are kept until it is deleted."""
     return view(await here.cancel(id))
 
@@ -82,7 +87,7 @@ async def events(here: Here, after: After = 0, last_event_id: LastEventId = None
 
 @router.get("/jobs/{id}/events", response_class=EventSourceResponse)
 async def events_of_one(
-    id: str, here: Here, after: After = 0, last_event_id: LastEventId = None
+    id: Annotated[str, Depends(_known)], here: Here, after: After = 0, last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow one job, from any event on. Ends when the job is deleted."""
     async for event in here.log.follow(after if last_event_id is None else last_event_id, id):
