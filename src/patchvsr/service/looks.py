@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class Looks:
 
     async def check(self, file: Path, output: Path, preset: Path, skip_streams: Sequence[int]) -> dict[str, Any]:
         """Return what a file is and how it would be upscaled. Raises InputError with the reason if it cannot be."""
-        return await self._look("check", str(file), str(output), str(preset), *map(str, skip_streams))
+        words = (str(file), str(output), str(preset), *map(str, skip_streams))
+        return await self._look("check", *words, most_waiting=inf)  # submissions have a limit of their own
 
     async def estimate(self, file: Path, suffix: str, settings: UpscaleSettings) -> dict[str, Any]:
         """Return the estimate of `patchvsr upscale --plan`."""
@@ -87,12 +89,12 @@ class Looks:
             old.unlink(missing_ok=True)
         return self._pictures / f"{key}{suffix}"
 
-    async def _look(self, *words: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await self._ask(commands.LOOK, *words))
+    async def _look(self, *words: str, most_waiting: float = MOST_WAITING) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(await self._ask(commands.LOOK, *words, most_waiting=most_waiting))
         return found
 
-    async def _ask(self, module: str, *words: str) -> str:
-        if self._waiting >= MOST_WAITING:
+    async def _ask(self, module: str, *words: str, most_waiting: float = MOST_WAITING) -> str:
+        if self._waiting >= most_waiting:
             raise Refused(429, f"{self._waiting} looks at files are waiting: try again in a minute")
         self._waiting += 1
         try:

@@ -50,6 +50,7 @@ class Service:
         self.looks = Looks(options.data, options.devices[0])
         self.crew = Crew(self.queue, self.log, self.bell, options.data, options.devices)
         self.places = Places(options.folders)
+        self._submitting = 0
         self._close = database.close
 
     @classmethod
@@ -128,16 +129,18 @@ class Service:
         if any(job.output == str(output) for job in self.queue.all()):
             raise Refused(409, f"{body.output}: is the output of another job; choose another name")
         make_folder(files.folder)
+        self._submitting += 1
         try:
             save_preset(settings, files.preset)
             look = await self._asked(
                 self.looks.check(source.path, output, files.preset, settings.encode.skip_streams), source, files
             )
-            self._check_limits()  # others may have come meanwhile, and the upload may be gone
-            self._source(body)
+            self._source(body)  # it may have been deleted meanwhile
         except BaseException:
             files.remove()
             raise
+        finally:
+            self._submitting -= 1
         return self.queue.add(
             id=id,
             name=source.name,
@@ -212,7 +215,7 @@ class Service:
             raise type(error)(text) from None
 
     def _check_limits(self) -> None:
-        waiting = self.queue.count(UNFINISHED)
+        waiting = self.queue.count(UNFINISHED) + self._submitting
         if waiting >= self.options.max_jobs:
             raise Refused(429, f"{waiting} jobs are unfinished, the most that are accepted: wait, or delete one")
         self.options.check_space()

@@ -59,24 +59,27 @@ function players(job, width, height, fail) {
   }
   after.ondurationchange = () => { time.max = after.duration || 1; };
 
+  // A pause right after is no failure.
+  const start = (player) => player.play().catch((error) => { if (error.name === "NotSupportedError") fail(); });
+
   // The output leads. The input follows: a little faster or slower for a small lag, a jump for a large one.
   const keepStep = () => {
     const lag = after.currentTime + job.start_s - before.currentTime;
     if (Math.abs(lag) > 0.25 || (after.paused && Math.abs(lag) > 0.001)) {
       if (!before.seeking) before.currentTime = after.currentTime + job.start_s;
     } else {
-      before.playbackRate = after.playbackRate * (1 + Math.max(-0.2, Math.min(0.2, lag)));
+      before.playbackRate = after.playbackRate * (1 + Math.max(-0.5, Math.min(0.5, 4 * lag)));
     }
     time.value = after.currentTime;
     text.textContent = clock(after.currentTime);
     if (!after.paused) requestAnimationFrame(keepStep);
   };
-  after.onplay = () => { before.play().catch(fail); play.textContent = "Pause"; keepStep(); };
+  after.onplay = () => { start(before); play.textContent = "Pause"; keepStep(); };
   after.onpause = () => { before.pause(); play.textContent = "Play"; keepStep(); };
   after.onseeked = keepStep;
   after.onwaiting = () => before.pause();
-  after.onplaying = () => before.play().catch(fail);
-  play.onclick = () => (after.paused ? after.play().catch(fail) : after.pause());
+  after.onplaying = () => start(before);
+  play.onclick = () => (after.paused ? start(after) : after.pause());
   sound.onclick = () => { after.muted = !after.muted; sound.textContent = after.muted ? "Sound" : "Mute"; };
   time.oninput = () => { after.currentTime = Number(time.value); };
   return [slider(before, after, width, height), make("div", { className: "row" }, play, time, text, sound)];
