@@ -128,6 +128,13 @@ def test_an_output_in_the_users_folder_stays_when_its_job_is_deleted(client, fol
     assert (folder / "large.mp4").read_bytes() == bytes(range(200))
 
 
+def test_two_jobs_do_not_have_one_output(client, folder, gate):
+    submit(client, folder / "clip.mkv", output=str(folder / "large.mp4"))
+    body = {"input": str(folder / "clip.mkv"), "output": str(folder / "large.mp4")}
+    answer = client.post("/api/jobs", json=body)
+    assert answer.status_code == 409 and "another job" in answer.json()["detail"]
+
+
 def test_unfinished_work_in_the_users_folder_goes_with_its_job(client, folder, gate):
     id = submit(client, folder / "clip.mkv", output=str(folder / "large.mp4"))
     wait_for(client, id, State.RUNNING, frames=1)

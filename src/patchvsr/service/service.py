@@ -126,8 +126,7 @@ class Service:
         id = secrets.token_hex(8)
         files = JobFiles(self.options.data, id)
         output = self.places.output(body.output) if body.output else files.output(f".{body.container}")
-        if any(job.output == str(output) for job in self.queue.all()):
-            raise Refused(409, f"{body.output}: is the output of another job; choose another name")
+        self._check_output(output)
         make_folder(files.folder)
         self._submitting += 1
         try:
@@ -135,7 +134,9 @@ class Service:
             look = await self._asked(
                 self.looks.check(source.path, output, files.preset, settings.encode.skip_streams), source, files
             )
-            self._source(body)  # it may have been deleted meanwhile
+            # Others may have come meanwhile, and the upload may be gone.
+            self._check_output(output)
+            self._source(body)
         except BaseException:
             files.remove()
             raise
@@ -219,6 +220,10 @@ class Service:
         if waiting >= self.options.max_jobs:
             raise Refused(429, f"{waiting} jobs are unfinished, the most that are accepted: wait, or delete one")
         self.options.check_space()
+
+    def _check_output(self, output: Path) -> None:
+        if any(job.output == str(output) for job in self.queue.all()):
+            raise Refused(409, f"{output}: is the output of another job; choose another name")
 
     def _remove_leftovers(self) -> None:
         """Remove folders of jobs that a killed service was about to submit or had deleted."""
