@@ -20,6 +20,7 @@ from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.tiles import encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
