@@ -21,11 +21,11 @@ from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
-from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
+from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
 from patchvsr.models.tiles import encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
-from patchvsr.models.wan_base.base import load_base
+from patchvsr.models.wan_base.base import load_base, new_scheduler
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.formats import as_frames, as_output
@@ -136,9 +136,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise ModelError(f"{folder} names no base: give base=")
         own = next((part for part in (folder / "vae", folder / OLD_FOLDER) if part.is_dir()), None)
         transformer, vae = load_base(base, dtype=dtype, autoencoder_folder=own)
-        scheduler = FlowMatchEulerDiscreteScheduler(shift=find_base(base).flow_shift)
         try:
-            return cls(load_adapter(transformer, folder), vae, scheduler, **config.get("pipeline", {}))
+            return cls(load_adapter(transformer, folder), vae, new_scheduler(base), **config.get("pipeline", {}))
         except TypeError as error:
             raise ModelError(f"{folder} was made for another version of patchvsr: {error}") from None
 
@@ -156,6 +155,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
+        strength: float | None = None,
         batch_size: int = 1,
         tile_px: int | None = None,
         first_frame: int = 0,
@@ -180,6 +180,8 @@ class PatchVSRPipeline(DiffusionPipeline):
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
+            strength: noise level to start from, above 0 to 1, with the input's latents below it; noise alone if not
+                given.
             batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
             tile_px: largest side of an autoencoder tile without its halo; bounds memory. The autoencoder's by default.
             first_frame: position of the clip's first frame in the video, a multiple of 4. It selects the noise.
@@ -202,7 +204,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         lq = as_frames(video)
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
-            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, strength=strength,
             batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames, check=False,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
@@ -379,7 +381,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         def tilings(step: int) -> tuple[WeightedBox, ...]:
             return self.boxes(shape, joint_mode, step)
 
-        scheduler = set_steps(self.scheduler, steps)
+        scheduler = set_steps(self.scheduler, steps, settings.strength or 1.0)
         if area is not None:
             cell = self.vae.geometry.spatial_factor
             canvas = Size(shape[2] * cell, shape[1] * cell)
@@ -397,6 +399,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise = noise_frames(settings.seed, first_frame // TEMPORAL_FACTOR, shape[0], (channels, *shape[1:]))
         return denoise(
             velocity, noise, tilings, scheduler,
+            start=None if settings.strength is None else self.vae.latents_of(conditions.canvas_latents).float(),
             batch_size=settings.batch_size, known=known_latents, on_step=on_step,
         )  # fmt: skip
 

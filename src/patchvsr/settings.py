@@ -36,6 +36,8 @@ class RestoreSettings:
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
     branch_scale: strength of the patch branch.
+    strength: noise level to start from, above 0 to 1, with the input's own latents below it; None starts from noise
+        alone. It is for a base without an adapter, which knows the input by its start only.
     check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
@@ -68,6 +70,11 @@ class RestoreSettings:
         None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
+    strength: float | None = setting(
+        None,
+        "Start from the input's latents with noise of this level, above 0 to 1; 0.15 to 0.5 refines.",
+        default_text="noise alone",
+    )
     color_match: bool = setting(True, "Keep the input's colours.", "--color-match/--no-color-match")
     check: bool = setting(
         True, "Stop if a frame does not show what its input shows.", "--check/--no-check", shapes_output=False
@@ -104,6 +111,8 @@ class RestoreSettings:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         if not isfinite(self.branch_scale):
             raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise SettingsError(f"strength is {self.strength:g}: it must lie above 0 and not above 1")
         for name in ("chunk_frames", "overlap_frames"):
             value = getattr(self, name)
             if value is not None and not is_clip_length(value):

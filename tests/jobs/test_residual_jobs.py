@@ -32,6 +32,14 @@ def test_saved_and_loaded(tmp_path, pipeline):
     assert torch.equal(one, other)
 
 
+def test_strength_starts_from_no_detail(pipeline):
+    lq = toy.video(5, 24, 32)
+    latents = pipeline(lq, strength=1e-4, output_type="latent").latents
+    statistics = pipeline.vae.statistics
+    nothing = statistics.normalised(torch.zeros(1, *latents.shape))[0]
+    torch.testing.assert_close(latents, nothing, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_an_area_is_a_part_of_the_whole(pipeline, steps):
     lq, area = toy.video(5, 48, 64), (32, 120, 40, 200)

@@ -125,6 +125,11 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
             return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
         return self.condition_encoder.cells(complete), after
 
+    def latents_of(self, condition: Tensor) -> Tensor:
+        """Return the latents (C, T, h, w) of a canvas of these conditions: nothing but what the restorer adds."""
+        nothing = condition.new_zeros(1, self.config.latent_channels, *condition.shape[1:])
+        return self.statistics.normalised(nothing)[0]
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
 
