@@ -162,7 +162,8 @@ def test_unknown_names_are_refused(name):
 
 # --- a model's defaults -------------------------------------------------------------------------------------
 
-CONFIG = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "patch_px": 64, "seed": 9}
+DEFAULTS = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "strength": 0.5}
+CONFIG = DEFAULTS | {"patch_px": 64, "seed": 9}
 
 
 def test_exactly_the_models_defaults_are_filled_in():
@@ -210,7 +211,7 @@ SHAPING = {
 }  # fmt: skip
 NOT_SHAPING = {
     "read": set(),
-    "restore": {"scale", "size", "allow_smaller", "model", "check", "device", "batch_size", "tile_px"},
+    "restore": {"scale", "size", "allow_smaller", "model", "base", "check", "device", "batch_size", "tile_px"},
     "encode": {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams", "overwrite"},
 }
 

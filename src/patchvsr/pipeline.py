@@ -21,11 +21,12 @@ from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
-from patchvsr.models.registry import MODEL_FILES, download, is_adapter, resolve_model
+from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.tiles import encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
-from patchvsr.models.wan_base.base import load_base, new_scheduler
+from patchvsr.models.wan_base.base import load_base, new_scheduler, new_transformer
+from patchvsr.models.wan_base.prompt import cached_prompt
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.formats import as_frames, as_output
@@ -40,6 +41,8 @@ from patchvsr.settings import ResolvedSettings, RestoreSettings
 
 # Augmentation noise and initial noise must be independent.
 AUGMENTATION_SEED_OFFSET = 1 << 32
+# Of a base without an adapter: enough noise for it to add something, little enough to keep what the input shows.
+PLAIN_STEPS, PLAIN_STRENGTH = 4, 0.3
 Callback = Callable[..., dict[str, Any] | None]
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
@@ -65,7 +68,7 @@ class PatchVSRPipeline(DiffusionPipeline):
     Config:
         patch_px: side of a patch in canvas pixels, the native size of the base.
         patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
-        num_inference_steps, joint_mode, noise_timestep: the model's defaults.
+        num_inference_steps, joint_mode, noise_timestep, strength: the model's defaults.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -81,6 +84,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         num_inference_steps: int = 1,
         joint_mode: str = "auxiliary",
         noise_timestep: float = 0.0,
+        strength: float | None = None,
     ):
         super().__init__()
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler()
@@ -91,6 +95,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             joint_mode=joint_mode,
             noise_timestep=noise_timestep,
+            strength=strength,
         )
 
     @classmethod
@@ -101,11 +106,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         incomplete, or is neither cached nor downloadable.
         """
         folder = Path(resolve_model(name_or_path))
+        base = kwargs.pop("base", None)
         hub_options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
         if not folder.is_dir():
             folder = download(folder.as_posix(), MODEL_FILES, **hub_options)
         if is_adapter(folder):
-            return cls.from_adapter(folder, **kwargs)
+            return cls.from_adapter(folder, base=base, **kwargs)
+        if base is not None:
+            raise ModelError(f"{name_or_path} is a whole model: it takes no other base")
         kwargs.setdefault("use_safetensors", True)
         try:
             if (folder / OLD_FOLDER).is_dir() and not (folder / "vae").is_dir():
@@ -114,6 +122,19 @@ class PatchVSRPipeline(DiffusionPipeline):
         except OSError as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
+
+    @classmethod
+    def from_base(cls, base: str, *, dtype: torch.dtype = torch.float32) -> PatchVSRPipeline:
+        """Load a base without an adapter: it refines the latents of the input from a low noise level on (`strength`).
+
+        base: a name, Hub name or folder, whose prompt `patchvsr cache-prompt` has encoded. Raises ModelError otherwise.
+        """
+        transformer, vae = new_transformer(base, cached_prompt(base), dtype=dtype, num_branch_blocks=0)
+        known = find_base(base)
+        return cls(
+            transformer.eval(), vae, new_scheduler(base), patch_px=known.patch_px, patch_frames=known.patch_frames,
+            num_inference_steps=PLAIN_STEPS, strength=PLAIN_STRENGTH,
+        )  # fmt: skip
 
     @classmethod
     def load_config(cls, folder: str | Path, **kwargs: Any) -> Any:

@@ -101,6 +101,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "noise_timestep": (["--noise", 200], 200.0),
     "branch_scale": (["--branch-scale", 0.5], 0.5),
     "strength": (["--strength", 0.3], 0.3),
+    "base": (["--base", "wan2.1-1.3b"], "wan2.1-1.3b"),
     "color_match": (["--no-color-match"], False),
     "check": (["--no-check"], False),
     "chunk_frames": (["--chunk-frames", 9], 9),

@@ -63,20 +63,23 @@ def new_scheduler(name_or_folder: str) -> FlowMatchEulerDiscreteScheduler:
 
 
 def new_transformer(
-    name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype
+    name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype, num_branch_blocks: int | None = None
 ) -> tuple[PatchVSRTransformer3DModel, Autoencoder]:
     """Load a base with a new adapter, zero-initialised so that the output is unchanged, and its autoencoder.
 
-    `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. Raises ModelError as `load_base` does, and
+    `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. The branch has as many blocks as suit the
+    base, unless told. Raises ModelError as `load_base` does, and
     for a base that is not a text-to-video model.
     """
     base, autoencoder = load_base(name_or_folder, dtype=dtype)
+    if num_branch_blocks is None:
+        num_branch_blocks = find_base(name_or_folder).num_branch_blocks
     try:
         transformer = PatchVSRTransformer3DModel.from_base(
             base,
             prompt_embeds=prompt_embeds,
             condition_channels=autoencoder.geometry.condition_channels,
-            num_branch_blocks=find_base(name_or_folder).num_branch_blocks,
+            num_branch_blocks=num_branch_blocks,
         )
     except ValueError as error:
         raise ModelError(f"{name_or_folder}: {error}") from None
