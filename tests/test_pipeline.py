@@ -271,6 +271,18 @@ def test_strength_and_augmentation_are_passed_on(pipeline: PatchVSRPipeline) -> 
         assert (pipeline(video, **changed).frames - default).abs().max() > ONE_LEVEL
 
 
+def test_strength_starts_from_the_latents_of_the_input(pipeline: PatchVSRPipeline) -> None:
+    video = toy.video(5, 16, 16)
+    from_noise = pipeline(video, output_type="latent").latents
+    assert torch.equal(pipeline(video, strength=1.0, output_type="latent").latents, from_noise)
+    canvas = resize_bicubic(video, Size(64, 64)).mul(2).sub(1).transpose(0, 1)[None]
+    with torch.no_grad():
+        own = pipeline.vae.encode(canvas)[0]
+    little = pipeline(video, strength=1e-4, output_type="latent").latents
+    torch.testing.assert_close(little, own, rtol=0, atol=1e-3)
+    assert (pipeline(video, strength=0.3, output_type="latent").latents - own).abs().max() > 0.01
+
+
 def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:
     video, one_step = toy.video(5, 40, 60), dict(num_inference_steps=1)
     estimated = pipeline(video, **one_step)

@@ -12,15 +12,17 @@ import toy
 import toy_wan
 from clips import make_video
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
-from patchvsr.errors import JobError, SettingsError
+from patchvsr.errors import JobError, ModelError, SettingsError
 from patchvsr.jobs.identity import differences, job_identity
 from patchvsr.media.settings import ReadSettings
 from patchvsr.models.registry import REGISTRY, Base
-from patchvsr.models.wan_base.base import load_base
+from patchvsr.models.wan_base.base import load_base, new_scheduler
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
+from patchvsr.sampling.schedule import set_steps
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 from patchvsr.training.export import write_model
 from patchvsr.upscale import upscale
@@ -63,6 +65,16 @@ def test_an_adapter_takes_the_shift_of_its_base(base: str, tmp_path: Path, monke
     assert PatchVSRPipeline.from_pretrained(folder).scheduler.config.shift == SHIFT
     other = str(toy_wan.save_base(tmp_path / "other"))  # of unknown shift
     assert PatchVSRPipeline.from_pretrained(folder, base=other).scheduler.config.shift == 1
+
+
+def test_the_shift_of_a_folder_is_that_of_its_own_scheduler(tmp_path: Path) -> None:
+    folder = toy_wan.save_base(tmp_path / "base")
+    assert new_scheduler(str(folder)).config.shift == 1
+    UniPCMultistepScheduler(flow_shift=SHIFT, use_flow_sigmas=True).save_pretrained(folder / "scheduler")
+    assert new_scheduler(str(folder)).config.shift == SHIFT
+    (folder / "scheduler" / "scheduler_config.json").write_text("[")
+    with pytest.raises(ModelError, match=r"scheduler_config.json cannot be read"):
+        new_scheduler(str(folder))
 
 
 def test_a_trained_base_is_written_with_its_shift(base: str, tmp_path: Path) -> None:
@@ -136,3 +148,11 @@ def test_a_run_leaves_the_identity_alone(tmp_path: Path) -> None:
         list(upscale(source, target, settings, pipeline=toy.pipeline()))
     list(upscale(source, target, settings, pipeline=pipeline))
     assert target.exists()
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("start", [1.0, 0.3])
+def test_steps_start_where_they_are_told(shift: float, start: float) -> None:
+    scheduler = set_steps(FlowMatchEulerDiscreteScheduler(shift=shift), 4, start)
+    assert scheduler.sigmas[0].item() == pytest.approx(start) and scheduler.sigmas[-1] == 0
+    assert (scheduler.sigmas.diff() < 0).all()

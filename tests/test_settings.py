@@ -41,6 +41,8 @@ NAN, INF = float("nan"), float("inf")
         (dict(restoration=-0.1), "restoration is -0.1"),
         (dict(restoration=NAN), "restoration is nan"),
         (dict(branch_scale=NAN), "branch_scale is nan"),
+        (dict(strength=0.0), "strength is 0: it must lie above 0"),
+        (dict(strength=1.5), "strength is 1.5: it must lie above 0 and not above 1"),
         (dict(branch_scale=INF), "branch_scale is inf"),
         (dict(chunk_frames=16), "chunk_frames is 16"),
         (dict(chunk_frames=-3), "chunk_frames is -3"),
@@ -160,7 +162,8 @@ def test_unknown_names_are_refused(name):
 
 # --- a model's defaults -------------------------------------------------------------------------------------
 
-CONFIG = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "patch_px": 64, "seed": 9}
+DEFAULTS = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "strength": 0.5}
+CONFIG = DEFAULTS | {"patch_px": 64, "seed": 9}
 
 
 def test_exactly_the_models_defaults_are_filled_in():
@@ -201,14 +204,14 @@ def test_a_models_default_is_checked_like_a_setting():
 SHAPING = {
     "read": {"start_s", "end_s", "deinterlace", "rate"},
     "restore": {
-        "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "color_match",
-        "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "strength",
+        "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
     },
     "encode": set(),
 }  # fmt: skip
 NOT_SHAPING = {
     "read": set(),
-    "restore": {"scale", "size", "allow_smaller", "model", "check", "device", "batch_size", "tile_px"},
+    "restore": {"scale", "size", "allow_smaller", "model", "base", "check", "device", "batch_size", "tile_px"},
     "encode": {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams", "overwrite"},
 }
 

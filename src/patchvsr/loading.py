@@ -10,6 +10,8 @@ from patchvsr.compute import choose_device, default_dtype, limit_threads
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.settings import RestoreSettings
 
+BUNDLED = RestoreSettings().model
+
 
 def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     """Return the model on its device in its dtype, ready for `upscale`. Raises ModelError and SettingsError."""
@@ -19,6 +21,9 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     device = choose_device(settings.device)
     dtype = getattr(torch, settings.dtype) if settings.dtype else default_dtype(device)
     disable_progress_bar()  # events report progress; diffusers' own bar counts two components
-    pipeline = PatchVSRPipeline.from_pretrained(settings.model, dtype=dtype)
+    if settings.base is not None and settings.model == BUNDLED:
+        pipeline = PatchVSRPipeline.from_base(settings.base, dtype=dtype)
+    else:
+        pipeline = PatchVSRPipeline.from_pretrained(settings.model, base=settings.base, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

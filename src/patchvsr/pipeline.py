@@ -20,11 +20,13 @@ from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
 from patchvsr.models.tiles import encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
-from patchvsr.models.wan_base.base import load_base
+from patchvsr.models.wan_base.base import load_base, new_scheduler, new_transformer
+from patchvsr.models.wan_base.prompt import cached_prompt
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.formats import as_frames, as_output
@@ -39,6 +41,8 @@ from patchvsr.settings import ResolvedSettings, RestoreSettings
 
 # Augmentation noise and initial noise must be independent.
 AUGMENTATION_SEED_OFFSET = 1 << 32
+# Of a base without an adapter: enough noise for it to add something, little enough to keep what the input shows.
+PLAIN_STEPS, PLAIN_STRENGTH = 4, 0.3
 Callback = Callable[..., dict[str, Any] | None]
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
@@ -64,7 +68,7 @@ class PatchVSRPipeline(DiffusionPipeline):
     Config:
         patch_px: side of a patch in canvas pixels, the native size of the base.
         patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
-        num_inference_steps, joint_mode, noise_timestep: the model's defaults.
+        num_inference_steps, joint_mode, noise_timestep, strength: the model's defaults.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -80,6 +84,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         num_inference_steps: int = 1,
         joint_mode: str = "auxiliary",
         noise_timestep: float = 0.0,
+        strength: float | None = None,
     ):
         super().__init__()
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler()
@@ -90,6 +95,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             joint_mode=joint_mode,
             noise_timestep=noise_timestep,
+            strength=strength,
         )
 
     @classmethod
@@ -100,11 +106,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         incomplete, or is neither cached nor downloadable.
         """
         folder = Path(resolve_model(name_or_path))
+        base = kwargs.pop("base", None)
         hub_options = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
         if not folder.is_dir():
             folder = download(folder.as_posix(), MODEL_FILES, **hub_options)
         if is_adapter(folder):
-            return cls.from_adapter(folder, **kwargs)
+            return cls.from_adapter(folder, base=base, **kwargs)
+        if base is not None:
+            raise ModelError(f"{name_or_path} is a whole model: it takes no other base")
         kwargs.setdefault("use_safetensors", True)
         try:
             if (folder / OLD_FOLDER).is_dir() and not (folder / "vae").is_dir():
@@ -113,6 +122,19 @@ class PatchVSRPipeline(DiffusionPipeline):
         except OSError as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"cannot load model {str(name_or_path)!r}: {reason}") from error
+
+    @classmethod
+    def from_base(cls, base: str, *, dtype: torch.dtype = torch.float32) -> PatchVSRPipeline:
+        """Load a base without an adapter: it refines the latents of the input from a low noise level on (`strength`).
+
+        base: a name, Hub name or folder, whose prompt `patchvsr cache-prompt` has encoded. Raises ModelError otherwise.
+        """
+        transformer, vae = new_transformer(base, cached_prompt(base), dtype=dtype, num_branch_blocks=0)
+        known = find_base(base)
+        return cls(
+            transformer.eval(), vae, new_scheduler(base), patch_px=known.patch_px, patch_frames=known.patch_frames,
+            num_inference_steps=PLAIN_STEPS, strength=PLAIN_STRENGTH,
+        )  # fmt: skip
 
     @classmethod
     def load_config(cls, folder: str | Path, **kwargs: Any) -> Any:
@@ -135,9 +157,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise ModelError(f"{folder} names no base: give base=")
         own = next((part for part in (folder / "vae", folder / OLD_FOLDER) if part.is_dir()), None)
         transformer, vae = load_base(base, dtype=dtype, autoencoder_folder=own)
-        scheduler = FlowMatchEulerDiscreteScheduler(shift=find_base(base).flow_shift)
         try:
-            return cls(load_adapter(transformer, folder), vae, scheduler, **config.get("pipeline", {}))
+            return cls(load_adapter(transformer, folder), vae, new_scheduler(base), **config.get("pipeline", {}))
         except TypeError as error:
             raise ModelError(f"{folder} was made for another version of patchvsr: {error}") from None
 
@@ -155,6 +176,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
+        strength: float | None = None,
         batch_size: int = 1,
         tile_px: int | None = None,
         first_frame: int = 0,
@@ -179,6 +201,8 @@ class PatchVSRPipeline(DiffusionPipeline):
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
+            strength: noise level to start from, above 0 to 1, with the input's latents below it; noise alone if not
+                given.
             batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
             tile_px: largest side of an autoencoder tile without its halo; bounds memory. The autoencoder's by default.
             first_frame: position of the clip's first frame in the video, a multiple of 4. It selects the noise.
@@ -201,7 +225,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         lq = as_frames(video)
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
-            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale,
+            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, strength=strength,
             batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames, check=False,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
@@ -378,7 +402,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         def tilings(step: int) -> tuple[WeightedBox, ...]:
             return self.boxes(shape, joint_mode, step)
 
-        scheduler = set_steps(self.scheduler, steps)
+        scheduler = set_steps(self.scheduler, steps, settings.strength or 1.0)
         if area is not None:
             cell = self.vae.geometry.spatial_factor
             canvas = Size(shape[2] * cell, shape[1] * cell)
@@ -396,6 +420,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise = noise_frames(settings.seed, first_frame // TEMPORAL_FACTOR, shape[0], (channels, *shape[1:]))
         return denoise(
             velocity, noise, tilings, scheduler,
+            start=None if settings.strength is None else self.vae.latents_of(conditions.canvas_latents).float(),
             batch_size=settings.batch_size, known=known_latents, on_step=on_step,
         )  # fmt: skip
 

@@ -36,6 +36,10 @@ class RestoreSettings:
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
     branch_scale: strength of the patch branch.
+    base: base of the adapter that `model` names, if not the one that it names itself; with the default `model`, a base
+        without an adapter.
+    strength: noise level to start from, above 0 to 1, with the input's own latents below it; 1 starts from noise alone,
+        as models with an adapter do. A base without one knows the input by its start only.
     check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
@@ -59,6 +63,12 @@ class RestoreSettings:
     )
     seed: int = setting(0, "Random seed; the same input, settings and seed give the same bytes.")
     model: str = setting("mini", "Model: bundled name, model folder, or Hub name.", shapes_output=False)
+    base: str | None = setting(
+        None,
+        "Base for the adapter that --model names; without --model, a base to refine with, see --strength.",
+        default_text="the adapter's",
+        shapes_output=False,
+    )
     restoration: float | None = setting(
         None,
         "How degraded the input is, 0 to 1: 0 only sharpens; 1 also removes noise, blur and compression.",
@@ -68,6 +78,11 @@ class RestoreSettings:
         None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
+    strength: float | None = setting(
+        None,
+        "Start from the input's latents with noise of this level, above 0 to 1; 0.15 to 0.5 refines.",
+        default_text="the model's",
+    )
     color_match: bool = setting(True, "Keep the input's colours.", "--color-match/--no-color-match")
     check: bool = setting(
         True, "Stop if a frame does not show what its input shows.", "--check/--no-check", shapes_output=False
@@ -104,6 +119,8 @@ class RestoreSettings:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         if not isfinite(self.branch_scale):
             raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise SettingsError(f"strength is {self.strength:g}: it must lie above 0 and not above 1")
         for name in ("chunk_frames", "overlap_frames"):
             value = getattr(self, name)
             if value is not None and not is_clip_length(value):
@@ -126,7 +143,7 @@ class RestoreSettings:
 
 
 # Settings whose default is the model's, from the config of its pipeline.
-MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep")
+MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep", "strength")
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,17 @@ def cache_command(
     console.print(f"{chosen.cache}: {count} samples")
 
 
+@app.command("cache-prompt")
+def cache_prompt_command(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Base: name, folder or Hub name.")],
+) -> None:
+    """Encode the fixed prompt of a base once with its text encoder, for use without an adapter (`upscale --base`)."""
+    from patchvsr.models.wan_base.prompt import fixed_prompt, prompt_file
+
+    fixed_prompt(base, prompt_file(base))
+    console.print(str(prompt_file(base)))
+
+
 @app.command("recipes")
 def recipes_command(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Recipe whose settings are shown.")] = None,

@@ -73,6 +73,10 @@ class Autoencoder(Protocol):
         """
         ...
 
+    def latents_of(self, condition: Tensor) -> Tensor:
+        """Return the latents (C, T, h, w) of a canvas from its conditions (condition_channels, T, h, w)."""
+        ...
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,).
 

@@ -30,7 +30,7 @@ class Base:
     license: SPDX identifier, None if unknown.
     patch_px, patch_frames: size of a patch, the only one that the base is used at.
     num_branch_blocks: number of patch branch blocks in a new adapter.
-    flow_shift: shift of the scheduler, see `sampling.schedule`.
+    flow_shift: shift of the scheduler, see `sampling.schedule`; None reads it from the base's own scheduler.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Base:
     patch_px: int = 512
     patch_frames: int = 17
     num_branch_blocks: int = 4
-    flow_shift: float = 1.0
+    flow_shift: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class BundledModel(Base):
 REGISTRY: dict[str, Base] = {
     entry.name: entry
     for entry in (
-        BundledModel("mini", num_branch_blocks=2, folder=WEIGHTS / "mini"),
+        BundledModel("mini", num_branch_blocks=2, flow_shift=1.0, folder=WEIGHTS / "mini"),
         Base("wan2.1-1.3b", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "apache-2.0", flow_shift=3.0),
         Base("wan2.1-14b", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "apache-2.0", flow_shift=3.0),
         Base("wan2.2-5b", "Wan-AI/Wan2.2-TI2V-5B-Diffusers", "apache-2.0", flow_shift=5.0),

@@ -26,6 +26,7 @@ def denoise(
     scheduler: Any,
     *,
     batch_size: int = 1,
+    start: Tensor | None = None,
     known: Tensor | None = None,
     on_step: Callable[[int, int, Tensor], Tensor | None] | None = None,
 ) -> Tensor:
@@ -36,6 +37,7 @@ def denoise(
     Args:
         velocity: model that predicts eps - z_0 for a batch of patches.
         latents: noise canvas (C, T, H, W), float32, on the CPU or a device; not modified.
+        start: clean latents (C, T, H, W) to start from, noised to the level of the first step; None starts from noise.
         tilings: maps a step number to boxes with weights that sum to 1 at every cell.
         scheduler: a diffusers flow scheduler with timesteps set, not yet stepped.
         batch_size: patches per call of `velocity`.
@@ -53,6 +55,8 @@ def denoise(
     _check(latents, known, batch_size)
     noise = None if known is None else latents[:, : known.shape[1]].clone()
     num_steps = len(scheduler.timesteps)
+    if start is not None:
+        latents = _noised(start, latents, float(scheduler.sigmas[0]))
 
     for step, timestep in enumerate(scheduler.timesteps):
         # 1. Set known frames to this step's noise level, on the straight path from their noise to their clean latents.
@@ -89,8 +93,12 @@ def _predict(
 
 def _pin(latents: Tensor, known: Tensor, noise: Tensor | None, sigma: float) -> Tensor:
     """Return latents with the first frames set to (1 - sigma) known + sigma noise."""
-    pinned = known if noise is None or sigma == 0 else (1 - sigma) * known + sigma * noise
+    pinned = known if noise is None or sigma == 0 else _noised(known, noise, sigma)
     return torch.cat([pinned, latents[:, known.shape[1] :]], dim=1)
+
+
+def _noised(clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    return (1 - sigma) * clean + sigma * noise
 
 
 def _check(latents: Tensor, known: Tensor | None, batch_size: int) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from patchvsr import __version__, files
@@ -16,6 +15,7 @@ from patchvsr.errors import InputError, ModelError, OutputError
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
 from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
+from patchvsr.models.wan_base.base import new_scheduler
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, read_state
@@ -102,8 +102,7 @@ def _write_pipeline(
         transformer.unload_lora()
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     _halve(autoencoder)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=base.flow_shift)
-    pipeline = PatchVSRPipeline(transformer, autoencoder, scheduler, **settings)
+    pipeline = PatchVSRPipeline(transformer, autoencoder, new_scheduler(base.name), **settings)
     pipeline.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
 
 

@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from patchvsr.models.autoencoder import Autoencoder
@@ -16,10 +15,10 @@ from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
-from patchvsr.models.registry import find_base
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.tiles import decode_tiled
 from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
+from patchvsr.models.wan_base.base import new_scheduler
 from patchvsr.patches.grid import patch_lines
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
@@ -285,7 +284,7 @@ class AdapterStage(Stage):
         recipe = self.recipe
         pipeline = PatchVSRPipeline(
             self.transformer, self.autoencoder,
-            FlowMatchEulerDiscreteScheduler(shift=find_base(recipe.base).flow_shift),
+            new_scheduler(recipe.base),
             patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
             noise_timestep=recipe.min_noise_timestep,
         )  # fmt: skip

@@ -160,6 +160,10 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         groups = folded.unflatten(1, (-1, TEMPORAL_FACTOR)).flatten(2, 3).transpose(1, 2)
         return torch.cat([self._latents(encoded), groups], dim=1), after
 
+    def latents_of(self, condition: Tensor) -> Tensor:
+        """Return the latents (C, T, h, w) of a canvas from its conditions, which begin with them."""
+        return condition[: self.config.latent_channels]
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
 

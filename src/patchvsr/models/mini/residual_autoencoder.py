@@ -11,6 +11,7 @@ whole, and streamed frames equal the clip.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
@@ -19,6 +20,7 @@ from patchvsr.models.autoencoder import State
 from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
 from patchvsr.models.mini.blocks import convolve
 from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
+from patchvsr.models.mini.estimator import BLOCK_PX
 from patchvsr.models.mini.restorer import Restorer, added
 
 # What is missing is small beside the picture; so amplified, both reach the encoder alike.
@@ -123,6 +125,11 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
             return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
         return self.condition_encoder.cells(complete), after
 
+    def latents_of(self, condition: Tensor) -> Tensor:
+        """Return the latents (C, T, h, w) of a canvas of these conditions: nothing but what the restorer adds."""
+        nothing = condition.new_zeros(1, self.config.latent_channels, *condition.shape[1:])
+        return self.statistics.normalised(nothing)[0]
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
 
@@ -130,6 +137,8 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """
         if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
             canvas = canvas.expand(-1, -1, 2, -1, -1)
+        missing = [max(0, BLOCK_PX - side) for side in canvas.shape[-2:]]
+        canvas = F.pad(canvas, (0, missing[1], 0, missing[0], 0, 0), mode="replicate")
         return self.restorer.estimator(canvas, scale).float()
 
     def decode(self, latents: Tensor | None, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:

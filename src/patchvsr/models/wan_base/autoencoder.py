@@ -73,6 +73,10 @@ class WanAutoencoder(AutoencoderKLWan):
         """Encode a whole clip, see `encode`."""
         return self.encode(canvas), None
 
+    def latents_of(self, condition: Tensor) -> Tensor:
+        """Return the latents of a canvas from its conditions: they are the same."""
+        return condition
+
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         raise NotImplementedError("Wan's decoder does not use the input, so there is no restoration to estimate")
 

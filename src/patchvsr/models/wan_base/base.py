@@ -6,11 +6,14 @@ and `vae` are loaded.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import SCHEDULER_CONFIG_NAME
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -42,21 +45,41 @@ def load_base(
     return transformer, autoencoder
 
 
+def new_scheduler(name_or_folder: str) -> FlowMatchEulerDiscreteScheduler:
+    """Return a rectified flow scheduler with the shift that the base was trained for; 1 if nothing tells it.
+
+    Wan's own schedulers are others (UniPC), but name the same shift in their configuration. Raises ModelError as
+    `load_base` does, and for a configuration that cannot be read.
+    """
+    shift = find_base(name_or_folder).flow_shift
+    if shift is None:
+        file = base_folder(name_or_folder, ("scheduler",)) / "scheduler" / SCHEDULER_CONFIG_NAME
+        try:
+            config = json.loads(file.read_text()) if file.exists() else {}
+            shift = float(config.get("flow_shift") or config.get("shift") or 1.0)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{file} cannot be read: {error}") from None
+    return FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
 def new_transformer(
-    name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype
+    name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype, num_branch_blocks: int | None = None
 ) -> tuple[PatchVSRTransformer3DModel, Autoencoder]:
     """Load a base with a new adapter, zero-initialised so that the output is unchanged, and its autoencoder.
 
-    `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. Raises ModelError as `load_base` does, and
+    `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. The branch has as many blocks as suit the
+    base, unless told. Raises ModelError as `load_base` does, and
     for a base that is not a text-to-video model.
     """
     base, autoencoder = load_base(name_or_folder, dtype=dtype)
+    if num_branch_blocks is None:
+        num_branch_blocks = find_base(name_or_folder).num_branch_blocks
     try:
         transformer = PatchVSRTransformer3DModel.from_base(
             base,
             prompt_embeds=prompt_embeds,
             condition_channels=autoencoder.geometry.condition_channels,
-            num_branch_blocks=find_base(name_or_folder).num_branch_blocks,
+            num_branch_blocks=num_branch_blocks,
         )
     except ValueError as error:
         raise ModelError(f"{name_or_folder}: {error}") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -47,6 +50,25 @@ def fixed_prompt(name_or_folder: str, file: Path, prompt: str = FIXED_PROMPT) ->
     return embeds
 
 
+def prompt_file(name_or_folder: str) -> Path:
+    """Return where `patchvsr cache-prompt` keeps the prompt of a base: in PATCHVSR_CACHE, or ~/.cache/patchvsr."""
+    base = find_base(name_or_folder)
+    name = str(Path(base.name).resolve()) if base.repository is None else base.name
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", Path(name).name)
+    cache = Path(os.environ.get("PATCHVSR_CACHE") or "~/.cache/patchvsr").expanduser()
+    return cache / "prompts" / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.safetensors"
+
+
+def cached_prompt(name_or_folder: str) -> Tensor:
+    """Return the prompt embedding that `patchvsr cache-prompt` has made. Raises ModelError if there is none."""
+    file = prompt_file(name_or_folder)
+    if not file.exists():
+        raise ModelError(
+            f"the fixed prompt of {name_or_folder} is not encoded yet; run once: patchvsr cache-prompt {name_or_folder}"
+        )
+    return fixed_prompt(name_or_folder, file)
+
+
 @torch.no_grad()
 def encode_prompt(name_or_folder: str, prompt: str = FIXED_PROMPT) -> Tensor:
     """Encode a prompt with the base's text encoder in bfloat16: (1, 512, text_dim).
@@ -55,7 +77,9 @@ def encode_prompt(name_or_folder: str, prompt: str = FIXED_PROMPT) -> Tensor:
     """
     from diffusers import WanPipeline
     from transformers import AutoTokenizer, UMT5EncoderModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder = base_folder(name_or_folder, ("tokenizer", "text_encoder"))
     tokenizer = load_part(AutoTokenizer, folder / "tokenizer")
     encoder = load_part(UMT5EncoderModel, folder / "text_encoder", dtype=torch.bfloat16, use_safetensors=True)
