@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import patchvsr
 from patchvsr.service import commands
 from patchvsr.service.app import build_app
+from patchvsr.service.folders import locked
 from patchvsr.service.options import ServiceOptions
 
 ADDRESS = "http://127.0.0.1"
@@ -45,7 +46,7 @@ def serve(tmp_path, folder, monkeypatch) -> Serve:
     @contextmanager
     def start(**options: Any) -> Iterator[TestClient]:
         options = {"data": tmp_path / "data", "folders": (folder,), "min_free_bytes": 0} | options
-        with TestClient(build_app(ServiceOptions(**options)), base_url=ADDRESS) as client:
+        with locked(options["data"]), TestClient(build_app(ServiceOptions(**options)), base_url=ADDRESS) as client:
             yield client
 
     return start

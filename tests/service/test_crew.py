@@ -1,6 +1,7 @@
 """Jobs run in their order, stop, go on, fail and are deleted."""
 
 import os
+import socket
 
 import psutil
 import pytest
@@ -160,6 +161,14 @@ def test_jobs_go_on_after_the_service_has_ended(serve, folder, gate):
         wait_for(client, id, State.DONE)
 
 
-def test_two_services_do_not_share_a_folder(serve):
-    with serve(), pytest.raises(Exception, match="another service uses this folder"), serve():
-        pass
+def test_two_services_do_not_share_a_folder(serve, tmp_path, patchvsr):
+    with serve():
+        done = patchvsr("serve", "--data", tmp_path / "data", "--port", 0)
+    assert done.returncode == 2
+    assert "another service uses this folder" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path, patchvsr):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = patchvsr("serve", "--data", tmp_path / "data", "--port", taken.getsockname()[1])
+    assert done.returncode == 2 and "choose another --port" in done.stderr

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import uvicorn
 
 from patchvsr.errors import SettingsError
-from patchvsr.files import make_folder, reported
 from patchvsr.service.app import build_app
+from patchvsr.service.folders import locked
 from patchvsr.service.options import ServiceOptions
 
 _LAST_ANSWERS_S = 1  # after Ctrl-C; pages that follow events would be waited for without an end
@@ -17,9 +17,11 @@ _LAST_ANSWERS_S = 1  # after Ctrl-C; pages that follow events would be waited fo
 
 def serve(options: ServiceOptions, say: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM. `say` gets the address once connections are accepted."""
-    with reported(options.data, lambda: None):
-        make_folder(options.data)
-    listener = _listener(options.host, options.port)
+    with locked(options.data), _listener(options.host, options.port) as listener:
+        _serve(options, listener, say)
+
+
+def _serve(options: ServiceOptions, listener: socket.socket, say: Callable[[str], None]) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             build_app(options),
@@ -33,8 +35,7 @@ def serve(options: ServiceOptions, say: Callable[[str], None]) -> None:
     host = f"[{options.host}]" if ":" in options.host else options.host
     entrance = f"?token={options.token}" if options.token else ""
     say(f"http://{host}:{listener.getsockname()[1]}/{entrance}")
-    with listener:
-        server.run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

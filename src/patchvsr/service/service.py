@@ -10,9 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from filelock import FileLock, Timeout
-
-from patchvsr.errors import PatchVSRError, SettingsError
+from patchvsr.errors import PatchVSRError
 from patchvsr.files import make_folder, remove_folder
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.presets import save_preset
@@ -38,7 +36,7 @@ class _Source(NamedTuple):
 
 
 class Service:
-    """A service on a locked data folder; `running` makes one."""
+    """A service on a data folder that is locked for it; `running` makes one."""
 
     def __init__(self, options: ServiceOptions) -> None:
         self.options = options
@@ -56,16 +54,7 @@ class Service:
     @classmethod
     @asynccontextmanager
     async def running(cls, options: ServiceOptions) -> AsyncIterator[Service]:
-        """Take up what an earlier service left, and work until the end of the context. Jobs stay as they are then.
-
-        Raises SettingsError if another service uses the data folder.
-        """
-        make_folder(options.data)
-        lock = FileLock(options.data / "service.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise SettingsError(f"{options.data}: another service uses this folder; stop it or give another") from None
+        """Take up what an earlier service left, and work until the end of the context. Jobs stay as they are then."""
         service = cls(options)
         service.queue.take_up(options.devices)
         service._remove_leftovers()
@@ -78,7 +67,6 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await work
             service._close()
-            lock.release()
 
     # --- files ----------------------------------------------------------------------------------------------
 
