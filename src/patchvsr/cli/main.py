@@ -14,6 +14,7 @@ from rich.table import Table
 
 from patchvsr.cli import evaluate as cli_evaluate
 from patchvsr.cli import preview as cli_preview
+from patchvsr.cli import serve as cli_serve
 from patchvsr.cli import study as cli_study
 from patchvsr.cli import training as cli_training
 from patchvsr.cli import upscale as cli_upscale
@@ -25,6 +26,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(cli_upscale.app)
 app.add_typer(cli_preview.app)
+app.add_typer(cli_serve.app)
 app.add_typer(cli_evaluate.app)
 app.add_typer(cli_study.app)
 app.add_typer(cli_training.app)

@@ -42,9 +42,7 @@ def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., 
                 if _is_given(context, option.name)
             }
             start = UpscaleSettings() if preset is None else load_preset(preset)
-            if "scale" in given or "size" in given:  # two names of one choice: the preset's is replaced
-                given = {"scale": None, "size": None} | given
-            settings = start.replaced(**given)
+            settings = start.overridden(**given)
             if save_preset_to is not None:
                 save_preset(settings, save_preset_to, overwrite=settings.encode.overwrite)
             command(**{p.name: values[p.name] for p in own}, settings=settings)

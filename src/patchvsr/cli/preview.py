@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +43,9 @@ def preview_command(
             metavar="X,Y,WIDTH,HEIGHT", help="Area to show, in pixels of the input.", show_default="whole frame"
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")
+    ] = False,
 ) -> None:
     """Restore one moment or a few seconds, show it beside bicubic, and estimate the time for the whole video."""
     from patchvsr.jobs.preview import parse_crop, preview
@@ -48,6 +53,9 @@ def preview_command(
 
     area = None if crop is None else parse_crop(crop)
     made = preview(source, output, settings, load_pipeline, at_s=at, seconds=seconds, crop=area)
+    if as_json:
+        print(json.dumps(asdict(made)))  # noqa: T201
+        return
     what = f"{made.frames} frames from" if seconds else "the frame at"
     console.print(f"{made.output}: bicubic | restored, {made.size} pixels each, {what} {made.start_s:.2f} seconds")
     console.print(

@@ -1,0 +1,136 @@
+"""The real service in a process of its own, killed in the middle of a real job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import command
+import httpx
+import pytest
+from clips import read_timed
+from jobfiles import make_shots
+
+from patchvsr.presets import save_preset
+from patchvsr.settings import UpscaleSettings
+
+# Units of 9 frames, of which the video has four.
+SETTINGS = UpscaleSettings.of(scale=1.0, chunk_frames=5, unit_frames=9, num_inference_steps=0)
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    process = command.start(
+        "serve", folder, "--data", folder / "data", "--preset", folder / "small.toml",
+        "--device", "cpu", "--port", 0, "--min-free-gib", 0,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        address = re.search(r"http://\S+", line)
+        assert address, line
+        with httpx.Client(base_url=address[0], timeout=command.HANGS_AFTER_S) as client:
+            yield client, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _follow(client: httpx.Client, id: str, last: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The events of a job as a browser gets them that connects again: numbers and data."""
+    with client.stream("GET", f"/api/jobs/{id}/events", headers={"last-event-id": str(last)}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        data: dict[str, Any] = {}
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                data = json.loads(line.removeprefix("data: "))
+            if line.startswith("id: "):
+                yield int(line.removeprefix("id: ")), data
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_killed_service_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    source = make_shots(tmp_path / "in.mkv")
+    save_preset(SETTINGS, tmp_path / "small.toml")
+    whole = tmp_path / "whole.mkv"
+    done = command.run("upscale", source, "-o", whole, "--preset", tmp_path / "small.toml", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+
+    seen: list[tuple[int, dict[str, Any]]] = []
+    with _serving(tmp_path) as (client, process):
+        id = client.post("/api/jobs", json={"input": str(source)}).raise_for_status().json()["id"]
+        units = tmp_path / "data" / "jobs" / id / "output.mkv.job"
+        for event in _follow(client, id, 0):
+            seen.append(event)
+            if (units / "unit-00000.json").exists():  # something to go on from
+                break
+        process.kill()
+        process.wait()
+    assert not (units / "result.json").exists()
+
+    with _serving(tmp_path) as (client, _):
+        for event in _follow(client, id, seen[-1][0]):
+            seen.append(event)
+            if event[1].get("state") == "done":
+                break
+        job = client.get(f"/api/jobs/{id}").json()
+        assert (job["state"], job["frames_done"]) == ("done", 34)
+        output = client.get(f"/api/jobs/{id}/output").content
+        assert _sha256(output) == _sha256(whole.read_bytes())
+        parts = [
+            client.get(f"/api/jobs/{id}/output", headers={"range": f"bytes={start}"}).content
+            for start in ("0-999", "1000-")
+        ]
+        assert b"".join(parts) == output
+        report = client.get(f"/api/jobs/{id}/report").json()
+        assert report["job"]["frames"] == report["measures"]["frames"] == 34
+        after = client.get(f"/api/jobs/{id}/still", params={"side": "after", "at": 0.4})
+        assert after.headers["content-type"] == "image/jpeg"
+
+        # Nothing was missed or told twice, and the second run went on after the units of the first.
+        numbers = [number for number, _ in seen]
+        assert numbers == sorted(set(numbers))
+        stored = [number for number, _ in _until_done(_follow(client, id, 0))]
+        assert set(stored) <= set(numbers)
+        planned = [data for _, data in seen if data["event"] == "planned"]
+        assert [data["units"] for data in planned] == [4, 4]
+        assert planned[0]["units_done"] == 0 < planned[1]["units_done"]
+
+        assert client.delete(f"/api/jobs/{id}").status_code == 204
+    assert not units.parent.exists()
+    assert len(read_timed(source)) == 34
+
+
+def _until_done(events: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for event in events:
+        yield event
+        if event[1].get("state") == "done":
+            return
+
+
+@pytest.mark.slow
+def test_a_preview_and_an_estimate(tmp_path):
+    source = make_shots(tmp_path / "in.mkv", (5,))
+    save_preset(SETTINGS, tmp_path / "small.toml")
+    with _serving(tmp_path) as (client, _):
+        body = {"input": str(source), "at": 0.1, "crop": "8,8,16,12"}
+        made = client.post("/api/previews", json=body).raise_for_status().json()
+        assert (made["size"], made["job_frames"]) == ([16, 12], 5)
+        picture = client.get(f"/api/pictures/{made['output']}")
+        assert picture.content.startswith(b"\x89PNG")
+        assert client.post("/api/previews", json=body).json() == made  # kept from the first time
+        bad = client.post("/api/previews", json=body | {"crop": "0,0,99,99"})
+        assert bad.status_code == 422 and "crop" in bad.json()["detail"]
+
+        plan = client.post("/api/estimate", json={"input": str(source), "settings": {"scale": 2}}).json()
+        assert (plan["frames"], plan["output_size"]) == (5, [80, 80])
