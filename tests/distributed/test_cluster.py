@@ -86,7 +86,7 @@ def test_two_workers_give_the_bytes_of_one_process(tmp_path, engine, source, set
     assert digest(target) == whole
     assert names(JobFolder(target).path) == ["manifest.json", "result.json"]
     efforts = JobFolder(target).read_efforts()
-    assert {effort["worker"] for effort in efforts} == {"a/1", "b/2"}
+    assert {effort["worker"].split("/")[0] for effort in efforts} == {"a", "b"}
     states = [state for event in found if isinstance(event, Workers) for state in event.workers]
     assert {state.node for state in states} == {"a", "b"}
     frames = [event.frames for event in found if isinstance(event, Progress)]

@@ -34,8 +34,6 @@ class Distribution:
     """
 
     def __init__(self, fleet: Fleet, work: Work, folder: JobFolder, stop: Stop | None) -> None:
-        import ray
-
         fleet.job += 1
         self._fleet, self._folder, self._stop = fleet, folder, stop
         self._units = work.manifest.units()
@@ -48,12 +46,13 @@ class Distribution:
         path = work.input.absolute()
         is_folder = is_sequence(path) and path.is_dir()
         self._served = ServedInput(path, work.manifest.identity["input"], is_folder)
-        self._input = InputServer(path, ray.put)
+        self._input = InputServer(path, fleet.put)
         self._feeding: dict[str, Member] = {}  # by node, as its workers share what it receives
         self._unfed: defaultdict[str, list[Member]] = defaultdict(list)
 
-        self._work = ray.put(work)
+        self._work = fleet.put(work)
         self._begun: set[str] = set()
+        self._asked_back: set[int] = set()
         self._stopping, self._error = False, ""
         self._news: list[Event] = []
         self._shown_at, self._shown_frames = 0.0, self._frames_done
@@ -132,8 +131,7 @@ class Distribution:
             for member in ready:
                 if len(member.units) == held and not self._give(member, names):
                     return
-        if any(not member.units for member in ready):
-            self._rebalance(ready)
+        self._rebalance(ready)
 
     def _give(self, member: Member, names: set[str]) -> bool:
         """Give the next unit to a worker, if there is one. Returns False if the job is to stop before it."""
@@ -145,6 +143,7 @@ class Distribution:
             self._stop_now()
             return False
         self._fleet.call(member, "restore", unit.number, self._handover(member, unit), about=unit.number)
+        self._asked_back.discard(unit.number)
         if not member.units:
             member.frames = 0
         member.units.append(unit)
@@ -152,8 +151,6 @@ class Distribution:
 
     def _handover(self, member: Member, unit: Unit) -> Any:
         """Return a reference to what the previous unit handed over, None if the worker has or sees it."""
-        import ray
-
         before = member.units[-1].number if member.units else member.last_done
         if not unit.continues or before == unit.number - 1:
             return None
@@ -161,18 +158,20 @@ class Distribution:
         if member.shares and file.is_file():
             return None
         try:
-            return ray.put(file.read_bytes())
+            return self._fleet.put(file.read_bytes())
         except OSError:
             self._folder.read_handover(unit.number - 1)  # raises the error that says what to do
             raise
 
     def _rebalance(self, ready: list[Member]) -> None:
-        """Take back a unit that waits behind another one, as some worker has none."""
-        for member in ready:
-            waiting = member.units[1:]
-            if waiting and not self._leases.lacks_previous(waiting[0].number):
-                self._fleet.call(member, "drop", waiting[0].number, about=waiting[0].number, at_once=True)
-                return
+        """Ask for as many units back that wait behind others as there are workers without any."""
+        idle = sum(not member.units for member in ready)
+        for member in ready if idle else ():
+            for unit in member.units[1:]:
+                if idle > 0 and unit.number not in self._asked_back and not self._leases.lacks_previous(unit.number):
+                    idle -= 1
+                    self._asked_back.add(unit.number)
+                    self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
 
     def _stop_now(self) -> None:
         """Let every worker end its unit and begin no other."""

@@ -98,7 +98,8 @@ def publish(draft: Draft, folder: JobFolder, token: str) -> None:
     except OSError:
         arrived = False
     if not arrived:
-        discard(draft)
+        for file in filter(None, (segment, handover)):
+            file.unlink(missing_ok=True)
         raise JobError(f"{segment}: is not what the worker wrote; check the shared storage, or use --no-shared-storage")
     folder.adopt_unit(draft.number, draft.record, segment, handover)
 

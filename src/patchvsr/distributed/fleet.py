@@ -179,6 +179,12 @@ class Fleet:
 
     # --- calls --------------------------------------------------------------------------------------------
 
+    def put(self, value: Any) -> Any:
+        """Store a value where workers can fetch it, and return its reference."""
+        import ray
+
+        return ray.put(value)
+
     def call(self, member: Member, method: str, *arguments: Any, about: int = -1, at_once: bool = False) -> None:
         """Call a method of a worker. at_once: do not wait for what the worker is doing."""
         remote = getattr(member.actor, method)

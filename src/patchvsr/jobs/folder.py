@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 RESULT, LOCK = "result.json", "lock"
 _TEMPORARY = r"(\.tmp)?"  # left behind by a killed process
-_RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY + r"|probe\.tmp")
-_UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)(\.[0-9a-f]{8})?" + _TEMPORARY)  # digits: of a worker
+_RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY)
+# Eight digits name the worker of a cluster that writes the file.
+_UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)(\.[0-9a-f]{8})?" + _TEMPORARY + r"|probe\.tmp")
 
 
 @dataclass(frozen=True)
