@@ -259,9 +259,9 @@ def _answer(reference: Any) -> Any:
 def _reason(message: str) -> str:
     """Return why a worker died, in a few words out of Ray's many."""
     text = message.lower()
-    if "running low on memory" in text or "oom" in text:
+    if "running low on memory" in text:  # Ray guesses at memory in other messages, too
         return "its node ran out of memory"
-    if "node" in text and ("node died" in text or "node has died" in text or "node was" in text):
+    if "its node has died" in text:
         return "its node left the cluster"
     if "no module named" in text:
         return f"patchvsr is not installed there ({' '.join(message.split())[-200:]})"
