@@ -160,7 +160,7 @@ class Run:
 
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Run all jobs. Raises the error of a single job; with several jobs, errors are listed in a summary instead."""
-        _check_model(self._settings.restore)
+        _check_model(self._settings.restore, here=self._cluster is None)
         with ExitStack() as until_end:
             get_engine = functools.cache(lambda: self._engine(until_end))
             self._all(get_engine, interrupted)
@@ -231,12 +231,15 @@ def _load(settings: RestoreSettings) -> PatchVSRPipeline:
     return load_pipeline(settings)
 
 
-def _check_model(settings: RestoreSettings) -> None:
-    """Raise for an unusable model or device before anything else. torch is imported only if a device is given."""
+def _check_model(settings: RestoreSettings, *, here: bool = True) -> None:
+    """Raise for an unusable model or device before anything else. torch is imported only if a device is given.
+
+    here: whether the model will run in this process.
+    """
     from patchvsr.models.registry import resolve_model
 
     resolve_model(settings.model)
-    if settings.device is not None:
+    if here and settings.device is not None:
         from patchvsr.compute import choose_device
 
         choose_device(settings.device)
