@@ -11,10 +11,10 @@ from typing import Any
 import toy
 
 # Ray's workers are nicer than other processes, which on a busy machine means that tests wait for them.
-os.environ |= {"RAY_worker_niceness": "0"}
+# The second keeps Ray on 127.0.0.1, which it would otherwise replace by the address that the network knows.
+os.environ |= {"RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 OBJECT_STORE_BYTES = 80 * 2**20
-LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by the address that the network knows
 
 
 def save_model(folder: Path, **settings: Any) -> Path:
@@ -45,6 +45,6 @@ def _node(name: str, cpus: int) -> dict[str, Any]:
     return {
         "num_cpus": cpus,
         "node_name": name,
-        "node_ip_address": LOOPBACK,
+        "node_ip_address": "127.0.0.1",
         "object_store_memory": OBJECT_STORE_BYTES,
     }

@@ -115,6 +115,10 @@ def connect(settings: ClusterSettings, restore: RestoreSettings) -> Iterator[Clu
 
     Raises ClusterError if the cluster cannot be reached, and PatchVSRError if Ray is not installed.
     """
+    if settings.address == "local":
+        # Ray would listen on the address by which the network knows this machine. With this, as on macOS, it listens
+        # on 127.0.0.1. It is read when Ray is imported.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     ray = require("ray", extra="ray")
     ours = not ray.is_initialized()
     if ours:
@@ -131,7 +135,6 @@ def connect(settings: ClusterSettings, restore: RestoreSettings) -> Iterator[Clu
 def _init(ray: Any, address: str) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address == "local":
-        # Ray would listen on the address by which the network knows this machine.
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     elif address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
