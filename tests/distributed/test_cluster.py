@@ -6,13 +6,10 @@ import json
 import shutil
 import signal
 
+import clusters  # before Ray, which reads what this sets
+import command
 import psutil
 import pytest
-
-pytest.importorskip("ray")
-
-import clusters
-import command
 from jobfiles import SHOTS, SMALL, digest, make_shots
 
 from patchvsr.distributed.cluster import connect
@@ -24,6 +21,7 @@ from patchvsr.presets import save_preset
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
+pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 

@@ -30,6 +30,7 @@ class Cluster(Engine):
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._identity: dict[str, Any] = {}
+        self._said_waiting = False
 
     def machine(self, settings: RestoreSettings, size: Size, begun_with: dict[str, Any] | None) -> Machine:
         """Return what most workers are, or those like the machine that began the job.
@@ -86,8 +87,6 @@ class Cluster(Engine):
         if not self._said_waiting:
             self._said_waiting = True
             yield Notice("no worker is left: waiting for a node to join the cluster")
-
-    _said_waiting = False
 
     def _refuse_to_wait(self, started_at: float | None) -> None:
         """Raise ClusterError if no worker can be expected."""
