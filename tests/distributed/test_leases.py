@@ -95,3 +95,12 @@ def test_any_order_of_failures_and_losses_ends_with_every_unit_done_in_order():
             assert leases.finish(number)
             done.append(number)
     assert sorted(done) == [unit.number for unit in units]
+
+
+def test_a_waiting_unit_suits_an_idle_worker_that_could_begin_it_and_has_not_failed_on_it():
+    leases = Leases(units_of(17, 9), ())
+    assert leases.suits(0, {"b"}) and leases.suits(2, {"b"})
+    assert not leases.suits(1, {"b"})  # waits for the first
+    leases.take("b", BOTH)
+    leases.fail(0, "b", "no memory")
+    assert not leases.suits(0, {"b"}) and leases.suits(0, BOTH)

@@ -143,7 +143,6 @@ class Distribution:
             self._stop_now()
             return False
         self._fleet.call(member, "restore", unit.number, self._handover(member, unit), about=unit.number)
-        self._asked_back.discard(unit.number)
         if not member.units:
             member.frames = 0
         member.units.append(unit)
@@ -164,12 +163,12 @@ class Distribution:
             raise
 
     def _rebalance(self, ready: list[Member]) -> None:
-        """Ask for as many units back that wait behind others as there are workers without any."""
-        idle = sum(not member.units for member in ready)
+        """Ask for as many units back that wait behind others as there are workers without any. Once for each unit."""
+        idle = [member.name for member in ready if not member.units]
         for member in ready if idle else ():
             for unit in member.units[1:]:
-                if idle > 0 and unit.number not in self._asked_back and not self._leases.lacks_previous(unit.number):
-                    idle -= 1
+                if idle and unit.number not in self._asked_back and self._leases.suits(unit.number, idle):
+                    idle.pop()
                     self._asked_back.add(unit.number)
                     self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
 

@@ -44,6 +44,11 @@ class Leases:
         """Return whether a unit goes on from one that is not done, so that it cannot be restored yet."""
         return self._units[number].continues and number - 1 not in self._done
 
+    def suits(self, number: int, workers: Collection[str]) -> bool:
+        """Return whether any of these workers could begin a unit now and has not failed on it."""
+        tried = self._failures.get(number, {})
+        return not self.lacks_previous(number) and any(worker not in tried for worker in workers)
+
     def take(self, worker: str, others: Collection[str], *, after: int | None = None) -> Unit | None:
         """Lease a unit to a worker, None if there is none for it now.
 
