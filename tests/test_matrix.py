@@ -21,7 +21,7 @@ from patchvsr.errors import OutputError
 from patchvsr.events import Finished, Planned, Started
 from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.folder import JobFolder
-from patchvsr.jobs.identity import job_identity
+from patchvsr.jobs.identity import job_identity, machine_identity
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.plan import cut_chunks
 from patchvsr.jobs.prepare import prepare
@@ -56,7 +56,7 @@ def begin(source: Path, target: Path, config: UpscaleSettings, pipeline, *, unit
         scanned = scan_all(reader)
     folder = JobFolder(target)
     restore = pipeline.resolve(config.restore)
-    identity = job_identity(source, config.read, restore, size, output.profile, pipeline)
+    identity = job_identity(source, config.read, restore, size, output.profile, machine_identity(pipeline))
     with folder.locked():
         folder.write_manifest(Manifest(identity, scanned, restore.chunk_frames, restore.overlap_frames, unit_frames))
 

@@ -16,7 +16,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 
 from patchvsr.errors import JobError, ModelError, SettingsError
-from patchvsr.jobs.identity import differences, job_identity
+from patchvsr.jobs.identity import differences, job_identity, machine_identity
 from patchvsr.media.settings import ReadSettings
 from patchvsr.models.registry import REGISTRY, Base
 from patchvsr.models.wan_base.base import load_base, new_scheduler
@@ -128,7 +128,8 @@ def test_a_job_is_another_with_another_shift(tmp_path: Path) -> None:
 
     def identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
         resolved = pipeline.resolve(RestoreSettings())
-        return job_identity(tmp_path / "in.mkv", ReadSettings(), resolved, Size(64, 64), {}, pipeline)
+        machine = machine_identity(pipeline)
+        return job_identity(tmp_path / "in.mkv", ReadSettings(), resolved, Size(64, 64), {}, machine)
 
     plain, other = identity(toy.pipeline()), identity(shifted())
     assert identity(shifted()) == other

@@ -28,6 +28,10 @@ class JobError(PatchVSRError):
     """The job folder cannot be resumed: other settings, damaged, or in use by another process."""
 
 
+class ClusterError(PatchVSRError):
+    """The cluster cannot be reached, or none of its nodes can be used."""
+
+
 class UnfaithfulError(PatchVSRError):
     """A frame does not show what its input shows.
 

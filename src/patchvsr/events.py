@@ -57,6 +57,45 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class WorkerJoined:
+    """A worker of a cluster has loaded the model. device: its kind, see `compute.device_kind`."""
+
+    worker: str
+    node: str
+    device: str
+
+
+@dataclass(frozen=True)
+class WorkerLeft:
+    """A worker was lost or refused; its unit goes to another one."""
+
+    worker: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker does now. unit: None if it has none. frames: restored of it. frames_per_s: None if unknown."""
+
+    worker: str
+    node: str
+    device: str
+    unit: int | None
+    frames: int
+    frames_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the workers of a cluster do now. frames_per_s: of all together. left_s: for the whole job, if known."""
+
+    workers: tuple[WorkerState, ...]
+    frames_per_s: float
+    left_s: float | None
+
+
+@dataclass(frozen=True)
 class Assembling:
     """All units are done and are being muxed with the other streams of the source."""
 
@@ -83,4 +122,16 @@ class Finished:
     already_done: bool = False
 
 
-Event = Started | Scanning | Planned | Progress | Notice | Assembling | Stopped | Finished
+Event = (
+    Started
+    | Scanning
+    | Planned
+    | Progress
+    | Notice
+    | WorkerJoined
+    | WorkerLeft
+    | Workers
+    | Assembling
+    | Stopped
+    | Finished
+)

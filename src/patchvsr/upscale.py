@@ -18,7 +18,7 @@ from patchvsr.pixels.size import Size
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 
 if TYPE_CHECKING:
-    from patchvsr.jobs.run import Stop
+    from patchvsr.jobs.work import Engine, Stop
     from patchvsr.pipeline import PatchVSRPipeline
 
 
@@ -28,7 +28,7 @@ def upscale(
     settings: UpscaleSettings | None = None,
     *,
     pipeline: PatchVSRPipeline | None = None,
-    get_pipeline: Callable[[RestoreSettings], PatchVSRPipeline] | None = None,
+    get_engine: Callable[[], Engine] | None = None,
     stop: Stop | None = None,
 ) -> Generator[Event]:
     """Upscale a video file or an image sequence into `output_path`. Nothing happens until the generator is iterated.
@@ -38,8 +38,8 @@ def upscale(
     output appears under its name only when it is complete.
 
     pipeline: a loaded model, for example to use one for several files.
-    get_pipeline: loads the model when it is needed; default `load_pipeline`.
-    stop: called before each unit, see `jobs.run.Stop`.
+    get_engine: provides the place to compute when it is needed, for example a cluster; default this process.
+    stop: called before each unit, see `jobs.work.Stop`.
 
     Raises `PatchVSRError` with a one-line message for errors that a user can fix.
     """
@@ -56,8 +56,18 @@ def upscale(
 
     # Imported late: torch and diffusers take seconds to import, and the first event should not wait for them.
     from patchvsr.jobs.run import run_job
-    from patchvsr.loading import load_pipeline
 
     with folder.locked():
-        pipeline = pipeline or (get_pipeline or load_pipeline)(settings.restore)
-        yield from run_job(Path(input_path), prepared, settings, folder, pipeline, stop, started_at=started_at)
+        engine = get_engine() if get_engine else local_engine(settings.restore, pipeline)
+        yield from run_job(Path(input_path), prepared, settings, folder, engine, stop, started_at=started_at)
+
+
+def local_engine(settings: RestoreSettings, pipeline: PatchVSRPipeline | None = None) -> Engine:
+    """Return this process as the place to compute, with `pipeline` or the model that the settings name."""
+    from patchvsr.jobs.here import Here
+
+    if pipeline is None:
+        from patchvsr.loading import load_pipeline
+
+        pipeline = load_pipeline(settings)
+    return Here(pipeline)

@@ -291,3 +291,18 @@ def test_a_preview_takes_a_preset_of_an_upscale(here, model, patchvsr, preset):
     assert "the frame at 0.00 seconds" in done.stderr  # its own choice, whatever range the preset has
     with av.open("look.png") as picture:
         assert (picture.streams.video[0].width, picture.streams.video[0].height) == (64 + LINE_PX + 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "--workers is for a cluster: give --ray as well"),
+        (["--no-shared-storage"], "--shared-storage is for a cluster: give --ray as well"),
+        (["--ray", "somewhere"], "address 'somewhere' of a cluster: give auto, local or ray://HOST:10001"),
+        (["--ray", "local", "--plan"], "--plan estimates the work on this machine: give it without --ray"),
+        (["--ray", "local", "--workers", "0"], "workers is 0: it must be at least 1"),
+    ],
+)
+def test_options_of_a_cluster_that_cannot_be_are_refused(patchvsr, words, said):
+    done = patchvsr("upscale", "in.mkv", "-o", "out.mkv", *words)
+    assert (done.returncode, done.stderr) == (2, f"patchvsr: {said}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -65,8 +66,14 @@ class Display:
         return event
 
 
+MOST_WORKERS_SHOWN = 16
+
+
 class _Bar:
-    """A transient progress bar, and permanent lines."""
+    """A transient progress bar, with a line for every worker of a cluster, and permanent lines."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, TaskID] = {}
 
     def follow(self, events: Iterable[happened.Event]) -> happened.Event | None:
         columns = (
@@ -98,8 +105,33 @@ class _Bar:
                 bar.update(task, completed=event.frames)
             case happened.Notice():
                 console.print(event.text)
+            case happened.WorkerJoined():
+                console.print(f"worker {event.worker} joined: {event.device} on {event.node}")
+            case happened.WorkerLeft():
+                console.print(f"worker {event.worker} left: {event.reason}")
+            case happened.Workers():
+                self._show_workers(event, bar, task)
             case happened.Assembling():
+                for line in self._workers.values():
+                    bar.remove_task(line)
+                self._workers.clear()
                 bar.update(task, description="assembling")
+
+    def _show_workers(self, event: happened.Workers, bar: Progress, task: TaskID) -> None:
+        """Show a line for each worker, and the time left for the whole job at the job's own line."""
+        shown = {state.worker: state for state in event.workers[:MOST_WORKERS_SHOWN]}
+        for name in self._workers.keys() - shown.keys():
+            bar.remove_task(self._workers.pop(name))
+        for name, state in shown.items():
+            if name not in self._workers:
+                self._workers[name] = bar.add_task(name, total=None)
+            unit = "waiting" if state.unit is None else f"unit {state.unit}"
+            speed = "" if state.frames_per_s is None else f", {state.frames_per_s:.2f} fps"
+            bar.update(self._workers[name], description=f"  {name} ({state.device}): {unit}{speed}", total=None)
+        more = len(event.workers) - len(shown)
+        left = "" if event.left_s is None else f", {timedelta(seconds=round(event.left_s))} left"
+        others = f" and {more} more" if more else ""
+        bar.update(task, description=f"restoring on {len(shown)}{others} workers, {event.frames_per_s:.2f} fps{left}")
 
     def _show_last(self, event: happened.Event) -> None:
         match event:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from patchvsr.cli.console import pairs
+from patchvsr.distributed.settings import ClusterSettings
+from patchvsr.errors import SettingsError
 from patchvsr.presets import load_preset, save_preset
 from patchvsr.settings import UpscaleSettings, setting_groups
 
@@ -92,3 +94,13 @@ def _value(name: str, value: Any) -> Any:
     if name == "encoder_options":
         return pairs(value, "-e")
     return tuple(value) if isinstance(value, list) else value
+
+
+def cluster_settings(address: str | None, **options: Any) -> ClusterSettings | None:
+    """Return the settings of a cluster, None without an address. Raises SettingsError for options that need one."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if address is None:
+        if given:
+            raise SettingsError(f"--{next(iter(given)).replace('_', '-')} is for a cluster: give --ray as well")
+        return None
+    return ClusterSettings(address, **given)

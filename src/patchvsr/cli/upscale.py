@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,9 @@ import typer
 
 from patchvsr.cli.console import INTERRUPTED, NOT_ALL_DONE, console
 from patchvsr.cli.display import Display
-from patchvsr.cli.options import takes_settings
-from patchvsr.errors import PatchVSRError
+from patchvsr.cli.options import cluster_settings, takes_settings
+from patchvsr.distributed.settings import ClusterSettings
+from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.interrupts import two_step_interrupts
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from patchvsr.events import Event
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
+    from patchvsr.jobs.work import Engine
     from patchvsr.pipeline import PatchVSRPipeline
 
 app = typer.Typer()
@@ -52,17 +55,48 @@ def upscale_command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per event on standard output.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Restore on a Ray cluster: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",
+            show_default="this process",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="With --ray: the most workers.", show_default="as many as there is room for")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="With --ray: GPUs of a worker.", show_default="1, or 0 if there are none")
+    ] = None,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(help="With --ray: CPUs and threads of a worker.", show_default="its share of the node")
+    ] = None,
+    shared_storage: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared-storage/--no-shared-storage",
+            help="With --ray: whether workers see input and output under the same paths.",
+            show_default="found out",
+        ),
+    ] = None,
 ) -> None:
     """Upscale videos, keeping every frame, timestamp and stream. If stopped, run the same command again to resume."""
     from patchvsr.jobs.batch import find_jobs
     from patchvsr.jobs.clock import Until, parse_until
 
+    cluster = cluster_settings(
+        ray, workers=workers, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
+        shared_storage=shared_storage,
+    )  # fmt: skip
+    if plan and cluster is not None:
+        raise SettingsError("--plan estimates the work on this machine: give it without --ray")
     jobs = find_jobs(inputs, output, recursive=recursive)
     deadline = None if until is None else Until(parse_until(until, datetime.now()))
     if plan:
         _show_plans(jobs, settings, Display(as_json))
         return
-    run = Run(settings, jobs, Display(as_json), deadline, report=report)
+    run = Run(settings, jobs, Display(as_json), deadline, cluster, report=report)
     try:
         with two_step_interrupts(_say_stopping) as interrupts:
             run.all(lambda: interrupts.requested)
@@ -106,10 +140,17 @@ class Run:
     """Run the jobs of one command in sequence with one loaded model. A failed job does not stop the others."""
 
     def __init__(
-        self, settings: UpscaleSettings, jobs: list[Job], display: Display, deadline: Until | None, *, report: bool
+        self,
+        settings: UpscaleSettings,
+        jobs: list[Job],
+        display: Display,
+        deadline: Until | None,
+        cluster: ClusterSettings | None,
+        *,
+        report: bool,
     ) -> None:
         self._settings, self._jobs, self._display = settings, jobs, display
-        self._deadline, self._report = deadline, report
+        self._deadline, self._cluster, self._report = deadline, cluster, report
         self._finished: list[Job] = []
         self._failed: dict[Job, str] = {}
 
@@ -119,10 +160,15 @@ class Run:
 
     def all(self, interrupted: Callable[[], bool]) -> None:
         """Run all jobs. Raises the error of a single job; with several jobs, errors are listed in a summary instead."""
-        from patchvsr.events import Stopped
+        _check_model(self._settings.restore, here=self._cluster is None)
+        with ExitStack() as until_end:
+            get_engine = functools.cache(lambda: self._engine(until_end))
+            self._all(get_engine, interrupted)
+        if len(self._jobs) > 1:
+            self._display.summary(self._jobs, self._finished, self._failed)
 
-        _check_model(self._settings.restore)
-        get_pipeline = functools.cache(lambda: _load(self._settings.restore))
+    def _all(self, get_engine: Callable[[], Engine], interrupted: Callable[[], bool]) -> None:
+        from patchvsr.events import Stopped
 
         def stop(expected_s: float | None) -> bool:
             late = self._deadline is not None and not self._deadline.should_start(expected_s, datetime.now())
@@ -132,7 +178,7 @@ class Run:
             if stop(None):
                 break
             try:
-                if isinstance(self._one(job, get_pipeline, stop), Stopped):
+                if isinstance(self._one(job, get_engine, stop), Stopped):
                     break  # the next job would end later still, and the duration of its first unit is unknown
             except (PatchVSRError, FloatingPointError) as error:
                 self._failed[job] = str(error)
@@ -140,18 +186,14 @@ class Run:
                     self._display.failed(job, str(error))
                 if len(self._jobs) == 1:
                     raise
-        if len(self._jobs) > 1:
-            self._display.summary(self._jobs, self._finished, self._failed)
 
-    def _one(
-        self, job: Job, get_pipeline: Callable[[], PatchVSRPipeline], stop: Callable[[float | None], bool]
-    ) -> Event | None:
+    def _one(self, job: Job, get_engine: Callable[[], Engine], stop: Callable[[float | None], bool]) -> Event | None:
         """Run one job and return its last event. Writes its report if it finished."""
         from patchvsr.events import Finished
         from patchvsr.upscale import upscale
 
         self._display.notices(job.notices)
-        events = upscale(job.input, job.output, self._settings, get_pipeline=lambda _: get_pipeline(), stop=stop)
+        events = upscale(job.input, job.output, self._settings, get_engine=get_engine, stop=stop)
         last = self._display.follow(_stopped_while_looking(events, job, stop))
         if isinstance(last, Finished):
             if self._report:
@@ -160,6 +202,16 @@ class Run:
                 self._display.notices([f"report: {write_job_report(job.input, job.output, self._settings.read)}"])
             self._finished.append(job)
         return last
+
+    def _engine(self, until_end: ExitStack) -> Engine:
+        """Load the model here, or connect to the cluster until `until_end` closes."""
+        if self._cluster is None:
+            from patchvsr.upscale import local_engine
+
+            return local_engine(self._settings.restore)
+        from patchvsr.distributed.cluster import connect
+
+        return until_end.enter_context(connect(self._cluster, self._settings.restore))
 
 
 def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
@@ -179,12 +231,15 @@ def _load(settings: RestoreSettings) -> PatchVSRPipeline:
     return load_pipeline(settings)
 
 
-def _check_model(settings: RestoreSettings) -> None:
-    """Raise for an unusable model or device before anything else. torch is imported only if a device is given."""
+def _check_model(settings: RestoreSettings, *, here: bool = True) -> None:
+    """Raise for an unusable model or device before anything else. torch is imported only if a device is given.
+
+    here: whether the model will run in this process.
+    """
     from patchvsr.models.registry import resolve_model
 
     resolve_model(settings.model)
-    if settings.device is not None:
+    if here and settings.device is not None:
         from patchvsr.compute import choose_device
 
         choose_device(settings.device)

@@ -8,6 +8,9 @@
       result.json              contents of the finished output, and how each unit was made
       lock                     held while a process works on the job
 
+While workers of a cluster work on it, there are also `probe.tmp`, by which they recognise the folder, and their
+unfinished files, `unit-00007.bin.0123abcd.tmp`.
+
 Files are written atomically: under a temporary name, flushed, then renamed. Only segments are written in place, because
 they are valid only together with their table. Files that are not listed here are never removed.
 """
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 RESULT, LOCK = "result.json", "lock"
 _TEMPORARY = r"(\.tmp)?"  # left behind by a killed process
 _RECORD = re.compile(r"(manifest|result)\.json" + _TEMPORARY)
-_UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)" + _TEMPORARY)
+# Eight digits name the worker of a cluster that writes the file.
+_UNIT = re.compile(r"unit-[0-9]{5,}\.(bin|safetensors|json)(\.[0-9a-f]{8})?" + _TEMPORARY + r"|probe\.tmp")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ class JobFolder:
     def segment_path(self, number: int) -> Path:
         return self.path / f"unit-{number:05d}.bin"
 
+    def handover_path(self, number: int) -> Path:
+        return self.path / f"unit-{number:05d}.safetensors"
+
     def is_done(self, number: int) -> bool:
         """Return whether table and segment exist. Users remove a damaged segment to have its unit restored again."""
         return (self.path / f"unit-{number:05d}.json").is_file() and self.segment_path(number).is_file()
@@ -116,14 +123,22 @@ class JobFolder:
             from patchvsr.jobs.handover import write_handover
 
             with files.reported(self.path, lambda: None):
-                write_handover(state, self._handover_path(number))
+                write_handover(state, self.handover_path(number))
         self._write(f"unit-{number:05d}.json", {"effort": record.effort, "table": asdict(record.table)})
+
+    def adopt_unit(self, number: int, record: UnitRecord, segment: Path, handover: Path | None) -> None:
+        """Mark a unit as done whose files lie in this folder under other names, which they lose."""
+        with files.reported(self.path, lambda: None):
+            if handover is not None:
+                files.move_file(handover, self.handover_path(number))
+            files.move_file(segment, self.segment_path(number))
+        self.write_unit(number, record, None)
 
     def read_handover(self, number: int) -> ClipState:
         """Return what a unit handed over. Raises JobError if it is missing or damaged."""
         from patchvsr.jobs.handover import read_handover
 
-        file = self._handover_path(number)
+        file = self.handover_path(number)
         try:
             return read_handover(file)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -169,9 +184,6 @@ class JobFolder:
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
             self.path.rmdir()
-
-    def _handover_path(self, number: int) -> Path:
-        return self.path / f"unit-{number:05d}.safetensors"
 
     def _read(self, name: str) -> dict[str, Any] | None:
         file = self.path / name

@@ -8,18 +8,20 @@ import os
 import zlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
-import torch
 
 from patchvsr import __version__
-from patchvsr.compute import device_kind
 from patchvsr.media.images.names import is_sequence, list_images
 from patchvsr.media.settings import ReadSettings
-from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import ResolvedSettings, shaping
+
+if TYPE_CHECKING:
+    import torch
+
+    from patchvsr.pipeline import PatchVSRPipeline
 
 _BLOCK = 1 << 22
 
@@ -32,18 +34,35 @@ def job_identity(
     restore: ResolvedSettings,
     size: Size,
     profile: dict[str, object],
-    pipeline: PatchVSRPipeline,
+    machine: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return everything that shapes the output, as plain values. Reads the whole input and the whole model."""
+    """Return everything that shapes the output, as plain values. Reads the whole input.
+
+    machine: see `machine_identity`.
+    """
     settings = shaping(read) | shaping(restore)
-    settings |= {"output_size": str(size), "output": profile, "dtype": str(pipeline.dtype).removeprefix("torch.")}
+    settings |= {"output_size": str(size), "output": profile, "dtype": machine["dtype"]}
     identity = {
         "input": input_identity(input_path),
         "settings": settings,
+        "model": machine["model"],
+        "versions": machine["versions"],
+    }
+    return json.loads(json.dumps(identity))  # as read from a manifest, with lists instead of tuples
+
+
+def machine_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
+    """Return the part of a job's identity that the model and the machine decide. Reads the whole model."""
+    return {
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
         "model": model_identity(pipeline),
         "versions": version_identity(pipeline.device),
     }
-    return json.loads(json.dumps(identity))  # as read from a manifest, with lists instead of tuples
+
+
+def begun_with(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the `machine_identity` that a job was begun with, from its identity."""
+    return {"dtype": identity["settings"]["dtype"], "model": identity["model"], "versions": identity["versions"]}
 
 
 def input_identity(path: Path) -> dict[str, Any]:
@@ -64,6 +83,8 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
 
     `patch_px` and `cell_px`, in output pixels, tell reports where patches end.
     """
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(pipeline.components):
         part = pipeline.components[name]
@@ -84,6 +105,8 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
 
 def version_identity(device: torch.device) -> dict[str, Any]:
     """Return versions that can change a byte of the output, and the kind of device: devices round differently."""
+    from patchvsr.compute import device_kind  # imports torch, which hashing an input does without
+
     found: dict[str, Any] = {"patchvsr": __version__, "device": device_kind(device)}
     found |= {library: version(library) for library in _LIBRARIES}
     ffmpeg = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}

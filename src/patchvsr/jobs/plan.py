@@ -30,6 +30,11 @@ class Unit:
     chunks: tuple[Chunk, ...]
 
     @property
+    def continues(self) -> bool:
+        """Whether the unit goes on inside a shot, from what the previous unit hands over."""
+        return self.chunks[0].shared > 0
+
+    @property
     def frames(self) -> range:
         first = self.chunks[0]
         return range(first.start + first.shared, self.chunks[-1].stop)

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Generator
 from pathlib import Path
 
 from patchvsr.events import Assembling, Event, Finished, Notice, Planned, Scanning, Stopped
 from patchvsr.jobs.folder import JobFolder
-from patchvsr.jobs.frames import FrameSource
-from patchvsr.jobs.identity import job_identity
+from patchvsr.jobs.identity import begun_with, job_identity
 from patchvsr.jobs.manifest import Manifest
-from patchvsr.jobs.memory import choose_chunk_frames
 from patchvsr.jobs.prepare import Prepared
-from patchvsr.jobs.restore import Restorer
 from patchvsr.jobs.scan import Scan, scan
 from patchvsr.jobs.state import State, judge
+from patchvsr.jobs.work import Engine, Stop, Work
 from patchvsr.media import FrameTimes, open_reader, refuse_existing
 from patchvsr.media.segment import read_segments
-from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.settings import CHUNK_FRAMES, UpscaleSettings
-
-# Takes the expected duration of the next unit in seconds, None if unknown. True stops the job before that unit.
-Stop = Callable[[float | None], bool]
 
 
 def run_job(
@@ -31,7 +24,7 @@ def run_job(
     prepared: Prepared,
     settings: UpscaleSettings,
     folder: JobFolder,
-    pipeline: PatchVSRPipeline,
+    engine: Engine,
     stop: Stop | None,
     *,
     started_at: float,
@@ -47,11 +40,12 @@ def run_job(
         return Finished(str(output.path), frames, time.monotonic() - started_at, already_done)
 
     # 1. Fill in the model's defaults. From here on, only the chunk length is undecided.
-    restore = pipeline.resolve(settings.restore)
+    manifest = folder.read_manifest()
+    machine = engine.machine(settings.restore, size, None if manifest is None else begun_with(manifest.identity))
+    restore = machine.restore
 
     # 2. Tell whether the job is new, begun or finished. For a new one, scan the whole input.
-    manifest = folder.read_manifest()
-    identity = job_identity(input_path, read, restore, size, output.profile, pipeline)
+    identity = job_identity(input_path, read, restore, size, output.profile, machine.identity)
     if manifest is not None:
         state = judge(folder, manifest, identity, output.path)
         if state is State.DONE:
@@ -67,7 +61,7 @@ def run_job(
         with open_reader(input_path, read) as reader:
             yield from map(Scanning, scan(reader, scanned))
         output.rehearse(len(scanned.pts))
-        chunk_frames = choose_chunk_frames(pipeline, size, restore)
+        chunk_frames = machine.chunk_frames
         if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
             yield Notice(
                 f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES} "
@@ -90,15 +84,11 @@ def run_job(
         units_done=len(done),
         frames_done=sum(len(unit.frames) for unit in done),
     )
-    restorer = Restorer(pipeline, restore, size, folder, manifest, FrameSource(input_path, read, manifest.scan))
-    with closing(restorer):
-        for unit in units:
-            if folder.is_done(unit.number):
-                continue
-            if stop is not None and stop(restorer.expected_s(unit)):
-                yield Stopped(str(output.path), len(units), sum(folder.is_done(u.number) for u in units))
-                return
-            yield from restorer.restore(unit, output.encoder)
+    yield from engine.restore(Work(input_path, read, restore, size, manifest, output.encoder), folder, stop)
+    units_done = sum(folder.is_done(unit.number) for unit in units)
+    if units_done < len(units):
+        yield Stopped(str(output.path), len(units), units_done)
+        return
 
     # 4. Assemble units and other streams into the output, read it back, then give it its final name.
     yield Assembling()

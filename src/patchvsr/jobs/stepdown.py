@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.settings import ResolvedSettings
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 LEAST_TILE_PX = 160
 
@@ -36,8 +37,10 @@ class Pieces:
     def as_record(self) -> dict[str, int]:
         return {"batch_size": self.batch_size, "tile_px": self.tile_px}
 
-    def retried(self, attempt: Callable[[], Generator[Item]]) -> Iterator[Item]:
+    def retried(self, attempt: Callable[[], Generator[Item, None, Result]]) -> Generator[Item, None, Result]:
         """Yield what `attempt()` yields, which begins anew with smaller pieces whenever memory runs out.
+
+        Returns what the last attempt returned.
 
         Raises SettingsError if the smallest pieces are still too large.
         """
@@ -46,8 +49,8 @@ class Pieces:
             while True:
                 try:
                     item = next(items)
-                except StopIteration:
-                    return
+                except StopIteration as end:
+                    return end.value
                 except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                     if not _is_out_of_memory(error):
                         raise

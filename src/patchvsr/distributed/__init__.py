@@ -1,0 +1,1 @@
+"""Restore the units of a job on the workers of a Ray cluster; `cluster.Cluster` is the place to begin."""

@@ -1,0 +1,108 @@
+"""Serve the input to nodes that cannot see it: in pieces, checked by its SHA-256, kept on the node's disk."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from patchvsr import files
+from patchvsr.errors import InputError
+from patchvsr.jobs.identity import input_identity
+from patchvsr.media.images.names import is_sequence, list_images
+
+PIECE_BYTES = 8 * 2**20
+_HELD_PIECES = 4  # nodes that are served together take the same piece from the object store
+
+
+@dataclass(frozen=True)
+class ServedInput:
+    """An input as workers know it. identity: its size and SHA-256. is_folder: whether it is a folder of images."""
+
+    path: Path
+    identity: dict[str, Any]
+    is_folder: bool
+
+    def is_visible(self) -> bool:
+        """Return whether the input lies under the same path here. Its frames are compared with the scan later."""
+        try:
+            found = list_images(self.path) if is_sequence(self.path) else [self.path]
+            return sum(file.stat().st_size for file in found) == self.identity["bytes"]
+        except (OSError, InputError):
+            return False
+
+
+class InputServer:
+    """The pieces of an input, on the machine that has it.
+
+    put: stores a piece in the object store and returns its reference.
+    """
+
+    def __init__(self, path: Path, put: Callable[[bytes], Any]) -> None:
+        self._pieces = [
+            (file, offset)
+            for file in (list_images(path) if is_sequence(path) else [path])
+            for offset in range(0, max(1, file.stat().st_size), PIECE_BYTES)
+        ]
+        self._put = put
+        self._reference = lru_cache(_HELD_PIECES)(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def piece(self, index: int) -> tuple[str, Any]:
+        """Return the name of the file that piece `index` belongs to, and the reference to its bytes."""
+        return self._pieces[index][0].name, self._reference(index)
+
+    def _stored(self, index: int) -> Any:
+        file, offset = self._pieces[index]
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return self._put(stream.read(PIECE_BYTES))
+
+
+class InputCache:
+    """The input on a node that was served it, for all of its workers. token: keeps what two workers receive apart."""
+
+    def __init__(self, served: ServedInput, token: str) -> None:
+        self._served = served
+        self._folder = cache_folder() / served.identity["sha256"]
+        self._partial = self._folder.with_name(f"{self._folder.name}.{token}.partial")
+
+    def find(self) -> Path | None:
+        """Return the path of the complete input, None if it is not here. Reads all of it."""
+        path = self._in(self._folder)
+        return path if self._folder.is_dir() and input_identity(path) == self._served.identity else None
+
+    def receive(self, index: int, name: str, data: bytes) -> None:
+        """Add a piece; the first begins anew."""
+        if index == 0:
+            files.remove_folder(self._partial)
+        folder = self._in(self._partial) if self._served.is_folder else self._partial
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / name).open("ab") as stream:
+            stream.write(data)
+
+    def complete(self) -> None:
+        """Check all that was received and keep it. Raises InputError if it is not the input of the job."""
+        path = self._in(self._partial)
+        if input_identity(path) != self._served.identity:
+            files.remove_folder(self._partial)
+            raise InputError(f"{self._served.path}: was changed while it was sent to a worker; run again")
+        files.remove_folder(self._folder)  # what another worker of the node has completed meanwhile is the same
+        self._partial.rename(self._folder)
+
+    def discard(self) -> None:
+        files.remove_folder(self._folder)
+
+    def _in(self, folder: Path) -> Path:
+        return folder / (self._served.path.name or "input")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what a node keeps during a job."""
+    return Path(tempfile.gettempdir()) / f"patchvsr-{getpass.getuser()}"

@@ -1,0 +1,50 @@
+"""A real Ray cluster of several nodes on this machine, and toy models that workers can load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import toy
+
+# Ray's workers are nicer than other processes, which on a busy machine means that tests wait for them.
+# The second keeps Ray on 127.0.0.1, which it would otherwise replace by the address that the network knows.
+os.environ |= {"RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+OBJECT_STORE_BYTES = 80 * 2**20
+
+
+def save_model(folder: Path, **settings: Any) -> Path:
+    """Writes a toy model that differs by its settings, for example `std`."""
+    pipeline = toy.pipeline(num_inference_steps=1, **settings)
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """A head without work. Nodes are added with `add_node(cluster, name)`."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args=_node("head", 0) | {"include_dashboard": False})
+    try:
+        yield found
+    finally:
+        found.shutdown()
+
+
+def add_node(to: Any, name: str, **options: Any) -> Any:
+    """A node with one CPU."""
+    return to.add_node(**_node(name, 1), **options)
+
+
+def _node(name: str, cpus: int) -> dict[str, Any]:
+    return {
+        "num_cpus": cpus,
+        "node_name": name,
+        "node_ip_address": "127.0.0.1",
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }

@@ -1,0 +1,164 @@
+"""Jobs on a real cluster of several nodes: the same bytes as in one process, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+
+import clusters  # before Ray, which reads what this sets
+import command
+import psutil
+import pytest
+from jobfiles import SHOTS, SMALL, digest, make_shots
+
+from patchvsr.distributed.cluster import connect
+from patchvsr.distributed.settings import ClusterSettings
+from patchvsr.errors import JobError
+from patchvsr.events import Finished, Progress, WorkerJoined, WorkerLeft, Workers
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.presets import save_preset
+from patchvsr.settings import UpscaleSettings
+from patchvsr.upscale import upscale
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with clusters.cluster() as found:
+        clusters.add_node(found, "a")
+        found.last = clusters.add_node(found, "b")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return clusters.save_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="module")
+def settings(model):
+    return UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv")
+
+
+@pytest.fixture(scope="module")
+def whole(source, settings):
+    target = source.with_name("whole.mkv")
+    list(upscale(source, target, settings))
+    return digest(target)
+
+
+@pytest.fixture(scope="module")
+def engine(cluster, settings):
+    """Workers on all nodes, which keep their model from test to test."""
+    with connect(ClusterSettings(cluster.address), settings.restore) as found:
+        yield found
+
+
+def wait_for_workers(engine, count):
+    """Until so many have loaded the model."""
+    while len(engine._fleet.loaded) < count:
+        engine._fleet.refresh()
+        list(engine._fleet.answers(1.0))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("shared", [None, False], ids=["found-out", "no-shared-storage"])
+def test_two_workers_give_the_bytes_of_one_process(tmp_path, engine, source, settings, whole, shared):
+    wait_for_workers(engine, 2)
+    engine._fleet.shared_storage = shared
+    target = tmp_path / "out.mkv"
+    found = list(upscale(source, target, settings, get_engine=lambda: engine))
+    engine._fleet.shared_storage = None
+    assert isinstance(found[-1], Finished)
+    assert digest(target) == whole
+    assert names(JobFolder(target).path) == ["manifest.json", "result.json"]
+    efforts = JobFolder(target).read_efforts()
+    assert {effort["worker"].split("/")[0] for effort in efforts} == {"a", "b"}
+    states = [state for event in found if isinstance(event, Workers) for state in event.workers]
+    assert {state.node for state in states} == {"a", "b"}
+    frames = [event.frames for event in found if isinstance(event, Progress)]
+    assert frames == sorted(frames) and frames[-1] == sum(SHOTS)
+
+
+def test_a_worker_killed_within_a_unit_is_replaced(tmp_path, engine, source, settings, whole):
+    wait_for_workers(engine, 2)
+    target, killed, left = tmp_path / "out.mkv", [], []
+    for event in upscale(source, target, settings, get_engine=lambda: engine):
+        left += [event] if isinstance(event, WorkerLeft) else []
+        restoring = [p for p in psutil.process_iter(["name", "cmdline"]) if "Worker.restore" in str(p.info["cmdline"])]
+        if restoring and not killed:
+            restoring[0].send_signal(signal.SIGKILL)
+            killed.append(restoring[0].pid)
+    assert killed and [event.reason for event in left] == ["its process ended"]
+    assert digest(target) == whole
+    assert names(JobFolder(target).path) == ["manifest.json", "result.json"]
+
+
+def test_a_unit_that_always_fails_stops_the_job_and_the_others_are_kept(tmp_path, engine, source, settings):
+    target = tmp_path / "out.mkv"
+    list(upscale(source, target, settings, get_engine=lambda: engine, stop=lambda expected_s: True))
+    manifest = JobFolder(target).path / "manifest.json"
+    stored = json.loads(manifest.read_text())
+    stored["scan"]["crcs"][24] += 1  # as if that frame had been another when the job began
+    manifest.write_text(json.dumps(stored))
+    with pytest.raises(JobError, match=r"unit 2 \(frames 21 to 31\) failed .*: frame 24 is not") as caught:
+        list(upscale(source, target, settings, get_engine=lambda: engine))
+    assert "\n" not in str(caught.value) and not target.exists()
+    assert JobFolder(target).is_done(0)
+
+
+def test_a_node_that_leaves_and_one_with_other_weights(tmp_path, cluster, engine, model, source, settings, whole):
+    wait_for_workers(engine, 2)
+    target, removed, left = tmp_path / "out.mkv", False, []
+    for event in upscale(source, target, settings, get_engine=lambda: engine):
+        left += [event] if isinstance(event, WorkerLeft) else []
+        if isinstance(event, Progress) and not removed:
+            cluster.remove_node(cluster.last)
+            removed = True
+    assert digest(target) == whole
+
+    other = clusters.save_model(model.with_name("other"), std=0.02)
+    model.rename(model.with_name("kept"))
+    shutil.copytree(other, model)
+    try:
+        cluster.last = clusters.add_node(cluster, "c")
+        wait_for_workers(engine, 2)
+        again = tmp_path / "again.mkv"
+        found = list(upscale(source, again, settings, get_engine=lambda: engine))
+    finally:
+        shutil.rmtree(model)
+        model.with_name("kept").rename(model)
+    joined = [event.node for event in found if isinstance(event, WorkerJoined)]
+    refused = [event for event in found if isinstance(event, WorkerLeft) and event.node == "c"]
+    assert "c" in joined and len(refused) == 1
+    assert "refused, as it would give other bytes: model.sha256 was" in refused[0].reason
+    assert digest(again) == whole
+
+
+def test_a_killed_driver_costs_nothing(tmp_path, cluster, engine, settings, source, whole):
+    """The last test, as its worker takes the place of the engine's. The job goes on without a cluster."""
+    engine._fleet.end()
+    target = tmp_path / "out.mkv"
+    save_preset(settings, tmp_path / "small.toml")
+    words = ["upscale", source, "-o", target, "--preset", tmp_path / "small.toml", "--json"]
+    driver = command.start(*words, "--ray", cluster.address, "--workers", 1)
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        if json.loads(line)["event"] == "progress":
+            driver.kill()
+            break
+    driver.wait()
+    assert not target.exists() and (JobFolder(target).path / "manifest.json").exists()
+    list(upscale(source, target, settings))
+    assert digest(target) == whole
