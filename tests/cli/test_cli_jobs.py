@@ -178,12 +178,12 @@ def test_after_the_deadline_nothing_starts_and_the_same_call_goes_on(tmp_path, m
     clip("in/b.mkv")
     config = UpscaleSettings.of(scale=2, num_inference_steps=0, model=str(model))
     jobs = find_jobs(["in"], "out")
-    late = Run(config, jobs, Display(False), Until(datetime.now() - timedelta(seconds=1)), report=False)
+    late = Run(config, jobs, Display(False), Until(datetime.now() - timedelta(seconds=1)), None, report=False)
     late.all(lambda: False)
     assert not late.all_done
     assert capsys.readouterr().err.splitlines() == ["0 of 2 done, 2 not finished: run the same command again to resume"]
     assert not Path("out").exists()
-    run = Run(config, jobs, Display(False), Until(datetime.now() + timedelta(hours=1)), report=False)
+    run = Run(config, jobs, Display(False), Until(datetime.now() + timedelta(hours=1)), None, report=False)
     run.all(lambda: False)
     assert run.all_done
 
