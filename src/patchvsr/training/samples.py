@@ -89,11 +89,9 @@ class AutoencoderSample(_ClipSample):
 
 
 @dataclass(frozen=True)
-class FrameSample:
+class FrameSample(_ClipSample):
     """Whole frames resized to the base's native size, and a noise level."""
 
-    recipe: Recipe
-    geometry: Geometry
     with_canvas: bool = False  # for an autoencoder that encodes what is missing from the restored input
 
     def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
@@ -103,9 +101,6 @@ class FrameSample:
             return {"hq": as_video(clip)}
         canvas, known = make_canvas(clip.clamp(0, 1), generator, self.recipe)
         return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
-
-    def part(self, whole: Sample, generator: Generator, side: int) -> Sample:
-        return whole
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {

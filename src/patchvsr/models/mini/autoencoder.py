@@ -24,8 +24,11 @@ from patchvsr.models.mini.blocks import (
     Downsample2x,
     FoldedConvolution,
     ResidualBlock,
+    as_frames,
+    complete_cells,
     convolve,
     convolve_leaky_relu,
+    first_repeated,
 )
 from patchvsr.models.mini.decoder import Decoder
 from patchvsr.models.mini.estimator import RestorationEstimator
@@ -126,8 +129,9 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         Raises ValueError unless F = 4k+1, and H and W are multiples of 16.
         """
         self.geometry.check(video)
-        features = self.encoder.frame_features(self._as_frames(video)).unflatten(0, (-1, video.shape[2]))
-        return self._latents(torch.cat([_first_repeated(features), features], dim=1))
+        frames = as_frames(video, self.encoder.head.weight.dtype)
+        features = self.encoder.frame_features(frames).unflatten(0, (-1, video.shape[2]))
+        return self._latents(torch.cat([first_repeated(features), features], dim=1))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
         """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
@@ -146,14 +150,11 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
         state that the frames after these start from.
         """
-        frames, num_frames = self._as_frames(canvas), canvas.shape[2]
+        frames, num_frames = as_frames(canvas, self.encoder.head.weight.dtype), canvas.shape[2]
         encoded = self.encoder.frame_features(frames)
         folded = F.pixel_unshuffle(F.avg_pool2d(frames, FOLD), SPATIAL_FACTOR // FOLD)
         new = torch.cat([encoded, folded], dim=1).unflatten(0, (-1, num_frames))
-        waiting = _first_repeated(new) if state is None else state.features.get("frames", new[:, :0])
-        frames = torch.cat([waiting, new], dim=1)
-        complete, left = frames.split([frames.shape[1] - (rest := frames.shape[1] % TEMPORAL_FACTOR), rest], dim=1)
-        after = State(num_frames + (state.num_frames if state else 0), {"frames": left} if rest else {})
+        complete, after = complete_cells(new, state)
         if not complete.shape[1]:
             return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
         encoded, folded = complete.split([encoded.shape[1], folded.shape[1]], dim=2)
@@ -205,10 +206,6 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         # Add in the reference's precision: bfloat16 would cause visible banding in flat areas of the input.
         return _as_video(detail, reference.shape[2]).to(reference.dtype).add_(reference), state
 
-    def _as_frames(self, video: Tensor) -> Tensor:  # (N, 3, F, H, W) -> (N*F, 3, H, W), channels_last
-        frames = video.to(self.encoder.head.weight.dtype).permute(0, 2, 3, 4, 1).contiguous()
-        return frames.flatten(0, 1).permute(0, 3, 1, 2)
-
     def _latents(self, features: Tensor) -> Tensor:
         """Return latents (N, C, T, h, w) of frame features (N, 4T, C', h, w)."""
         groups = features.unflatten(1, (-1, TEMPORAL_FACTOR))
@@ -219,11 +216,6 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
 def _round_up(px: int) -> int:
     return -(-px // SPATIAL_FACTOR) * SPATIAL_FACTOR
-
-
-def _first_repeated(frames: Tensor) -> Tensor:
-    """Return what comes before frames (N, F, ...): the first latent frame holds one frame, repeated to fill it."""
-    return frames[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1)
 
 
 def _as_video(frames: Tensor, num_frames: int) -> Tensor:  # (N*F, C, H, W) -> (N, C, F, H, W)

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from patchvsr.models.autoencoder import State
+from patchvsr.models.geometry import TEMPORAL_FACTOR
+
 # The autoencoder works at a quarter of the resolution, because full-resolution convolutions are too slow on a CPU.
 FOLD = 4
 SCALES = (1.0, 8.0)  # range the bundled model was trained for; other scales are clamped to it
@@ -129,6 +132,46 @@ class Upsample2x(nn.Conv2d):
         )
         x = F.conv2d(channels_last(x), weight, bias).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (N, h, w, 2, 2, C')
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def frames_of_cells(hidden: list[Tensor], frames: range, unfold_time: Upsample2x) -> tuple[Tensor, Tensor | None]:
+    """Unfold latent frames, (N, C', h, w) each, to their frames: (N*F, C, 2h, 2w).
+
+    hidden: the latent frames that `frames`, numbered from the start of the shot, belong to.
+    unfold_time: gives the channels of all four frames of a latent frame.
+
+    Also returns the last latent frame if some of its frames are still to come, else None.
+    """
+    # The first latent frame holds one frame, its last; all others hold four.
+    places = [(number + TEMPORAL_FACTOR - 1) % TEMPORAL_FACTOR for number in frames]
+    cells = [(number + TEMPORAL_FACTOR - 1) // TEMPORAL_FACTOR for number in frames]
+    channels = unfold_time.out_channels // (4 * TEMPORAL_FACTOR)
+    features = []
+    for cell, x in enumerate(hidden):
+        own = [place for place, at in zip(places, cells, strict=True) if at - cells[0] == cell]
+        x = unfold_time(x, slice(own[0] * channels, (own[-1] + 1) * channels))
+        features.append(x.permute(0, 2, 3, 1).unflatten(3, (len(own), channels)))  # (N, 2h, 2w, f, C)
+    joined = torch.cat(features, dim=3) if len(features) > 1 else features[0]
+    return joined.permute(0, 3, 4, 1, 2).flatten(0, 1), None if places[-1] == TEMPORAL_FACTOR - 1 else hidden[-1]
+
+
+def as_frames(video: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the frames of a video (N, C, F, H, W) as (N*F, C, H, W), channels_last."""
+    return video.to(dtype).permute(0, 2, 3, 4, 1).contiguous().flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def first_repeated(frames: Tensor) -> Tensor:
+    """Return what comes before frames (N, F, ...): the first latent frame holds one frame, repeated to fill it."""
+    return frames[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1)
+
+
+def complete_cells(new: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """Split frame features (N, F, ...), after those that wait in `state`, into whole latent frames and a new state."""
+    num_frames = new.shape[1]
+    waiting = first_repeated(new) if state is None else state.features.get("frames", new[:, :0])
+    frames = torch.cat([waiting, new], dim=1)
+    complete, left = frames.split([frames.shape[1] - (rest := frames.shape[1] % TEMPORAL_FACTOR), rest], dim=1)
+    return complete, State(num_frames + (state.num_frames if state else 0), {"frames": left} if rest else {})
 
 
 def unfold(x: Tensor) -> Tensor:

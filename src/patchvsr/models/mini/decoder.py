@@ -20,6 +20,7 @@ from patchvsr.models.mini.blocks import (
     Upsample2x,
     VectorLinear,
     convolve,
+    frames_of_cells,
     scale_feature,
     unfold,
 )
@@ -108,25 +109,15 @@ class Decoder(nn.Module):
         self, latents: Tensor, frames: range, carried: dict[str, Tensor], handed_on: dict[str, Tensor]
     ) -> Tensor:
         """Return features (N*F, C, h/4, w/4) of frames, numbered from the start of the shot."""
-        # The first latent frame holds one frame, its last; all others hold four.
-        places = [(number + TEMPORAL_FACTOR - 1) % TEMPORAL_FACTOR for number in frames]
-        cells = [(number + TEMPORAL_FACTOR - 1) // TEMPORAL_FACTOR for number in frames]
         hidden = [carried.pop("latent")] if "latent" in carried else []
         new = latents[:, :, len(hidden) :]
         if new.shape[2]:
             made = self.latent_block(convolve(new.transpose(1, 2).flatten(0, 1), self.latent_stem))
             hidden += made.unflatten(0, (-1, new.shape[2])).unbind(1)
-        if places[-1] != TEMPORAL_FACTOR - 1:
-            handed_on["latent"] = hidden[-1]
-
-        channels = self.stem.out_channels
-        features = []
-        for cell, x in enumerate(hidden):
-            own = [place for place, at in zip(places, cells, strict=True) if at - cells[0] == cell]
-            x = self.unfold_time(x, slice(own[0] * channels, (own[-1] + 1) * channels))
-            features.append(x.permute(0, 2, 3, 1).unflatten(3, (len(own), channels)))  # (N, h/8, w/8, f, C)
-        joined = torch.cat(features, dim=3) if len(features) > 1 else features[0]
-        return self.up4(self.block8(joined.permute(0, 3, 4, 1, 2).flatten(0, 1)))
+        x, waiting = frames_of_cells(hidden, frames, self.unfold_time)
+        if waiting is not None:
+            handed_on["latent"] = waiting
+        return self.up4(self.block8(x))
 
     def _context(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.context_down(x)

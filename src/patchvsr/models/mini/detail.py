@@ -15,12 +15,11 @@ from patchvsr.models.mini.blocks import (
     convolve,
     convolve_add,
     convolve_leaky_relu,
+    frames_of_cells,
 )
-from patchvsr.models.mini.restorer import ConditionedBlock, PreviousFrame
+from patchvsr.models.mini.restorer import ConditionedBlock, Features, PreviousFrame, run_trunk
 
 CELL_PX = 8
-
-Features = dict[str, Tensor]
 
 
 class ClipEncoder(nn.Module):
@@ -115,34 +114,18 @@ class DetailDecoder(nn.Module):
         """
         x, handed_on = self._from_latents(latents, frames, carried)
         x = convolve_add(x, guide, self.guide.weight, self.guide.bias, padding=1)
-        skip = x
-        for index, block in enumerate(self.blocks):
-            x = block(x, embedding)
-            if index % 2 == 1:
-                name = f"previous{index // 2}"
-                x, handed_on[name] = self.previous[index // 2](x, len(frames), carried.pop(name, None))
-        return convolve(x.add(skip), self.head), handed_on
+        x, by_blocks = run_trunk(self.blocks, self.previous, x, embedding, len(frames), carried)
+        return convolve(x, self.head), handed_on | by_blocks
 
     def _from_latents(self, latents: Tensor, frames: range, carried: Features) -> tuple[Tensor, Features]:
         """Return features (N*F, C, H/4, W/4) of frames, and those of a latent frame that has frames still to come."""
-        # The first latent frame holds one frame, its last; all others hold four.
-        places = [(number + TEMPORAL_FACTOR - 1) % TEMPORAL_FACTOR for number in frames]
-        cells = [(number + TEMPORAL_FACTOR - 1) // TEMPORAL_FACTOR for number in frames]
         hidden = [carried.pop("latent")] if "latent" in carried else []
         new = latents[:, :, len(hidden) :]
         if new.shape[2]:
             made = self.latent_block(convolve(new.transpose(1, 2).flatten(0, 1), self.latent_stem))
             hidden += made.unflatten(0, (-1, new.shape[2])).unbind(1)
-        handed_on = {"latent": hidden[-1]} if places[-1] != TEMPORAL_FACTOR - 1 else {}
-
-        channels = self.head.in_channels
-        features = []
-        for cell, x in enumerate(hidden):
-            own = [place for place, at in zip(places, cells, strict=True) if at - cells[0] == cell]
-            x = self.unfold_time(x, slice(own[0] * channels, (own[-1] + 1) * channels))
-            features.append(x.permute(0, 2, 3, 1).unflatten(3, (len(own), channels)))  # (N, H/4, W/4, f, C)
-        joined = torch.cat(features, dim=3) if len(features) > 1 else features[0]
-        return joined.permute(0, 3, 4, 1, 2).flatten(0, 1), handed_on
+        x, waiting = frames_of_cells(hidden, frames, self.unfold_time)
+        return x, {} if waiting is None else {"latent": waiting}
 
 
 def _per_channel(values: Tensor) -> Tensor:

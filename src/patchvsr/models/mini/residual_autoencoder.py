@@ -17,8 +17,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from patchvsr.models.autoencoder import State
-from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
-from patchvsr.models.mini.blocks import convolve
+from patchvsr.models.geometry import Geometry
+from patchvsr.models.mini.blocks import (
+    as_frames,
+    complete_cells,
+    convolve,
+    first_repeated,
+)
 from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
 from patchvsr.models.mini.estimator import BLOCK_PX
 from patchvsr.models.mini.restorer import Restorer, added
@@ -98,8 +103,9 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """Encode video, given its restored canvas, to latents before they are scaled."""
         self.geometry.check(video)
         pair = torch.cat([RESIDUAL_GAIN * (video - restored), restored], dim=1)
-        features = self.encoder.frame_features(self._as_frames(pair)).unflatten(0, (-1, video.shape[2]))
-        return self.encoder.cells(torch.cat([_first_repeated(features), features], dim=1))
+        frames = as_frames(pair, self.encoder.head.weight.dtype)
+        features = self.encoder.frame_features(frames).unflatten(0, (-1, video.shape[2]))
+        return self.encoder.cells(torch.cat([first_repeated(features), features], dim=1))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
         """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
@@ -115,12 +121,9 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
         state that the frames after these start from.
         """
-        num_frames = canvas.shape[2]
-        new = self.condition_encoder.frame_features(self._as_frames(canvas)).unflatten(0, (-1, num_frames))
-        waiting = _first_repeated(new) if state is None else state.features.get("frames", new[:, :0])
-        frames = torch.cat([waiting, new], dim=1)
-        complete, left = frames.split([frames.shape[1] - (rest := frames.shape[1] % TEMPORAL_FACTOR), rest], dim=1)
-        after = State(num_frames + (state.num_frames if state else 0), {"frames": left} if rest else {})
+        frames = as_frames(canvas, self.encoder.head.weight.dtype)
+        new = self.condition_encoder.frame_features(frames).unflatten(0, (-1, canvas.shape[2]))
+        complete, after = complete_cells(new, state)
         if not complete.shape[1]:
             return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
         return self.condition_encoder.cells(complete), after
@@ -193,15 +196,6 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         detail, handed_on = self.decoder(latents, features, embedding, frames, carried)
         return added(video, detail), handed_on
 
-    def _as_frames(self, video: Tensor) -> Tensor:  # (N, C, F, H, W) -> (N*F, C, H, W), channels_last
-        frames = video.to(self.encoder.head.weight.dtype).permute(0, 2, 3, 4, 1).contiguous()
-        return frames.flatten(0, 1).permute(0, 3, 1, 2)
-
 
 def _round_up(px: int) -> int:
     return -(-px // CELL_PX) * CELL_PX
-
-
-def _first_repeated(frames: Tensor) -> Tensor:
-    """Return what comes before frames (N, F, ...): the first latent frame holds one frame, repeated to fill it."""
-    return frames[:, :1].expand(-1, TEMPORAL_FACTOR - 1, -1, -1, -1)

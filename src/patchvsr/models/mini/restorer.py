@@ -30,6 +30,8 @@ from patchvsr.models.mini.estimator import RestorationEstimator
 
 EMBEDDING_CHANNELS = 64
 
+Features = dict[str, Tensor]
+
 
 class Restorer(nn.Module):
     """Residual trunk at a quarter of the canvas size, told how degraded the input is and how far it was enlarged.
@@ -80,14 +82,25 @@ class Restorer(nn.Module):
         """Return what the last convolution sees, (N*F, C, H/4, W/4), and the state of the frames after these."""
         num_frames, dtype = canvas.shape[2], self.head.weight.dtype
         carried = {} if state is None else state.features
-        handed_on: dict[str, Tensor] = {}
-        x = skip = self.stem(canvas.to(dtype).transpose(1, 2).flatten(0, 1))
-        for index, block in enumerate(self.blocks):
-            x = block(x, embedding)
-            if index % 2 == 1:
-                name = f"previous{index // 2}"
-                x, handed_on[name] = self.previous[index // 2](x, num_frames, carried.pop(name, None))
-        return x.add(skip), State(num_frames + (state.num_frames if state else 0), handed_on)
+        x = self.stem(canvas.to(dtype).transpose(1, 2).flatten(0, 1))
+        x, handed_on = run_trunk(self.blocks, self.previous, x, embedding, num_frames, carried)
+        return x, State(num_frames + (state.num_frames if state else 0), handed_on)
+
+
+def run_trunk(
+    blocks: nn.ModuleList, previous: nn.ModuleList, x: Tensor, embedding: Tensor, num_frames: int, carried: Features
+) -> tuple[Tensor, Features]:
+    """Run blocks on frames (N*F, C, h, w), each second one followed by the previous frame; add their input at the end.
+
+    carried: what the frames before handed on, by name; used up. Returns the features, and what these frames hand on.
+    """
+    skip, handed_on = x, {}
+    for index, block in enumerate(blocks):
+        x = block(x, embedding)
+        if index % 2 == 1:
+            name = f"previous{index // 2}"
+            x, handed_on[name] = previous[index // 2](x, num_frames, carried.pop(name, None))
+    return x.add(skip), handed_on
 
 
 def added(video: Tensor, folded: Tensor) -> Tensor:
