@@ -109,6 +109,7 @@ REFUSED = {
     "num_inference_steps is -1": dict(num_inference_steps=-1),
     "restoration is -0.1": dict(restoration=-0.1),
     "restoration is 1.5": dict(restoration=1.5),
+    "detail is 0.5: this model does not add detail": dict(detail=0.5),
     "noise_timestep is -1": dict(noise_timestep=-1),
     "noise_timestep is 1001": dict(noise_timestep=1001),
     "batch_size is 0": dict(batch_size=0),

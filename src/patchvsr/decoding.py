@@ -61,6 +61,7 @@ class ClipDecoder:
             autoencoder,
             restoration=self.restoration or 0.0,
             scale=canvas.scale,
+            detail=settings.detail,
             area=None if area is None else decoded_area(autoencoder, canvas, settings, area),
             states=previous.decoder if previous else None,
         )

@@ -176,6 +176,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
+        detail: float = 1.0,
         strength: float | None = None,
         batch_size: int = 1,
         tile_px: int | None = None,
@@ -201,6 +202,7 @@ class PatchVSRPipeline(DiffusionPipeline):
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
+            detail: share of the generated detail that is added, 0 (faithful; takes no steps) to 2; 1 is as trained.
             strength: noise level to start from, above 0 to 1, with the input's latents below it; noise alone if not
                 given.
             batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
@@ -225,8 +227,9 @@ class PatchVSRPipeline(DiffusionPipeline):
         lq = as_frames(video)
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
-            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, strength=strength,
-            batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames, check=False,
+            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, detail=detail,
+            strength=strength, batch_size=batch_size, tile_px=tile_px, color_match=color_match,
+            overlap_frames=overlap_frames, check=False,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
         restored = self.restore(
@@ -255,10 +258,12 @@ class PatchVSRPipeline(DiffusionPipeline):
     def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
         """Return the settings with this model's defaults filled in, as all stages use and jobs record them.
 
-        Raises SettingsError if `restoration` is set but the decoder does not take it.
+        Raises SettingsError if `restoration` or `detail` is set but the decoder does not take it.
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
+        if settings.detail != 1 and not self.vae.encodes_residual:
+            raise SettingsError(f"detail is {settings.detail:g}: this model does not add detail to a restored frame")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
         return settings.resolved(self.config)
@@ -304,7 +309,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         area: Area | None = None,
         callback_on_step_end: Callback | None = None,
     ) -> Tensor | None:
-        """Denoise the latents (C, T, h, w) of all patches of a clip jointly; None for 0 steps.
+        """Denoise the latents (C, T, h, w) of all patches of a clip jointly; None for 0 steps, or if none are shown.
 
         lq: frames (3, h, w) in [0, 1]. Other arguments and errors are those of `__call__`.
         """
@@ -312,7 +317,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {TEMPORAL_FACTOR}")
         if area is not None:
             _check_area(area, size)
-        if settings.num_inference_steps == 0:
+        if settings.num_inference_steps == 0 or settings.detail == 0:
             return None
         canvas = self._canvas(lq, size)
         return self._denoise(

@@ -36,6 +36,7 @@ class RestoreSettings:
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
     branch_scale: strength of the patch branch.
+    detail: share of the generated detail that is added to the restored frames, 0 to 2; 0 takes no steps.
     base: base of the adapter that `model` names, if not the one that it names itself; with the default `model`, a base
         without an adapter.
     strength: noise level to start from, above 0 to 1, with the input's own latents below it; 1 starts from noise alone,
@@ -78,6 +79,10 @@ class RestoreSettings:
         None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
+    detail: float = setting(
+        1.0,
+        "Share of the generated detail that is added, 0 (faithful) to 1 (rich, as trained); up to 2 exaggerates it.",
+    )
     strength: float | None = setting(
         None,
         "Start from the input's latents with noise of this level, above 0 to 1; 0.15 to 0.5 refines.",
@@ -119,6 +124,8 @@ class RestoreSettings:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         if not isfinite(self.branch_scale):
             raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
+        if not 0 <= self.detail <= 2:
+            raise SettingsError(f"detail is {self.detail:g}: it must lie between 0 and 2, 1 is as trained")
         if self.strength is not None and not 0 < self.strength <= 1:
             raise SettingsError(f"strength is {self.strength:g}: it must lie above 0 and not above 1")
         for name in ("chunk_frames", "overlap_frames"):

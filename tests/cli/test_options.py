@@ -100,6 +100,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "restoration": (["--restoration", 0.5], 0.5),
     "noise_timestep": (["--noise", 200], 200.0),
     "branch_scale": (["--branch-scale", 0.5], 0.5),
+    "detail": (["--detail", 0.5], 0.5),
     "strength": (["--strength", 0.3], 0.3),
     "base": (["--base", "wan2.1-1.3b"], "wan2.1-1.3b"),
     "color_match": (["--no-color-match"], False),
