@@ -288,7 +288,7 @@ def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSR
     video, one_step = toy.video(5, 40, 60), dict(num_inference_steps=1)
     estimated = pipeline(video, **one_step)
     canvas = (resize_bicubic(video, Size(240, 160)) * 2 - 1).unbind(0)
-    assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, Size(240, 160), 4.0)
+    assert estimated.restoration == estimate_restoration(pipeline.vae, [canvas], Size(240, 160), 4.0)
     for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
         torch.testing.assert_close(pipeline(video, **one_step, **other).frames, estimated.frames, rtol=0, atol=1e-5)
     part = pipeline(video, area=(16, 64, 32, 96), **one_step)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import cells_of, latent_frames
-from patchvsr.models.restoration import estimate_restoration
+from patchvsr.models.restoration import estimate_restoration, looks
 from patchvsr.models.tiles import States, TiledDecoder, runs
 from patchvsr.patches.grid import Area, grown
 from patchvsr.pixels.canvas import ClipCanvas
@@ -56,7 +56,8 @@ class ClipDecoder:
         self._area, self._new = area, range(settings.overlap_frames if previous else 0, canvas.num_frames)
         self.restoration = settings.restoration if previous is None else previous.restoration
         if self.restoration is None and autoencoder.takes_restoration:
-            self.restoration = estimate_restoration(autoencoder, canvas, canvas.size, canvas.scale)
+            seen = (map(canvas.__getitem__, look) for look in looks(range(canvas.num_frames)))
+            self.restoration = estimate_restoration(autoencoder, seen, canvas.size, canvas.scale)
         self._decoder = TiledDecoder(
             autoencoder,
             restoration=self.restoration or 0.0,
