@@ -319,6 +319,11 @@ class PatchVSRPipeline(DiffusionPipeline):
             _check_area(area, size)
         if settings.num_inference_steps == 0 or settings.detail == 0:
             return None
+        if self.longest_clip is not None and len(lq) > self.longest_clip:
+            raise SettingsError(
+                f"the clip has {len(lq)} frames: this model denoises at most {self.longest_clip} at once; cut it, "
+                "and go on with previous="
+            )
         canvas = self._canvas(lq, size)
         return self._denoise(
             self._conditions(canvas, settings, first_frame), settings, first_frame,
@@ -342,6 +347,15 @@ class PatchVSRPipeline(DiffusionPipeline):
         latents: what `denoise` returned for the clip.
         """
         return ClipDecoder(self.vae, self._canvas(lq, size), latents, settings, previous=previous, area=area)
+
+    @property
+    def longest_clip(self) -> int | None:
+        """Most frames of a clip that is denoised, None if there is no limit.
+
+        An autoencoder that does not stream has one latent for the first frame of a clip and one for every four others.
+        Bases have only seen patches that begin with the former, so patches in time cannot follow one another in a clip.
+        """
+        return None if self.vae.streaming else self.config.patch_frames
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
