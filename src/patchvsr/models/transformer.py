@@ -361,6 +361,14 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         """Return the tensors of the adapter: all that the base lacks, except LoRA."""
         return {name: value for name, value in self.state_dict().items() if ADAPTER_KEYS.fullmatch(name)}
 
+    def base_state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors of the base under the names that they have in the base."""
+        return {
+            name.replace(".base_layer.", "."): value
+            for name, value in self.state_dict().items()
+            if not ADAPTER_KEYS.fullmatch(name) and ".lora_" not in name
+        }
+
     def train_adapter_and_lora(self, *, rank: int = 16) -> None:
         """Add LoRA to the base's blocks (unless `rank` is 0) and make only LoRA and adapter trainable.
 
