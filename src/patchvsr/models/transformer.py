@@ -357,6 +357,11 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
                 model.prompt_embeds.copy_(prompt_embeds)
         return model
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is a patch branch. A base without one knows the input by the start of denoising only."""
+        return len(self.branch_blocks) > 0
+
     def adapter_state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of the adapter: all that the base lacks, except LoRA."""
         return {name: value for name, value in self.state_dict().items() if ADAPTER_KEYS.fullmatch(name)}
