@@ -21,6 +21,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.formats import as_frames
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
+from patchvsr.sampling import velocity
 from patchvsr.sampling.noise import noise_frames
 
 ONE_LEVEL = 1 / 255
@@ -282,6 +283,21 @@ def test_strength_starts_from_the_latents_of_the_input(pipeline: PatchVSRPipelin
     little = pipeline(video, strength=1e-4, output_type="latent").latents
     torch.testing.assert_close(little, own, rtol=0, atol=1e-3)
     assert (pipeline(video, strength=0.3, output_type="latent").latents - own).abs().max() > 0.01
+
+
+def test_features_are_kept_up_to_a_limit_which_changes_nothing(
+    pipeline: PatchVSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, encode = [], pipeline.transformer.encode_conditions
+    monkeypatch.setattr(pipeline.transformer, "encode_conditions", lambda given: computed.append(1) or encode(given))
+    results, counts = [], []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(velocity, "KEPT_BYTES", limit)
+        results.append(pipeline(toy.video(5, 24, 40), num_inference_steps=3, output_type="latent").latents)
+        counts.append(len(computed))
+        computed.clear()
+    assert torch.equal(*results)
+    assert counts[1] == 3 * counts[0] > 3
 
 
 def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:

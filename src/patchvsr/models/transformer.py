@@ -75,6 +75,15 @@ class PatchFeatures:
     global_tokens: Tensor
     micro: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (*self.patch, self.global_tokens, self.micro))
+
+    def to(self, device: torch.device) -> PatchFeatures:
+        return PatchFeatures(
+            tuple(layer.to(device) for layer in self.patch), self.global_tokens.to(device), self.micro.to(device)
+        )
+
     @staticmethod
     def cat(batch: Sequence[PatchFeatures]) -> PatchFeatures:
         """Concatenate the features of several patches along the batch dimension."""
