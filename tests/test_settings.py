@@ -208,12 +208,24 @@ SHAPING = {
     "restore": {
         "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "detail",
         "strength", "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "attention_backend", "compile",
     },
     "encode": set(),
 }  # fmt: skip
 NOT_SHAPING = {
     "read": set(),
-    "restore": {"scale", "size", "allow_smaller", "model", "base", "check", "device", "batch_size", "tile_px"},
+    "restore": {
+        "scale",
+        "size",
+        "allow_smaller",
+        "model",
+        "base",
+        "check",
+        "device",
+        "batch_size",
+        "tile_px",
+        "cpu_offload",
+    },
     "encode": {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams", "overwrite"},
 }
 

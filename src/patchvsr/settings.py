@@ -44,6 +44,7 @@ class RestoreSettings:
     check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
+    attention_backend, compile: other kernels round otherwise, so they shape the output.
     batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo,
         None for the autoencoder's own.
         Neither changes the result on a CPU; on other devices only by rounding.
@@ -103,6 +104,16 @@ class RestoreSettings:
         "Floating-point type: float32, bfloat16 or float16.",
         default_text="bfloat16 where the processor has it, else float32",
     )
+    cpu_offload: bool = setting(
+        False,
+        "Keep the transformer's weights on the host; each layer goes to the device when it is used.",
+        "--cpu-offload",
+        shapes_output=False,
+    )
+    attention_backend: str | None = setting(
+        None, "Attention kernel of diffusers: flash, sage, xformers and others.", default_text="PyTorch's own"
+    )
+    compile: bool = setting(False, "Compile the transformer's blocks before use.", "--compile")
     batch_size: int = setting(1, "Patches per model call; does not change the result.", shapes_output=False)
     tile_px: int | None = field(default=None, metadata={"shapes_output": False})
     overlap_frames: int = 1

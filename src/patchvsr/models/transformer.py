@@ -261,7 +261,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if encoder_hidden_states is None:
             # Repeat, not expand: matrix products of strided tensors round differently once the prompt is frozen.
-            encoder_hidden_states = self.prompt_embeds.repeat(timestep.shape[0], 1, 1)
+            # When layers are offloaded, this parameter is on the host, as it belongs to none.
+            encoder_hidden_states = self.prompt_embeds.to(timestep.device).repeat(timestep.shape[0], 1, 1)
         if encoder_hidden_states.shape[1] != self.config.prompt_length:
             raise ValueError(
                 f"got a prompt of {encoder_hidden_states.shape[1]} tokens; the model needs {self.config.prompt_length}"
