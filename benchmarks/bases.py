@@ -1,12 +1,14 @@
 """Run the real configurations of Wan bases with random weights, which cost the same as trained ones.
 
 python benchmarks/bases.py count
+python benchmarks/bases.py plan
 python benchmarks/bases.py make wan2.1-1.3b /tmp/wan2.1-1.3b
 python benchmarks/bases.py cost /tmp/wan2.1-1.3b --frames 17 --device cpu
 
-`count` builds every base without memory and compares its number of parameters with the published one. `make` writes a
-base in the Hub's layout, with its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, and encoding
-and decoding one, each in a process of its own: seconds and peak memory, on the device or of the process.
+`count` builds every base without memory and compares its number of parameters with the published one. `plan` prints
+what `patchvsr upscale --plan` computes for cards of 24, 48 and 80 GB. `make` writes a base in the Hub's layout, with
+its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, and encoding and decoding one, each in a
+process of its own: seconds and peak memory, on the device or of the process.
 """
 
 import argparse
@@ -23,11 +25,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from patchvsr.evaluation.measured import run_measured
+from patchvsr.jobs.memory import chunk_memory
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 from patchvsr.models.wan_base.base import load_base
 from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, prompt_file
+from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import RestoreSettings
 
 GIB = 2**30
+CONTEXT_GIB = 1.0  # what a process takes of a card before it computes
 SHARED = dict(patch_size=(1, 2, 2), attention_head_dim=128, text_dim=4096, freq_dim=256, eps=1e-6)
 VAE21 = dict(base_dim=96, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
 VAE22 = VAE21 | dict(
@@ -53,6 +61,28 @@ def count() -> None:
         of_transformer, of_autoencoder = (sum(p.numel() for p in part.parameters()) for part in parts)
         gib = 2 * (of_transformer + of_autoencoder) / GIB
         print(f"| {name} | {of_transformer / 1e6:.0f} | {published:g} | {of_autoencoder / 1e6:.0f} | {gib:.1f} |")
+
+
+def plan() -> None:
+    """Print the memory of a card and of the host for every base and size, with an adapter and four steps."""
+    print("| base | output | card, GiB | with --cpu-offload | host, GiB | fits |\n|---|---|---|---|---|---|")
+    for name, (transformer, autoencoder, _) in BASES.items():
+        with torch.device("meta"):
+            vae = WanAutoencoder(**autoencoder)
+            model = PatchVSRTransformer3DModel(
+                **SHARED, **transformer, condition_channels=vae.geometry.condition_channels
+            )
+        pipeline = PatchVSRPipeline(model.to(torch.bfloat16), vae.to(torch.bfloat16), num_inference_steps=4)
+        for size in (Size(1920, 1080), Size(3840, 2160), Size(7680, 4320)):
+            usual, offloaded = (
+                chunk_memory(pipeline, size, pipeline.resolve(RestoreSettings(cpu_offload=offload)), 17)
+                for offload in (False, True)
+            )
+            fits = [str(card) for card in (24, 48, 80) if usual.device_gib < card * 1e9 / GIB - CONTEXT_GIB]
+            print(
+                f"| {name} | {size} | {usual.device_gib:.1f} | {offloaded.device_gib:.1f} | {usual.host_gib:.1f} "
+                f"| {', '.join(fits)} GB |"
+            )
 
 
 def make(name: str, folder: Path) -> None:
@@ -130,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("count")
+    commands.add_parser("plan")
     making = commands.add_parser("make")
     making.add_argument("name", choices=BASES)
     making.add_argument("folder", type=Path)
@@ -146,7 +177,7 @@ def main() -> None:
     if command == "part":
         print(json.dumps(measure(**args)))
     else:
-        {"count": count, "make": make, "cost": cost}[command](**args)
+        {"count": count, "plan": plan, "make": make, "cost": cost}[command](**args)
 
 
 if __name__ == "__main__":

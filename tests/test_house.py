@@ -42,7 +42,7 @@ events       pixels
 decoding     pixels patches models settings
 pipeline     errors pixels patches models sampling settings decoding
 loading      allocator compute errors models settings pipeline
-jobs         errors patchvsr compute files pixels media patches models settings events decoding pipeline
+jobs         errors patchvsr compute files pixels media patches models settings events sampling decoding pipeline
 upscale      pixels media settings events loading jobs
 distributed  errors extras files media pixels settings events loading jobs
 degradation  errors patchvsr files pixels media

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import toy
+import toy_wan
 from clips import make_video
 
 from patchvsr.errors import OutputError
@@ -11,6 +12,7 @@ from patchvsr.jobs.calibrate import Calibration, decoded_pixels
 from patchvsr.jobs.estimate import Sum, estimate
 from patchvsr.jobs.memory import choose_chunk_frames, chunk_memory
 from patchvsr.jobs.plan import Chunk
+from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 from patchvsr.upscale import upscale
@@ -71,6 +73,24 @@ def test_memory_grows_with_size_and_denoised_frames_and_smaller_tiles_take_less(
     assert gib((3840, 2160), 9) > base
     assert gib((1920, 1080), 9, tile_px=320) < base
     assert np.isfinite(base)
+
+
+def test_memory_of_a_device_is_that_of_weights_a_patch_and_a_tile():
+    autoencoder = toy_wan.autoencoder()
+    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5, num_inference_steps=4).to("meta")
+
+    def memory(size, **settings):
+        return chunk_memory(pipeline, Size(*size), pipeline.resolve(RestoreSettings(**settings)), 5)
+
+    whole, larger = memory((4096, 2048)), memory((8192, 4096))
+    assert larger.device_gib == whole.device_gib and larger.host_gib > 2 * whole.host_gib
+    offloaded = memory((4096, 2048), cpu_offload=True)
+    weights = sum(parameter.nbytes for parameter in transformer.parameters()) / 2**30
+    assert whole.device_gib - offloaded.device_gib == pytest.approx(weights)
+    assert offloaded.host_gib - whole.host_gib == pytest.approx(weights)
+    assert memory((4096, 2048), batch_size=1 << 20).device_gib > whole.device_gib
+    assert whole.host_gib - memory((4096, 2048), num_inference_steps=1).host_gib == pytest.approx(2.0)  # features
 
 
 def test_chunks_are_longer_than_what_they_share_however_little_memory_there_is(pipeline):

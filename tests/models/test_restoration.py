@@ -11,13 +11,14 @@ from torch import Tensor
 
 from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.estimator import _cosine_transform
-from patchvsr.models.restoration import INDEPENDENT_VOTES, estimate_restoration, looks
+from patchvsr.models.restoration import estimate_restoration, looks
 from patchvsr.pixels.size import Size
 
 
 class Brightness(torch.nn.Module):
     """A autoencoder whose estimate of a block is its mean, ten times; remembers what it was asked."""
 
+    independent_votes = 4.0
     geometry, device = Geometry(16, latent_channels=4, condition_channels=4), torch.device("cpu")
 
     def __init__(self) -> None:
@@ -81,7 +82,9 @@ def test_blocks_reach_every_corner_and_no_padding():
 def test_flat_blocks_have_no_vote():
     canvas = torch.full((3, 5, 384, 192), -1.0)
     canvas[..., 192:, :] = 0.2 + 0.1 * torch.randn(3, 5, 192, 192, generator=toy.seeded())
-    assert estimate(canvas, (384, 192))[0] == pytest.approx(1 / (1 + math.exp(-2 * INDEPENDENT_VOTES)), abs=0.01)
+    assert estimate(canvas, (384, 192))[0] == pytest.approx(
+        1 / (1 + math.exp(-2 * Brightness.independent_votes)), abs=0.01
+    )
     assert estimate(torch.full((3, 5, 192, 192), -1.0), (192, 192)) == (0.0, [])
 
 

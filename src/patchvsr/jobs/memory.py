@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -10,6 +11,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.jobs.calibrate import tile_pixels
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
+from patchvsr.sampling.velocity import KEPT_BYTES
 from patchvsr.settings import CHUNK_FRAMES, ResolvedSettings
 
 GIB = 2**30
@@ -17,16 +19,16 @@ GIB = 2**30
 # Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean.
 # PROCESS_GIB: the process with its libraries.
 # CANVASES: float32 canvases of the frames that are decoded at once.
-# TILE_BYTES: activations of a tile with its halo, per pixel and frame.
-# STATE_BYTES: features carried from frame to frame, per pixel of all tiles with their halos.
-#   Both are for 16-bit types; float32 takes twice as much.
 # ENCODER_BYTES: the encoder and the frames queued for it, per pixel of one frame.
-# STEP_GIB: what the transformer takes in addition to its weights. STEP_BYTES: conditions, per pixel and frame.
+# STEP_BYTES: conditions, per pixel and frame.
+# DIMS, FFN_DIMS: activations of a patch, in vectors of the transformer's width and its feed-forward width per token,
+#   fitted to one step of Wan2.1-1.3B (benchmarks/bases.py).
+# What autoencoders take is theirs, see `Autoencoder`.
 PROCESS_GIB = 0.7
 CANVASES = 3.3
-TILE_BYTES, STATE_BYTES = 160, 80
 ENCODER_BYTES = 72
-STEP_GIB, STEP_BYTES = 0.1, 3.5
+STEP_BYTES = 3.5
+DIMS, FFN_DIMS = 20, 4
 
 LEAST_CHUNK_FRAMES = 5
 
@@ -39,18 +41,23 @@ class Memory(NamedTuple):
 
 
 def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> Memory:
-    """Return the peak memory for chunks of `chunk_frames` frames at `size`. Fitted to the bundled autoencoder."""
+    """Return the peak memory for chunks of `chunk_frames` frames at `size`. Fitted on CPUs, computed for others."""
     padded = pipeline.padded_size(size)
     at_once = 1 if pipeline.vae.streaming else chunk_frames
     host = PROCESS_GIB + 3 * 4 * at_once * padded.width * padded.height * CANVASES / GIB
     host += size.width * size.height * ENCODER_BYTES / GIB
     pixels = tile_pixels(pipeline, size, settings.tile_px)
-    activations = at_once * max(pixels) * TILE_BYTES
-    state = sum(pixels) * STATE_BYTES if pipeline.vae.streaming else 0
-    model = _weights_gib(pipeline) + (activations + state) * pipeline.dtype.itemsize / 2 / GIB
+    decoding = max(pixels) * pipeline.vae.tile_bytes + sum(pixels) * pipeline.vae.state_bytes
+    weights, working = _weights_gib(pipeline.vae), decoding * pipeline.dtype.itemsize / 2 / GIB
     if settings.num_inference_steps:
         host += STEP_BYTES * chunk_frames * padded.width * padded.height / GIB
-        model += STEP_GIB
+        host += _kept_features(pipeline, size, settings, chunk_frames) / GIB
+        working = max(working, _step_bytes(pipeline, settings.batch_size) / GIB)
+        if settings.cpu_offload:
+            host += _weights_gib(pipeline.transformer)
+        else:
+            weights += _weights_gib(pipeline.transformer)
+    model = weights + working
     return Memory(host + model, 0.0) if pipeline.device.type == "cpu" else Memory(host, model)
 
 
@@ -87,6 +94,30 @@ def _held_gib() -> float:
     return psutil.Process().memory_info().rss / GIB
 
 
-def _weights_gib(pipeline: PatchVSRPipeline) -> float:
-    parts = (pipeline.transformer, pipeline.vae)
-    return sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / GIB
+def _step_bytes(pipeline: PatchVSRPipeline, batch_size: int) -> float:
+    """Return what one call of the transformer takes in addition to its weights."""
+    config = pipeline.transformer.config
+    widths = DIMS * config.num_attention_heads * config.attention_head_dim + FFN_DIMS * config.ffn_dim
+    return batch_size * _tokens(pipeline) * widths * pipeline.dtype.itemsize
+
+
+def _kept_features(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> float:
+    """Return the bytes of branch features that are kept from step to step."""
+    config = pipeline.transformer.config
+    if settings.num_inference_steps < 2 or not pipeline.transformer.has_adapter:
+        return 0.0
+    layers = config.num_branch_blocks + 0.25  # and tokens of the global view, a quarter as many
+    of_patch = layers * _tokens(pipeline) * config.num_attention_heads * config.attention_head_dim
+    patches = pipeline.count_patches(chunk_frames, size, settings.joint_mode)
+    return min(KEPT_BYTES, patches * of_patch * pipeline.dtype.itemsize)
+
+
+def _tokens(pipeline: PatchVSRPipeline) -> int:
+    """Return the number of tokens of a patch."""
+    side = pipeline.config.patch_px
+    cells = pipeline.vae.geometry.latent_shape(pipeline.config.patch_frames, side, side)
+    return prod(cells) // prod(pipeline.transformer.config.patch_size)
+
+
+def _weights_gib(part: Any) -> float:
+    return sum(parameter.numel() * parameter.element_size() for parameter in part.parameters()) / GIB

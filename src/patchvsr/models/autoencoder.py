@@ -34,6 +34,10 @@ class Autoencoder(Protocol):
     streaming: bool
     encodes_residual: bool  # whether latents hold what is missing from the restored input, not the video itself
     tile_px: int  # largest side of a tile without its halo, unless set
+    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
+    tile_bytes: int
+    state_bytes: int
+    independent_votes: float  # see `estimate_restoration`
 
     @property
     def geometry(self) -> Geometry: ...

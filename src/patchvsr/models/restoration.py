@@ -15,9 +15,6 @@ LOOKS, LOOK_FRAMES = 3, 5
 # Looks are taken from the beginning of a shot, so that a job need not read a long one twice.
 LOOKED_AT_FRAMES = 240
 FLAT = 1 / 255  # standard deviation below which a block is ignored, for values in [-1, 1]
-# Blocks of a clip are correlated, so the mean logit is scaled by an effective sample size, which is smaller than the
-# number of blocks. The value decodes clips of the training footage best (docs/experiments.md).
-INDEPENDENT_VOTES = 4.0
 
 
 def looks(frames: range) -> list[range]:
@@ -41,11 +38,14 @@ def estimate_restoration(
     picture on them, without padding. scale: canvas size / input size.
 
     Logits of up to 4x4 blocks of each run are averaged. Averaging logits, not probabilities, gives featureless blocks
-    such as sky little weight. Flat blocks (black bars, or black frames before a fade) are excluded; if all are flat,
+    such as sky little weight. Blocks of a clip are correlated: the mean counts as that of the autoencoder's number of
+    independent votes. Flat blocks (black bars, or black frames before a fade) are excluded; if all are flat,
     the result is 0. The result is rounded to two decimals so that the recorded value is exactly the value used.
     """
     logits = [logit for canvas in canvases for logit in _logits(autoencoder, canvas, size, scale)]
-    return round((INDEPENDENT_VOTES * torch.cat(logits).mean()).sigmoid().item(), 2) if logits else 0.0
+    if not logits:
+        return 0.0
+    return round((autoencoder.independent_votes * torch.cat(logits).mean()).sigmoid().item(), 2)
 
 
 def _logits(autoencoder: Autoencoder, canvas: Iterable[Tensor], size: Size, scale: float) -> list[Tensor]:

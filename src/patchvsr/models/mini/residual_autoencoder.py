@@ -44,6 +44,8 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     streaming = True
     encodes_residual = True
     tile_px = 3840
+    tile_bytes, state_bytes = 160, 80
+    independent_votes = 1.0
 
     @register_to_config
     def __init__(

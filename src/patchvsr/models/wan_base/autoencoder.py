@@ -27,7 +27,9 @@ class WanAutoencoder(AutoencoderKLWan):
     takes_restoration = False
     streaming = False  # its features are as large as 100 frames, too many to keep for a whole frame in tiles
     encodes_residual = False
-    tile_px = 1280
+    tile_px = 512
+    tile_bytes, state_bytes = 12_000, 0  # on a CPU (benchmarks/bases.py)
+    independent_votes = 1.0
 
     @property
     def geometry(self) -> Geometry:
