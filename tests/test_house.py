@@ -297,7 +297,8 @@ def _readme_tree() -> list[str]:
 def test_the_tree_in_the_readme_is_the_tree():
     named = _readme_tree()
     assert not [path for path in named if not (ROOT / path).exists()]
-    files = [path.relative_to(ROOT).as_posix() for path in SRC.rglob("*.py") if path.name != "__init__.py"]
+    sources = [path for folder in (SRC, ROOT / "comfyui") for path in folder.rglob("*.py")]
+    files = [path.relative_to(ROOT).as_posix() for path in sources if path.name != "__init__.py"]
     assert sorted(path for path in named if path.endswith(".py")) == sorted(files)
 
 
