@@ -9,7 +9,6 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
 from patchvsr.errors import InputError
-from patchvsr.loading import load_pipeline
 from patchvsr.settings import RestoreSettings
 
 from .inputs import CATEGORY, other_model, restore_settings, restoring
@@ -41,6 +40,8 @@ class UpscaleImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: io.Image.Type, factor: float, one_shot: bool, **restore: Any) -> io.NodeOutput:
+        from patchvsr.loading import load_pipeline  # slow to import, and ComfyUI imports all nodes as it starts
+
         check(images)
         settings = RestoreSettings(**restore_settings(**restore))
         pipeline = load_pipeline(settings)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from io import BytesIO
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import comfy.model_management
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
+from patchvsr.jobs.identity import input_identity
 from patchvsr.jobs.watched import Watched
 from patchvsr.presets import load_preset
 from patchvsr.settings import UpscaleSettings
@@ -21,6 +19,7 @@ from patchvsr.upscale import local_engine, upscale
 
 from .inputs import CATEGORY, other_model, restore_settings, restoring
 from .progress import Progress
+from .sources import source_file, window
 
 BY_FACTOR = "by factor"
 SIZES = [BY_FACTOR, "720p", "1080p", "2k", "4k", "8k"]
@@ -64,10 +63,10 @@ class UpscaleVideo(io.ComfyNode):
         folder, name, _, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory()
         )
-        with source_file(video) as (source, identity):
-            # The name follows from input and settings, so the same node finds its job again.
-            key = hashlib.sha256(f"{identity} {settings.replaced(device=None)}".encode()).hexdigest()[:12]
-            output = Path(folder) / f"{name}_{key}.{container}"
+        with source_file(video) as source:
+            # The name follows from contents and settings, so the same node finds its job again.
+            made_of = f"{input_identity(source)} {settings.replaced(device=None)}"
+            output = Path(folder) / f"{name}_{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.{container}"
             run(source, output, settings.replaced(overwrite=True))  # what has this name was made by this node
         shown = ui.PreviewVideo([ui.SavedResult(output.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(output)), ui=shown)
@@ -82,32 +81,3 @@ def run(source: Path, output: Path, settings: UpscaleSettings) -> None:
     ) as happening:
         for event in happening:
             progress.show(event)
-
-
-def window(video: io.Video.Type) -> dict[str, float]:
-    """Return the part of its file that a video stands for. ComfyUI trims without making a new file."""
-    if not hasattr(video, "get_active_trim_window"):  # versions that cannot trim
-        return {}
-    start_s, duration_s = video.get_active_trim_window()
-    end_s = round(start_s + duration_s, 6) if duration_s else 0.0  # 0.2 + 0.4 > 0.6 would be a frame more
-    given = {"start_s": start_s, "end_s": end_s}
-    return {name: value for name, value in given.items() if value}
-
-
-@contextmanager
-def source_file(video: io.Video.Type) -> Iterator[tuple[Path, str]]:
-    """Yield the file of a video and what identifies its contents. A video in memory is written to a temporary file."""
-    source = video.get_stream_source()
-    if not isinstance(source, BytesIO):
-        file = Path(source)
-        stat = file.stat()
-        yield file, f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-        return
-    parent = Path(folder_paths.get_temp_directory())
-    parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="patchvsr-", dir=parent) as folder:
-        file = Path(folder) / "video"
-        with source.getbuffer() as content:
-            identity = hashlib.sha256(content).hexdigest()
-            file.write_bytes(content)
-        yield file, identity

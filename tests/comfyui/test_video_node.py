@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import av
 import pytest
 import torch
-from clips import make_video, packets, read_timed, video_times
+from clips import make_video, packets, picture, read_timed, video_times
 from PIL import Image
 
 from patchvsr.errors import PatchVSRError
@@ -40,6 +41,10 @@ def outputs(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "comfy" / "output" / "patchvsr").glob("*.mp4"))
 
 
+def files_in_temp(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "comfy" / "temp").rglob("*") if path.is_file()]
+
+
 def test_a_video_comes_out_with_all_frames_and_sound(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", count=20, audio=True)
     done = run(nodes, str(source), model)
@@ -67,11 +72,23 @@ def test_a_video_in_memory_is_written_to_a_file_for_as_long_as_it_is_needed(
     nodes: ModuleType, model: Path, tmp_path: Path
 ) -> None:
     source = make_video(tmp_path / "in.mp4", count=5)
-    from_file, from_memory = (file_of(run(nodes, s, model)) for s in (str(source), io.BytesIO(source.read_bytes())))
-    assert from_memory != from_file
-    assert from_memory.read_bytes() == from_file.read_bytes()
-    assert not list((tmp_path / "comfy" / "temp").iterdir())
-    assert file_of(run(nodes, io.BytesIO(source.read_bytes()), model)) == from_memory
+    output = file_of(run(nodes, io.BytesIO(source.read_bytes()), model))
+    assert video_times(output) == video_times(source)
+    assert files_in_temp(tmp_path) == []
+    assert file_of(run(nodes, str(source), model)) == output  # known by its contents
+
+
+def frames_in_memory(count: int, rate: int = 25) -> Any:
+    from comfy_api.latest import InputImpl
+
+    images = torch.stack([torch.from_numpy(picture(index, 32, 32) / 255) for index in range(count)])
+    return InputImpl.VideoFromComponents(images, rate)
+
+
+def test_frames_in_memory_are_taken_too(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
+    output = file_of(run(nodes, frames_in_memory(6, rate=10), model))
+    assert [time for _, time in read_timed(output)] == [Fraction(index, 10) for index in range(6)]
+    assert files_in_temp(tmp_path) == []
 
 
 def test_queued_again_nothing_is_done_again_and_other_settings_are_another_file(
@@ -88,13 +105,17 @@ def test_queued_again_nothing_is_done_again_and_other_settings_are_another_file(
     assert len(outputs(tmp_path)) == 3
 
 
-def test_a_cancel_is_heard_and_the_job_goes_on_where_it_was(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [False, True], ids=["file", "frames in memory"])
+def test_a_cancel_is_heard_and_the_job_goes_on_where_it_was(
+    nodes: ModuleType, model: Path, tmp_path: Path, in_memory: bool
+) -> None:
     import comfy.model_management
     import comfy.utils
 
     short_units = tmp_path / "short_units.toml"
     save_preset(UpscaleSettings.of(chunk_frames=5, unit_frames=8), short_units)
-    given = {"source": str(make_video(tmp_path / "in.mp4", count=20, size=(32, 32))), "preset": str(short_units)}
+    source = frames_in_memory(20) if in_memory else str(make_video(tmp_path / "in.mp4", count=20, size=(32, 32)))
+    given = {"source": source, "preset": str(short_units)}
 
     def cancel(value: float, total: float) -> None:
         restoring = comfy.utils.steps[-1][2] is not None
@@ -113,8 +134,10 @@ def test_a_cancel_is_heard_and_the_job_goes_on_where_it_was(nodes: ModuleType, m
     resumed = file_of(run(nodes, model=model, **given))
     begun_at = comfy.utils.steps[1][0]  # the first step is that of the start
     assert 8 <= begun_at <= done_then
-    whole = file_of(run(nodes, model=model, filename_prefix="patchvsr/again", **given))
-    assert resumed.read_bytes() == whole.read_bytes()
+    assert files_in_temp(tmp_path) == []
+    if not in_memory:  # whose frames would be encoded to other bytes now
+        whole = file_of(run(nodes, model=model, filename_prefix="patchvsr/again", **given))
+        assert resumed.read_bytes() == whole.read_bytes()
 
 
 def test_a_cancel_while_the_input_is_read(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
