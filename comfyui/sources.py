@@ -10,15 +10,35 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import InputImpl, io
 
+from patchvsr.errors import InputError
+from patchvsr.media import ReadSettings, open_reader
+
 
 def window(video: io.Video.Type) -> dict[str, float]:
-    """Return the part of its file that a video stands for. ComfyUI trims without making a new file."""
+    """Return the time of its file that a video stands for. ComfyUI trims without making a new file."""
     if not hasattr(video, "get_active_trim_window"):  # versions that cannot trim
         return {}
     start_s, duration_s = video.get_active_trim_window()
     end_s = round(start_s + duration_s, 6) if duration_s else 0.0  # 0.2 + 0.4 > 0.6 would be a frame more
     given = {"start_s": start_s, "end_s": end_s}
     return {name: value for name, value in given.items() if value}
+
+
+def check_whole(video: io.Video.Type, file: Path) -> None:
+    """Raise InputError for a file that is no video, or of which the video shows a part that `window` does not tell."""
+    with open_reader(file, ReadSettings(deinterlace="off")):
+        pass
+    if isinstance(video, InputImpl.VideoFromComponents):
+        return
+    whole = InputImpl.VideoFromFile(str(file))
+    (width, height), shown = whole.get_dimensions(), video.get_dimensions()
+    parts = [f"{shown[0]}x{shown[1]} of {width}x{height}"] if shown != (width, height) else []
+    if not hasattr(video, "get_active_trim_window") and video.get_duration() != whole.get_duration():
+        parts.append(f"{video.get_duration():g} of {whole.get_duration():g} s")
+    if parts:
+        raise InputError(
+            f"the VIDEO shows a part of its file only ({', '.join(parts)}): save it with Save Video and load that file"
+        )
 
 
 @contextmanager
@@ -31,7 +51,9 @@ def source_file(video: io.Video.Type) -> Iterator[Path]:
     if isinstance(video, InputImpl.VideoFromComponents):  # some versions can save them to a path only
         with _kept(_digest_of_frames(video), lambda file: video.save_to(str(file))) as file:
             yield file
-    elif isinstance(source := video.get_stream_source(), str):
+        return
+    source = video.get_stream_source()
+    if isinstance(source, str):
         yield Path(source)
     else:
         content = source.getvalue()  # shared with the source, not copied

@@ -19,7 +19,7 @@ from patchvsr.upscale import local_engine, upscale
 
 from .inputs import CATEGORY, other_model, restore_settings, restoring
 from .progress import Progress
-from .sources import source_file, window
+from .sources import check_whole, source_file, window
 
 BY_FACTOR = "by factor"
 SIZES = [BY_FACTOR, "720p", "1080p", "2k", "4k", "8k"]
@@ -64,6 +64,7 @@ class UpscaleVideo(io.ComfyNode):
             filename_prefix, folder_paths.get_output_directory()
         )
         with source_file(video) as source:
+            check_whole(video, source)
             # The name follows from contents and settings, so the same node finds its job again.
             made_of = f"{input_identity(source)} {settings.replaced(device=None)}"
             output = Path(folder) / f"{name}_{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.{container}"

@@ -157,6 +157,18 @@ def test_a_trimmed_video_is_upscaled_in_part(nodes: ModuleType, model: Path, tmp
     assert len(read_timed(file_of(run(nodes, part, model)))) == 10
 
 
+def test_a_cropped_video_is_refused_rather_than_upscaled_whole(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
+    from comfy_api.latest import InputImpl
+
+    class Cropped(InputImpl.VideoFromFile):
+        def get_dimensions(self) -> tuple[int, int]:
+            return 32, 64
+
+    source = make_video(tmp_path / "in.mp4", count=2)
+    with pytest.raises(PatchVSRError, match=r"a part of its file only \(32x64 of 64x64\): save it with Save Video"):
+        run(nodes, Cropped(str(source)), model)
+
+
 def test_sizes_by_name(nodes: ModuleType, model: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", count=1, size=(640, 360))
     with av.open(str(file_of(run(nodes, str(source), model, size="720p")))) as output:

@@ -35,6 +35,10 @@ class InputImpl:
         def get_active_trim_window(self) -> tuple[float, float]:
             return self._window
 
+        def get_dimensions(self) -> tuple[int, int]:
+            with av.open(self.get_stream_source()) as container:
+                return container.streams.video[0].width, container.streams.video[0].height
+
         def get_components(self) -> Any:
             raise AssertionError("all frames would be in memory")
 
