@@ -192,6 +192,15 @@ def test_a_name_that_is_none_is_refused(name: str, model: Path, hub: standin_hub
     assert not hub.requests
 
 
+def test_a_folder_here_may_have_the_name(
+    model: Path, hub: standin_hub.Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / NAME).parent.mkdir()
+    model.rename(tmp_path / NAME)
+    monkeypatch.chdir(tmp_path)
+    assert push(NAME, NAME).sent
+
+
 def test_who_can_see_a_model_is_decided_once(model: Path, hub: standin_hub.Hub) -> None:
     push(model, "owner/open", public=True)
     assert not hub.repositories["owner/open"].private

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils import HFValidationError, filter_repo_objects, validate_repo_id
 
 from patchvsr import __version__
-from patchvsr.errors import OutputError
+from patchvsr.errors import ModelError, OutputError
 from patchvsr.hub.checks import check_publishable
-from patchvsr.models.registry import MODEL_FILES, check_hub_name
+from patchvsr.models.registry import MODEL_FILES
 
 PUBLISHED = (*MODEL_FILES, "LICENSE*")
 _REFUSED = (401, 403)
@@ -42,12 +42,12 @@ def push(folder: str | Path, repository: str, *, public: bool = False) -> Pushed
     nothing is deleted.
 
     Raises:
-        ModelError: the folder cannot be published, see `check_publishable`.
+        ModelError: the folder cannot be published, see `check_publishable`, or the name is none.
         OutputError: the Hub refuses, cannot be reached, or holds something else under this name.
     """
     folder = Path(folder)
     # 1. Check everything that can be checked here.
-    check_hub_name(repository, f"{repository!r} is no name on the Hub: give OWNER/NAME")
+    _check_name(repository)
     check_publishable(folder)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     published = list(filter_repo_objects(files, allow_patterns=list(PUBLISHED)))
@@ -79,6 +79,17 @@ def push(folder: str | Path, repository: str, *, public: bool = False) -> Pushed
         private=not public,
         left_out=tuple(sorted(set(files) - set(published))),
     )
+
+
+def _check_name(repository: str) -> None:
+    """Raise ModelError unless it can be a name on the Hub. A folder of the same name here does not matter."""
+    try:
+        validate_repo_id(repository)
+        valid = repository.count("/") == 1
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise ModelError(f"{repository!r} is no name on the Hub: give OWNER/NAME")
 
 
 def _find(api: HfApi, repository: str) -> ModelInfo | None:
