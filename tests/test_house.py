@@ -51,10 +51,11 @@ evaluation   errors patchvsr extras compute files pixels media patches models sa
              degradation measures
 training     errors patchvsr allocator compute interrupts files pixels media patches models pipeline \
              degradation measures
+hub          errors patchvsr models
 web
 service      errors patchvsr files media models settings presets jobs web
 cli          errors patchvsr extras allocator compute interrupts media models settings presets events jobs upscale \
-             distributed loading pixels degradation measures evaluation training service
+             distributed loading pixels degradation measures evaluation training hub service
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}
@@ -186,7 +187,7 @@ def test_the_table_allows_nothing_that_no_room_needs():
 
 
 def test_the_core_does_without_training_evaluation_and_the_command_line():
-    outer = {"distributed", "training", "evaluation", "service", "web", "cli", "__main__"}
+    outer = {"distributed", "training", "evaluation", "hub", "service", "web", "cli", "__main__"}
     assert not [room for room in MAY_IMPORT.keys() - outer if outer & set(MAY_IMPORT[room])]
     assert not outer & {*MAY_IMPORT["training"], *MAY_IMPORT["evaluation"]}
     assert outer & set(MAY_IMPORT["service"]) == {"web"}
@@ -215,7 +216,11 @@ def _loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["patchvsr", "patchvsr.cli.main", "patchvsr.jobs.verify", "patchvsr.presets"])
+@pytest.mark.parametrize(
+    "module",
+    ["patchvsr", "patchvsr.cli.main", "patchvsr.jobs.verify", "patchvsr.presets", "patchvsr.hub.push",
+     "patchvsr.hub.inventory"],
+)  # fmt: skip
 def test_importing_is_light(module):
     assert _loaded(f"import {module}") == set()
 
@@ -292,7 +297,8 @@ def _readme_tree() -> list[str]:
 def test_the_tree_in_the_readme_is_the_tree():
     named = _readme_tree()
     assert not [path for path in named if not (ROOT / path).exists()]
-    files = [path.relative_to(ROOT).as_posix() for path in SRC.rglob("*.py") if path.name != "__init__.py"]
+    sources = [path for folder in (SRC, ROOT / "comfyui") for path in folder.rglob("*.py")]
+    files = [path.relative_to(ROOT).as_posix() for path in sources if path.name != "__init__.py"]
     assert sorted(path for path in named if path.endswith(".py")) == sorted(files)
 
 

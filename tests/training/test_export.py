@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -84,7 +85,8 @@ def test_an_adapter_comes_back_around_its_base(flavour: str, tmp_path: Path) -> 
     )  # fmt: skip
     files = {file.name for file in folder.iterdir()}
     assert files == {"config.json", "adapter.safetensors", LORA, "README.md", "provenance.json"}
-    assert json.loads((folder / "provenance.json").read_text()) == PROVENANCE
+    weights = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("adapter.safetensors", LORA)}
+    assert json.loads((folder / "provenance.json").read_text()) == PROVENANCE | {"weights_sha256": weights}
 
     loaded = PatchVSRPipeline.from_pretrained(folder, dtype=torch.bfloat16)
     assert {name: loaded.config[name] for name in ("num_inference_steps", "joint_mode", *SMALL)} == {

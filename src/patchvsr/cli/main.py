@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from patchvsr.cli import evaluate as cli_evaluate
+from patchvsr.cli import models as cli_models
 from patchvsr.cli import preview as cli_preview
 from patchvsr.cli import serve as cli_serve
 from patchvsr.cli import study as cli_study
@@ -30,6 +31,7 @@ app.add_typer(cli_serve.app)
 app.add_typer(cli_evaluate.app)
 app.add_typer(cli_study.app)
 app.add_typer(cli_training.app)
+app.add_typer(cli_models.app)
 
 
 def main() -> None:
@@ -130,6 +132,7 @@ def _quiet_libraries() -> None:
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     logging.getLogger("diffusers").setLevel(logging.ERROR)

@@ -19,6 +19,7 @@ from patchvsr.errors import ModelError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PIPELINE_INDEX, ADAPTER_CONFIG = "model_index.json", "config.json"
+BASE_PARTS = ("transformer", "vae")  # the components of a base that a model with an adapter uses
 MODEL_FILES = ("*.json", "*.safetensors", "*.md")  # the patterns also match in subfolders
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from patchvsr import __version__, files
 from patchvsr.errors import InputError, ModelError, OutputError
 from patchvsr.models.checkpoint import save_adapter
+from patchvsr.models.folder import weight_digests
 from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
 from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import new_scheduler
@@ -63,7 +64,7 @@ def write_model(
     num_inference_steps: int = 1,
     **settings: Any,
 ) -> None:
-    """Write a model with its card and provenance atomically into a new folder.
+    """Write a model with its card, provenance and digests of the weights atomically into a new folder.
 
     The bundled model, and any base that was itself trained, is written as a whole pipeline with LoRA fused. For other
     bases only the adapter and LoRA are written, and the autoencoder if its parameters are trainable; `base` must then
@@ -86,7 +87,8 @@ def write_model(
     with files.new_folder(folder) as partial:
         write(transformer, autoencoder, partial, known, settings)
         (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
-        (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+        recorded = {**provenance, "weights_sha256": weight_digests(partial)}
+        (partial / "provenance.json").write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 def _check_new(folder: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from patchvsr.errors import ModelError
 from patchvsr.models.autoencoder import Autoencoder
-from patchvsr.models.registry import BundledModel, download, find_base
+from patchvsr.models.registry import BASE_PARTS, BundledModel, download, find_base
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 
@@ -33,7 +33,7 @@ def load_base(
 
     Raises ModelError if the base is unknown, incomplete, or neither cached nor available for download.
     """
-    parts = ("transformer",) if autoencoder_folder else ("transformer", "vae")
+    parts = ("transformer",) if autoencoder_folder else BASE_PARTS
     folder = base_folder(name_or_folder, parts)
     transformer = load_part(WanTransformer3DModel, folder / "transformer", dtype=dtype, use_safetensors=True)
     autoencoder = load_part(WanAutoencoder, autoencoder_folder or folder / "vae", dtype=dtype, use_safetensors=True)
