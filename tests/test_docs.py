@@ -79,3 +79,15 @@ def test_links_between_pages_lead_somewhere():
     for page in [*PAGES, ROOT / "docs" / "cli.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_tests_that_are_named_as_proof_exist():
+    """A link whose text is the name of a test leads to the file that has it."""
+    found = [
+        (page, name, page.parent / target)
+        for page in PAGES
+        for name, target in re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert found
+    for page, name, file in found:
+        assert f"def {name}(" in file.read_text(encoding="utf-8"), f"{page.name}: {name} is not in {file.name}"
