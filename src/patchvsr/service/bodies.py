@@ -87,7 +87,11 @@ class Wish(Source):
 
 class PreviewWish(Wish):
     at: float | None = Field(None, ge=0, description="Time in seconds from the first frame; default the middle.")
-    crop: str | None = Field(None, description="X,Y,WIDTH,HEIGHT in pixels of the input; default the whole frame.")
+    crop: str | None = Field(
+        None,
+        pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$",
+        description="X,Y,WIDTH,HEIGHT in pixels of the input; default the whole frame.",
+    )
 
 
 class NewJob(Wish):
