@@ -55,7 +55,7 @@ class Size(NamedTuple):
         if not 0 < factor < float("inf"):
             raise SettingsError(f"scale is {factor:g}: it must be greater than 0, for example 4")
         if max(self) * factor > LARGEST_SIDE:
-            raise SettingsError(f"scale is {factor:g}: no side of {self} may become longer than {LARGEST_SIDE} pixels")
+            raise SettingsError(f"scale is {factor:g}: a side would have more than {LARGEST_SIDE} pixels; give less")
         return Size(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
 
     def fitted(self, box: Size) -> Size:
