@@ -27,6 +27,17 @@ class Bad(NamedTuple):
 def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
     """Yield requests against a service that offers `folder` with clip.mkv, has a job of it and an unfinished upload."""
     clip = str(folder / "clip.mkv")
+    yield from _paths_that_lead_out(folder, clip)
+    yield from _names_of_uploads()
+    yield from _sizes(upload)
+    yield from _types()
+    yield from _settings(clip, job)
+    yield from _unknown(job)
+    yield from _ranges_and_methods(job)
+    yield from _from_elsewhere(clip, job)
+
+
+def _paths_that_lead_out(folder: Path, clip: str) -> Iterator[Bad]:
     for path in (
         "/etc/passwd", f"{folder}/../secret.mkv", f"{folder}/link.mkv", f"{folder}/./../../etc/passwd", "secret.mkv",
         "file:///etc/passwd", "http://127.0.0.1:1/a.mkv", "concat:/etc/passwd", "\\\\host\\share\\a.mkv", "~/a.mkv",
@@ -47,9 +58,14 @@ def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
         "/api/jobs/..%2f..%2fservice.sqlite", "/api/uploads/..%2f..%2fservice.sqlite", "/api/uploads/%2e%2e",
     ):  # fmt: skip
         yield Bad("traversal", "GET", path, (404, 405))
+
+
+def _names_of_uploads() -> Iterator[Bad]:
     for name in ("../a.mkv", "..\\a.mkv", "a\0.mkv", "a\n.mkv", "", "x" * 201, "/etc/passwd", "a/b.mkv", "a\u202e.mkv"):
         yield Bad("names", "POST", "/api/uploads", (422,), {"json": {"name": name, "size": 10}})
 
+
+def _sizes(upload: str) -> Iterator[Bad]:
     for size, status in ((2**62, 413), (2**63, 422), (10**400, 422), (0, 422), (-1, 422), (1.5, 422), ("9", 422)):
         yield Bad("size", "POST", "/api/uploads", (status,), {"json": {"name": "a.mkv", "size": size}})
     send = f"/api/uploads/{upload}"
@@ -64,6 +80,8 @@ def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
         yield Bad("size", "POST", f"/api/{address}", (413,), _json(_pieces(2 * MIB)))
     yield Bad("size", "GET", "/api/jobs?" + "a=b&" * 10_000, (200, 400, 414, 431))
 
+
+def _types() -> Iterator[Bad]:
     for content in (
         b"", b"{", b"null", b"[]", b"1", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"input": 1}', b'{"input": {}}',
         b'{"input": []}',
@@ -75,6 +93,9 @@ def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
             yield Bad("types", "POST", f"/api/{address}", (400, 403, 404, 422), _json(content))
     yield Bad("types", "POST", "/api/facts", (422,), {"content": b"input=a", "headers": {"content-type": "text/plain"}})
     yield Bad("types", "POST", "/api/facts", (422,), {"files": {"input": ("a.mkv", b"x")}})
+
+
+def _settings(clip: str, job: str) -> Iterator[Bad]:
     for settings in (
         {"scale": "2"}, {"scale": -1}, {"scale": 1e308}, {"scale": 1e-308}, {"size": "0x0"}, {"size": "99999x99999"},
         {"size": "4k\n"},
@@ -108,6 +129,8 @@ def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
     for move in ({"before": "none"}, {"before": 1}, {"priority": 10**30}, {"position": 1}, {"state": "done"}):
         yield Bad("settings", "PATCH", f"/api/jobs/{job}", (404, 422), {"json": move})
 
+
+def _unknown(job: str) -> Iterator[Bad]:
     for id in ("none", "0" * 16, "%00", "a" * 4000, "' OR 1=1 --", "%F0%9F%8E%AC", job.upper(), f"{job}%20"):
         for method, what in (
             ("GET", ""), ("GET", "/events"), ("GET", "/output"), ("GET", "/input"), ("GET", "/report"), ("GET",
@@ -123,12 +146,17 @@ def own_requests(folder: Path, job: str, upload: str) -> Iterator[Bad]:
     for number in ("x", "1.5", "9" * 30, "-" + "9" * 30):
         yield Bad("unknown", "GET", f"/api/jobs/{job}/events", (422,), {"params": {"after": number}})
         yield Bad("unknown", "GET", "/api/events", (422,), {"headers": {"last-event-id": number}})
+
+
+def _ranges_and_methods(job: str) -> Iterator[Bad]:
     for range_ in ("bytes=9-1", "bytes=a-b", "bytes=", "lines=1-2", "bytes=" + "0-0," * 2000, "bytes=999999999-"):
         yield Bad("ranges", "GET", f"/api/jobs/{job}/input", (200, 206, 400, 416), {"headers": {"range": range_}})
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         for path in ("/", "/api/jobs", "/api/service", "/api/events", "/api/none"):
             yield Bad("methods", method, path, (404, 405))
 
+
+def _from_elsewhere(clip: str, job: str) -> Iterator[Bad]:
     body = {"json": {"input": clip}}
     for headers, status in (
         ({"host": "evil.example"}, 421), ({"host": "127.0.0.1.evil.example"}, 421), ({"host": "evil.example:8790"},
