@@ -3,8 +3,8 @@
 python benchmarks/bad_requests.py --each 10
 
 There are three kinds: our own (`tests/hostile.py`), those that schemathesis generates from /api/openapi.json, good and
-bad ones in turns, and bytes that are no HTTP. All folders that the service and its commands can write to without being
-told are watched: the parent of its data, the temporary folder and the home folder.
+bad ones in turns, and bytes that are no HTTP. The folder above the service's own, the home folder and the folder for
+temporary files are watched.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def main() -> None:
         print(f"memory of the service: {idle:.0f} MiB before, {memory:.0f} MiB after")
         after = watched.tree()
         changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-        print(f"changed outside the service's folder: {changed or 'nothing'}")
+        print(f"changed in the watched folders: {changed or 'nothing'}")
     sys.exit(bool(tally.faults or changed))
 
 
