@@ -41,7 +41,7 @@ presets      errors files settings
 events       pixels
 decoding     pixels patches models settings
 pipeline     errors pixels patches models sampling settings decoding
-loading      allocator compute settings pipeline
+loading      allocator compute errors models settings pipeline
 jobs         errors patchvsr compute files pixels media patches models settings events decoding pipeline
 upscale      pixels media settings events loading jobs
 distributed  errors extras files media pixels settings events loading jobs

@@ -21,6 +21,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.formats import as_frames
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
+from patchvsr.sampling import velocity
 from patchvsr.sampling.noise import noise_frames
 
 ONE_LEVEL = 1 / 255
@@ -109,6 +110,7 @@ REFUSED = {
     "num_inference_steps is -1": dict(num_inference_steps=-1),
     "restoration is -0.1": dict(restoration=-0.1),
     "restoration is 1.5": dict(restoration=1.5),
+    "detail is 0.5: this model does not add detail": dict(detail=0.5),
     "noise_timestep is -1": dict(noise_timestep=-1),
     "noise_timestep is 1001": dict(noise_timestep=1001),
     "batch_size is 0": dict(batch_size=0),
@@ -283,11 +285,26 @@ def test_strength_starts_from_the_latents_of_the_input(pipeline: PatchVSRPipelin
     assert (pipeline(video, strength=0.3, output_type="latent").latents - own).abs().max() > 0.01
 
 
+def test_features_are_kept_up_to_a_limit_which_changes_nothing(
+    pipeline: PatchVSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, encode = [], pipeline.transformer.encode_conditions
+    monkeypatch.setattr(pipeline.transformer, "encode_conditions", lambda given: computed.append(1) or encode(given))
+    results, counts = [], []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(velocity, "KEPT_BYTES", limit)
+        results.append(pipeline(toy.video(5, 24, 40), num_inference_steps=3, output_type="latent").latents)
+        counts.append(len(computed))
+        computed.clear()
+    assert torch.equal(*results)
+    assert counts[1] == 3 * counts[0] > 3
+
+
 def test_restoration_is_estimated_once_from_the_whole_picture(pipeline: PatchVSRPipeline) -> None:
     video, one_step = toy.video(5, 40, 60), dict(num_inference_steps=1)
     estimated = pipeline(video, **one_step)
     canvas = (resize_bicubic(video, Size(240, 160)) * 2 - 1).unbind(0)
-    assert estimated.restoration == estimate_restoration(pipeline.vae, canvas, Size(240, 160), 4.0)
+    assert estimated.restoration == estimate_restoration(pipeline.vae, [canvas], Size(240, 160), 4.0)
     for other in (dict(tile_px=64), dict(restoration=estimated.restoration)):
         torch.testing.assert_close(pipeline(video, **one_step, **other).frames, estimated.frames, rtol=0, atol=1e-5)
     part = pipeline(video, area=(16, 64, 32, 96), **one_step)

@@ -12,11 +12,13 @@ import toy_wan
 from clips import make_video
 from command import run_here
 
+from patchvsr import pipeline as pipeline_module
 from patchvsr.errors import ModelError
 from patchvsr.loading import load_pipeline
 from patchvsr.media.tensors import read_rgb
 from patchvsr.models.registry import REGISTRY, Base
 from patchvsr.pipeline import PLAIN_STEPS, PLAIN_STRENGTH, PatchVSRPipeline
+from patchvsr.sampling.coarse import low_frequencies
 from patchvsr.settings import RestoreSettings
 
 
@@ -61,6 +63,33 @@ def test_little_strength_keeps_the_latents_of_the_input(base: str, capfd: Any) -
         for settings in (dict(strength=1e-5, num_inference_steps=1), dict(strength=1e-3), {})
     )
     assert (little - own).abs().max() < 0.1 * (usual - own).abs().max()
+
+
+def test_low_frequencies_are_those_of_the_coarse_pass(base: str, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole frame is restored first, at the base's own size; the patches keep its low frequencies."""
+    run_here(capfd, "cache-prompt", base)
+    pipeline = load_pipeline(RestoreSettings(base=base, dtype="float32"))
+    calls, denoise = [], pipeline_module.denoise
+
+    def remembered(*args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(kwargs | {"result": denoise(*args, **kwargs)})
+        return calls[-1]["result"]
+
+    monkeypatch.setattr(pipeline_module, "denoise", remembered)
+    video = toy.video(5, 24, 24)
+    latents = pipeline(video, strength=0.5, output_type="latent").latents
+    coarse, fine = calls
+    assert coarse["result"].shape[-1] * pipeline.vae.geometry.spatial_factor == 64 < 96
+    assert torch.equal(fine["held"], fine["start"]) and torch.equal(fine["result"], latents)
+    for call in calls:
+        torch.testing.assert_close(
+            low_frequencies(call["result"]), low_frequencies(call["held"]), rtol=0, atol=0.2 * call["held"].std().item()
+        )
+        assert (call["result"] - call["held"]).abs().max() > 0.01
+    unchanged = pipeline.vae.latents_of(calls[0]["start"])
+    assert (coarse["result"] - unchanged).abs().max() > 0.01
+    single = pipeline(video[..., :16, :16], strength=0.5, output_type="latent").latents
+    assert len(calls) == 3 and single.shape[-1] == coarse["result"].shape[-1]
 
 
 def test_a_whole_model_takes_no_other_base(base: str, tmp_path: Path) -> None:

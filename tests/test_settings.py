@@ -41,6 +41,8 @@ NAN, INF = float("nan"), float("inf")
         (dict(restoration=-0.1), "restoration is -0.1"),
         (dict(restoration=NAN), "restoration is nan"),
         (dict(branch_scale=NAN), "branch_scale is nan"),
+        (dict(detail=-0.1), "detail is -0.1: it must lie between 0 and 2"),
+        (dict(detail=NAN), "detail is nan"),
         (dict(strength=0.0), "strength is 0: it must lie above 0"),
         (dict(strength=1.5), "strength is 1.5: it must lie above 0 and not above 1"),
         (dict(branch_scale=INF), "branch_scale is inf"),
@@ -205,14 +207,26 @@ def test_a_models_default_is_checked_like_a_setting():
 SHAPING = {
     "read": {"start_s", "end_s", "deinterlace", "rate"},
     "restore": {
-        "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "strength",
-        "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "detail",
+        "strength", "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "attention_backend", "compile",
     },
     "encode": set(),
 }  # fmt: skip
 NOT_SHAPING = {
     "read": set(),
-    "restore": {"scale", "size", "allow_smaller", "model", "base", "check", "device", "batch_size", "tile_px"},
+    "restore": {
+        "scale",
+        "size",
+        "allow_smaller",
+        "model",
+        "base",
+        "check",
+        "device",
+        "batch_size",
+        "tile_px",
+        "cpu_offload",
+    },
     "encode": {"codec", "crf", "pix_fmt", "encoder_options", "skip_streams", "overwrite"},
 }
 

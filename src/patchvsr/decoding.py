@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import cells_of, latent_frames
-from patchvsr.models.restoration import estimate_restoration
-from patchvsr.models.tiles import States, TiledDecoder, runs
+from patchvsr.models.restoration import estimate_restoration, looks
+from patchvsr.models.tiles import States, TiledDecoder, encode_condition_tiled, runs
 from patchvsr.patches.grid import Area, grown
 from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.color_match import match_color_, reach_px
@@ -23,7 +24,7 @@ from patchvsr.settings import ResolvedSettings
 class ClipState:
     """What a clip hands on to the next one of its shot, which begins with its last `overlap_frames` frames.
 
-    latents: (C, T, h, w) of the frames that both share; None for 0 steps.
+    latents: (C, T, h, w) of the frames that both share, as the next clip has them; None for 0 steps.
     restoration: the same for a whole shot; None if the model has no such setting.
     decoder: states of the autoencoder's tiles; empty if it does not stream.
     """
@@ -56,11 +57,13 @@ class ClipDecoder:
         self._area, self._new = area, range(settings.overlap_frames if previous else 0, canvas.num_frames)
         self.restoration = settings.restoration if previous is None else previous.restoration
         if self.restoration is None and autoencoder.takes_restoration:
-            self.restoration = estimate_restoration(autoencoder, canvas, canvas.size, canvas.scale)
+            seen = (map(canvas.__getitem__, look) for look in looks(range(canvas.num_frames)))
+            self.restoration = estimate_restoration(autoencoder, seen, canvas.size, canvas.scale)
         self._decoder = TiledDecoder(
             autoencoder,
             restoration=self.restoration or 0.0,
             scale=canvas.scale,
+            detail=settings.detail,
             area=None if area is None else decoded_area(autoencoder, canvas, settings, area),
             states=previous.decoder if previous else None,
         )
@@ -68,10 +71,7 @@ class ClipDecoder:
     @property
     def state(self) -> ClipState:
         """What the next clip of the shot starts from, once all runs are decoded."""
-        latents = self._latents
-        if latents is not None:
-            latents = latents[:, -latent_frames(self._settings.overlap_frames) :]
-        return ClipState(latents, self.restoration, self._decoder.states)
+        return ClipState(self._shared_latents(), self.restoration, self._decoder.states)
 
     def runs(self) -> list[range]:
         """Return the frames of the clip to decode at once, in order."""
@@ -95,16 +95,18 @@ class ClipDecoder:
             raise FloatingPointError("decoding produced NaN or infinity: try dtype float32")
         width, height = self._canvas.size
         new = [number - run.start for number in run if number in self._new]
-        shown = np.s_[:, new[0] : new[-1] + 1, :height, :width]
+        shown = np.s_[:, : new[-1] + 1, :height, :width]
         video = decoded[shown].clamp_(-1, 1)
         if self._settings.check:
-            check_decoded(video, canvas[shown], self._canvas.source, run.start + new[0])
+            check_decoded(video, canvas[shown], self._canvas.source, run.start)
         if self._settings.color_match:
             video = match_color_(video, canvas[shown], self._canvas.source)
+        if not self._autoencoder.streaming:
+            self._last = video[:, -self._settings.overlap_frames :].clone()
         if self._area is not None:
             y0, y1, x0, x1 = self._area
             video = video[..., y0:y1, x0:x1]
-        return video.transpose(0, 1).add_(1).div_(2)
+        return video[:, new[0] :].transpose(0, 1).add_(1).div_(2)
 
     def decode_all(self, tile_px: int) -> Tensor:
         """Return all new frames of the clip, (F, 3, H, W) in [0, 1]."""
@@ -116,6 +118,22 @@ class ClipDecoder:
             result[done : done + len(frames)] = frames
             done += len(frames)
         return result
+
+    def _shared_latents(self) -> Tensor | None:
+        """Return the latents of the frames that the next clip begins with.
+
+        With an autoencoder that does not stream, every clip begins with a latent of one frame. In this clip, the last
+        latent covers four, so the restored frames are encoded anew. They have the input's colours, so no drift adds up
+        from clip to clip.
+        """
+        if self._latents is None or self._autoencoder.streaming:
+            return None if self._latents is None else self._latents[:, -latent_frames(self._settings.overlap_frames) :]
+        size, padded = self._canvas.size, self._canvas.padded
+        margins = 0, padded.width - size.width, 0, padded.height - size.height
+        frames = F.pad(self._last, margins, mode="replicate").unbind(1)
+        return self._autoencoder.latents_of(
+            encode_condition_tiled(self._autoencoder, frames, padded, self._autoencoder.tile_px)
+        )
 
     def _cells(self, run: range) -> Tensor | None:
         """Return the latents (C, T, h, w) of a run, None for 0 steps."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from diffusers.utils.logging import disable_progress_bar
 
 from patchvsr.allocator import keep_freed_memory
 from patchvsr.compute import choose_device, default_dtype, limit_threads
+from patchvsr.errors import SettingsError
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.settings import RestoreSettings
 
@@ -26,4 +30,36 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     else:
         pipeline = PatchVSRPipeline.from_pretrained(settings.model, base=settings.base, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    _set_kernels(pipeline.transformer, settings)
+    if not settings.cpu_offload:
+        return pipeline.to(device)
+    if torch.device(device).type == "cpu":
+        raise SettingsError(
+            "cpu_offload is for devices with memory of their own; the cpu computes on the host"
+        )
+    pipeline.vae.to(device)
+    offload_layers(pipeline.transformer, torch.device(device))
+    return pipeline
+
+
+def offload_layers(
+    transformer: PatchVSRTransformer3DModel, device: torch.device, *, disk_folder: Path | None = None
+) -> None:
+    """Keep the weights on the host, or in a folder; each layer is on the device only while it computes."""
+    transformer.enable_group_offload(
+        onload_device=device,
+        offload_type="leaf_level",
+        use_stream=device.type == "cuda",  # the next layer is on its way while one computes
+        offload_to_disk_path=None if disk_folder is None else str(disk_folder),
+    )
+
+
+def _set_kernels(transformer: PatchVSRTransformer3DModel, settings: RestoreSettings) -> None:
+    if settings.attention_backend is not None:
+        try:
+            transformer.set_attention_backend(settings.attention_backend)
+        except (ValueError, RuntimeError, ImportError) as error:
+            reason = " ".join(str(error).split())
+            raise SettingsError(f"attention backend {settings.attention_backend!r} cannot be used: {reason}") from None
+    if settings.compile:
+        transformer.compile_repeated_blocks()

@@ -22,7 +22,7 @@ from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
 from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
-from patchvsr.models.tiles import encode_condition_tiled
+from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
 from patchvsr.models.wan_base.base import load_base, new_scheduler, new_transformer
@@ -32,6 +32,7 @@ from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.formats import as_frames, as_output
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size, check_scale_or_size, target_size
+from patchvsr.sampling.coarse import ChangedCanvas
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
@@ -39,8 +40,8 @@ from patchvsr.sampling.schedule import set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 from patchvsr.settings import ResolvedSettings, RestoreSettings
 
-# Augmentation noise and initial noise must be independent.
-AUGMENTATION_SEED_OFFSET = 1 << 32
+# Augmentation noise, noise of the coarse pass and initial noise must be independent.
+AUGMENTATION_SEED_OFFSET, COARSE_SEED_OFFSET = 1 << 32, 1 << 33
 # Of a base without an adapter: enough noise for it to add something, little enough to keep what the input shows.
 PLAIN_STEPS, PLAIN_STRENGTH = 4, 0.3
 Callback = Callable[..., dict[str, Any] | None]
@@ -176,6 +177,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
+        detail: float = 1.0,
         strength: float | None = None,
         batch_size: int = 1,
         tile_px: int | None = None,
@@ -202,6 +204,7 @@ class PatchVSRPipeline(DiffusionPipeline):
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.
             branch_scale: strength of the patch branch.
+            detail: share of the generated detail that is added, 0 (faithful; takes no steps) to 2; 1 is as trained.
             strength: noise level to start from, above 0 to 1, with the input's latents below it; noise alone if not
                 given.
             batch_size: patches per model call. On a CPU it does not change the result, elsewhere only by rounding.
@@ -226,8 +229,9 @@ class PatchVSRPipeline(DiffusionPipeline):
         lq = as_frames(video)
         settings = RestoreSettings(
             scale=scale, num_inference_steps=num_inference_steps, joint_mode=joint_mode, seed=_seed(generator, seed),
-            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, strength=strength,
-            batch_size=batch_size, tile_px=tile_px, color_match=color_match, overlap_frames=overlap_frames, check=False,
+            restoration=restoration, noise_timestep=noise_timestep, branch_scale=branch_scale, detail=detail,
+            strength=strength, batch_size=batch_size, tile_px=tile_px, color_match=color_match,
+            overlap_frames=overlap_frames, check=False,
         )  # fmt: skip
         target = self.check_inputs(lq, settings, size, output_type)
         restored = self.restore(
@@ -256,10 +260,12 @@ class PatchVSRPipeline(DiffusionPipeline):
     def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
         """Return the settings with this model's defaults filled in, as all stages use and jobs record them.
 
-        Raises SettingsError if `restoration` is set but the decoder does not take it.
+        Raises SettingsError if `restoration` or `detail` is set but the decoder does not take it.
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
+        if settings.detail != 1 and not self.vae.encodes_residual:
+            raise SettingsError(f"detail is {settings.detail:g}: this model does not add detail to a restored frame")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
         return settings.resolved(self.config)
@@ -305,7 +311,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         area: Area | None = None,
         callback_on_step_end: Callback | None = None,
     ) -> Tensor | None:
-        """Denoise the latents (C, T, h, w) of all patches of a clip jointly; None for 0 steps.
+        """Denoise the latents (C, T, h, w) of all patches of a clip jointly; None for 0 steps, or if none are shown.
 
         lq: frames (3, h, w) in [0, 1]. Other arguments and errors are those of `__call__`.
         """
@@ -313,11 +319,16 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"first_frame is {first_frame}: it must be a multiple of {TEMPORAL_FACTOR}")
         if area is not None:
             _check_area(area, size)
-        if settings.num_inference_steps == 0:
+        if settings.num_inference_steps == 0 or settings.detail == 0:
             return None
+        if self.longest_clip is not None and len(lq) > self.longest_clip:
+            raise SettingsError(
+                f"the clip has {len(lq)} frames: this model denoises at most {self.longest_clip} at once; cut it, "
+                "and go on with previous="
+            )
         canvas = self._canvas(lq, size)
         return self._denoise(
-            self._conditions(canvas, settings, first_frame), settings, first_frame,
+            canvas, self._conditions(canvas, settings, first_frame), settings, first_frame,
             previous.latents if previous else None,
             None if area is None else decoded_area(self.vae, canvas, settings, area),
             callback_on_step_end,
@@ -338,6 +349,15 @@ class PatchVSRPipeline(DiffusionPipeline):
         latents: what `denoise` returned for the clip.
         """
         return ClipDecoder(self.vae, self._canvas(lq, size), latents, settings, previous=previous, area=area)
+
+    @property
+    def longest_clip(self) -> int | None:
+        """Most frames of a clip that is denoised, None if there is no limit.
+
+        An autoencoder that does not stream has one latent for the first frame of a clip and one for every four others.
+        Bases have only seen patches that begin with the former, so patches in time cannot follow one another in a clip.
+        """
+        return None if self.vae.streaming else self.config.patch_frames
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
@@ -383,6 +403,7 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     def _denoise(
         self,
+        canvas: ClipCanvas,
         conditions: ClipConditions,
         settings: ResolvedSettings,
         first_frame: int,
@@ -403,11 +424,16 @@ class PatchVSRPipeline(DiffusionPipeline):
         def tilings(step: int) -> tuple[WeightedBox, ...]:
             return self.boxes(shape, joint_mode, step)
 
+        start = held = None
+        if settings.strength is not None:
+            start = self.vae.latents_of(conditions.canvas_latents).float()
+            if not self.transformer.has_adapter:
+                start = held = self._coarse(canvas, conditions, settings, first_frame)
+
         scheduler = set_steps(self.scheduler, steps, settings.strength or 1.0)
-        if area is not None:
+        if area is not None and held is None:  # what is held reaches over the whole canvas
             cell = self.vae.geometry.spatial_factor
-            canvas = Size(shape[2] * cell, shape[1] * cell)
-            seen = grown(area, self.vae.decoder_halo_px, cell, canvas)
+            seen = grown(area, self.vae.decoder_halo_px, cell, canvas.padded)
             needed = needed_boxes([tilings(step) for step in range(steps)], _in_cells(seen, cell))
             velocity = NeededVelocity(velocity, dict(zip(scheduler.timesteps.tolist(), needed, strict=True)))
 
@@ -421,9 +447,40 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise = noise_frames(settings.seed, first_frame // TEMPORAL_FACTOR, shape[0], (channels, *shape[1:]))
         return denoise(
             velocity, noise, tilings, scheduler,
-            start=None if settings.strength is None else self.vae.latents_of(conditions.canvas_latents).float(),
-            batch_size=settings.batch_size, known=known_latents, on_step=on_step,
+            start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
         )  # fmt: skip
+
+    def _coarse(
+        self, canvas: ClipCanvas, conditions: ClipConditions, settings: ResolvedSettings, first_frame: int
+    ) -> Tensor:
+        """Return latents of the canvas, changed as the base without an adapter changes the global view.
+
+        Such a base sees no more than a patch. So it restores the whole frame at its own size first, with the same
+        strength, and the patches start from there and keep its low frequencies.
+        """
+        patch_px, latents = self.config.patch_px, conditions.global_latents
+        if canvas.padded == (patch_px, patch_px):  # the whole frame is one patch
+            return self.vae.latents_of(conditions.canvas_latents).float()
+        clean, shape = self.vae.latents_of(latents).float(), latents.shape[1:]
+        of_view = replace(
+            conditions, canvas_latents=latents, noise=torch.zeros(()).expand(latents.shape), noise_timestep=0.0
+        )
+        velocity = PatchVelocity(self.transformer, of_view, device=self._execution_device)
+        noise = noise_frames(
+            settings.seed + COARSE_SEED_OFFSET, first_frame // TEMPORAL_FACTOR, shape[0],
+            (self.vae.geometry.latent_channels, *shape[1:]),
+        )  # fmt: skip
+        scheduler = set_steps(self.scheduler, settings.num_inference_steps, settings.strength or 1.0)
+        boxes = self.boxes(shape, "independent")
+        restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)
+        view = torch.stack([_shrink(frame, patch_px) for frame in canvas], dim=1)
+        after, before = (
+            decode_tiled(self.vae, cells, view, patch_px, restoration=0.0, scale=canvas.scale)
+            for cells in (restored, clean)
+        )
+        changed = ChangedCanvas(canvas, after - before)
+        condition = encode_condition_tiled(self.vae, changed, canvas.padded, patch_px)
+        return self.vae.latents_of(condition).float()
 
 
 def _check_area(area: Area, size: Size) -> None:

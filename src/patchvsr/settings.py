@@ -36,6 +36,7 @@ class RestoreSettings:
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
     branch_scale: strength of the patch branch.
+    detail: share of the generated detail that is added to the restored frames, 0 to 2; 0 takes no steps.
     base: base of the adapter that `model` names, if not the one that it names itself; with the default `model`, a base
         without an adapter.
     strength: noise level to start from, above 0 to 1, with the input's own latents below it; 1 starts from noise alone,
@@ -43,6 +44,7 @@ class RestoreSettings:
     check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
+    attention_backend, compile: other kernels round otherwise, so they shape the output.
     batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo,
         None for the autoencoder's own.
         Neither changes the result on a CPU; on other devices only by rounding.
@@ -78,6 +80,10 @@ class RestoreSettings:
         None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
+    detail: float = setting(
+        1.0,
+        "Share of the generated detail that is added, 0 (faithful) to 1 (rich, as trained); up to 2 exaggerates it.",
+    )
     strength: float | None = setting(
         None,
         "Start from the input's latents with noise of this level, above 0 to 1; 0.15 to 0.5 refines.",
@@ -98,6 +104,16 @@ class RestoreSettings:
         "Floating-point type: float32, bfloat16 or float16.",
         default_text="bfloat16 where the processor has it, else float32",
     )
+    cpu_offload: bool = setting(
+        False,
+        "Keep the transformer's weights on the host; each layer goes to the device when it is used.",
+        "--cpu-offload",
+        shapes_output=False,
+    )
+    attention_backend: str | None = setting(
+        None, "Attention kernel of diffusers: flash, sage, xformers and others.", default_text="PyTorch's own"
+    )
+    compile: bool = setting(False, "Compile the transformer's blocks before use.", "--compile")
     batch_size: int = setting(1, "Patches per model call; does not change the result.", shapes_output=False)
     tile_px: int | None = field(default=None, metadata={"shapes_output": False})
     overlap_frames: int = 1
@@ -119,6 +135,8 @@ class RestoreSettings:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         if not isfinite(self.branch_scale):
             raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
+        if not 0 <= self.detail <= 2:
+            raise SettingsError(f"detail is {self.detail:g}: it must lie between 0 and 2, 1 is as trained")
         if self.strength is not None and not 0 < self.strength <= 1:
             raise SettingsError(f"strength is {self.strength:g}: it must lie above 0 and not above 1")
         for name in ("chunk_frames", "overlap_frames"):

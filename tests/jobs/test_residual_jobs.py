@@ -40,6 +40,18 @@ def test_strength_starts_from_no_detail(pipeline):
     torch.testing.assert_close(latents, nothing, rtol=0, atol=1e-3)
 
 
+def test_detail_leads_from_the_restored_frame_to_the_generated_one(pipeline):
+    """The dial is a straight line in pixels, whose ends are those of 0 steps and of the model's own setting."""
+    lq, settings = toy.video(5, 24, 32), dict(scale=4, color_match=False, return_dict=False)
+    faithful, rich = pipeline(lq, num_inference_steps=0, **settings)[0], pipeline(lq, **settings)[0]
+    ends = (pipeline(lq, detail=detail, **settings)[0] for detail in (0, 1))
+    assert all(torch.equal(end, known) for end, known in zip(ends, (faithful, rich), strict=True))
+    assert (rich - faithful).std() > 0.01
+    inside = (rich > 0) & (rich < 1) & (faithful > 0) & (faithful < 1)
+    between = pipeline(lq, detail=0.25, **settings)[0]
+    torch.testing.assert_close(between[inside], (0.75 * faithful + 0.25 * rich)[inside], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_an_area_is_a_part_of_the_whole(pipeline, steps):
     lq, area = toy.video(5, 48, 64), (32, 120, 40, 200)

@@ -13,6 +13,7 @@ from patchvsr.errors import JobError, OutputError
 from patchvsr.events import Assembling, Finished, Planned, Progress, Scanning, Started, Stopped
 from patchvsr.jobs import identity
 from patchvsr.jobs.folder import JobFolder
+from patchvsr.media import open_reader
 
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=8:min-keyint=8:scenecut=0:bframes=3"}
 
@@ -77,7 +78,7 @@ def test_what_is_handed_on_is_needed(tmp_path, pipeline, source, whole, damage):
 
 @pytest.mark.parametrize("given", [None, 0.25])
 def test_a_shot_has_one_restoration(tmp_path, pipeline, source, given):
-    """That of its first chunk, over the ends of units, however often the job was stopped."""
+    """Over all its chunks and the ends of units, however often the job was stopped."""
     target = tmp_path / "out.mkv"
     runs = one_unit_at_a_time(source, target, pipeline, num_inference_steps=0, restoration=given)
     folder = JobFolder(target)
@@ -94,6 +95,26 @@ def test_a_shot_has_one_restoration(tmp_path, pipeline, source, given):
     assert runs > 1 and len(of_shots) > 1 and max(map(len, of_shots)) > 1
     assert all(len(set(shot)) == 1 for shot in of_shots)
     assert given is None or {shot[0] for shot in of_shots} == {given}
+
+
+def test_a_shot_is_judged_by_more_than_its_first_frames(tmp_path, pipeline, source, monkeypatch):
+    """The first shot by three runs of five frames, the short ones by one; each shot once, at its start."""
+    autoencoder, asked = pipeline.vae, []
+    original = autoencoder.estimate_restoration
+
+    def remember(canvas, scale):
+        asked.append(canvas[0, 0].mean(dim=(1, 2)))
+        return original(canvas, scale)
+
+    monkeypatch.setattr(autoencoder, "estimate_restoration", remember)
+    run(source, tmp_path / "out.mkv", pipeline, num_inference_steps=0)
+    with open_reader(source) as reader:
+        brightness = torch.tensor([frame.rgb[..., 0].mean() for frame in reader], dtype=torch.float32)
+    starts = (0, 8, 16, 21, 23, 29)
+    assert [len(frames) for frames in asked] == [5, 5, 5, 2, 5, 5]
+    for frames, start in zip(asked, starts, strict=True):
+        shown = brightness[start : start + len(frames)] / 127.5 - 1
+        torch.testing.assert_close(frames, shown, rtol=0, atol=0.01)
 
 
 def test_an_image_sequence_goes_on(tmp_path, pipeline, source):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from patchvsr.errors import ModelError
 from patchvsr.models import checkpoint
-from patchvsr.models.checkpoint import load_adapter, save_adapter
+from patchvsr.models.checkpoint import base_digest, load_adapter, save_adapter
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -50,6 +50,19 @@ def test_comes_back_bit_for_bit(tmp_path: Path, rank: int, new_base: Callable[[]
     assert not loaded.training
 
 
+def test_another_base_of_the_same_shape_is_refused(tmp_path: Path) -> None:
+    folder, name = tmp_path / "adapter", "blocks.1.ffn.net.2.weight"
+    model = trained(toy.base())
+    save_adapter(model, folder, base_name="owner/base")
+    load_adapter(toy.bfloat16(toy.base()), folder)
+    other = toy.base()
+    with torch.no_grad():
+        other.state_dict()[name][0, 0] += 0.1
+    with pytest.raises(ModelError, match=r"adapter was trained on owner/base \(\w{12}\.\.\.\), not on this base \("):
+        load_adapter(other, folder)
+    assert name in model.base_state_dict().keys() == toy.base().state_dict().keys()
+
+
 def test_holds_the_adapter_and_nothing_of_the_base(tmp_path: Path) -> None:
     model = trained()
     save_adapter(model, tmp_path / "adapter", base_name="owner/base", pipeline={"patch_px": 64})
@@ -64,6 +77,7 @@ def test_holds_the_adapter_and_nothing_of_the_base(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "adapter" / "config.json").read_text()) == {
         "_class_name": "PatchVSRTransformer3DModel",
         "base": "owner/base",
+        "base_sha256": base_digest(model),
         "lora": True,
         "condition_channels": toy.CONDITION_CHANNELS,
         "num_branch_blocks": 2,

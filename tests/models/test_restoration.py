@@ -11,7 +11,7 @@ from torch import Tensor
 
 from patchvsr.models.geometry import Geometry
 from patchvsr.models.mini.estimator import _cosine_transform
-from patchvsr.models.restoration import INDEPENDENT_VOTES, estimate_restoration
+from patchvsr.models.restoration import INDEPENDENT_VOTES, estimate_restoration, looks
 from patchvsr.pixels.size import Size
 
 
@@ -32,8 +32,8 @@ class Brightness(torch.nn.Module):
 
 def estimate(canvas: Tensor, size: tuple[int, int]) -> tuple[float, list[tuple[int, ...]]]:
     autoencoder = Brightness()
-    frames = canvas.unbind(1)
-    return estimate_restoration(autoencoder, frames, Size(*size[::-1]), 3.0), autoencoder.asked  # type: ignore[arg-type]
+    runs = (canvas[:, look.start : look.stop].unbind(1) for look in looks(range(canvas.shape[1])))
+    return estimate_restoration(autoencoder, runs, Size(*size[::-1]), 3.0), autoencoder.asked  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,21 @@ def estimate(canvas: Tensor, size: tuple[int, int]) -> tuple[float, list[tuple[i
 def test_blocks_are_as_in_training(size, num_blocks, block, num_frames):
     canvas = torch.randn(3, num_frames, *(max(side, 64) for side in size), generator=toy.seeded())
     _, asked = estimate(canvas, size)
-    assert asked == [(1, 3, min(num_frames, 5), *block)] * num_blocks
+    assert asked == [(1, 3, min(num_frames, 5), *block)] * num_blocks * (3 if num_frames == 17 else 1)
+
+
+@pytest.mark.parametrize(
+    ("shot", "runs"),
+    [
+        (range(7, 8), [range(7, 8)]),
+        (range(9), [range(5)]),
+        (range(10), [range(5), range(5, 10)]),
+        (range(17), [range(5), range(6, 11), range(12, 17)]),
+        (range(100, 9000), [range(100, 105), range(217, 222), range(335, 340)]),
+    ],
+)
+def test_looks_are_spread_over_the_beginning_of_a_shot(shot: range, runs: list[range]) -> None:
+    assert looks(shot) == runs
 
 
 def test_blocks_reach_every_corner_and_no_padding():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 import toy
 from diffusers import UniPCMultistepScheduler
 from torch import Tensor
@@ -161,6 +162,20 @@ def test_known_frames_guide_the_others() -> None:
         for frames in (known, None)
     )
     assert (pinned[:, 1:] - free[:, 1:]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_held_low_frequencies_come_back_whatever_the_model_says(steps: int) -> None:
+    shape = (5, 16, 24)
+    noise, held = noise_canvas(shape), torch.linspace(-2, 2, 24).expand(CHANNELS, *shape)
+    free, holding = (
+        denoise(PositionModel(shape), noise, tilings(shape, "auxiliary"), toy.scheduler(steps), held=given)
+        for given in (None, held)
+    )
+    means = [F.avg_pool2d(result - held, 8) for result in (free, holding)]
+    assert means[0].abs().mean() > 0.5
+    assert means[1].abs().mean() < 0.2 * means[0].abs().mean()
+    assert (holding - held).std() > 0.5 * (free - free.mean()).std(), "what a few cells show is the model's"
 
 
 def test_on_step_sees_every_step_and_may_replace() -> None:

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from patchvsr.decoding import ClipState
+from patchvsr.jobs.frames import FrameSource
 from patchvsr.media import Frame
+from patchvsr.models.restoration import estimate_restoration, looks
 from patchvsr.patches.grid import Area
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.canvas import ClipCanvas
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 from patchvsr.settings import ResolvedSettings
@@ -57,6 +60,23 @@ class RestoredClip:
                 rgb = restored.mul(depth).round_().permute(1, 2, 0).numpy().astype(frame.rgb.dtype)
                 alpha = None if frame.alpha is None else _enlarged(frame.alpha, Size.of(restored))
                 yield replace(frame, rgb=rgb, alpha=alpha)
+
+
+def for_shot(
+    settings: ResolvedSettings, pipeline: PatchVSRPipeline, size: Size, frames: FrameSource, shot: range
+) -> ResolvedSettings:
+    """Return the settings for a shot: with the restoration that it needs, unless that is set or the model has none."""
+    if settings.restoration is not None or not pipeline.vae.takes_restoration:
+        return settings
+
+    def canvases() -> Generator[ClipCanvas]:
+        for look in looks(shot):
+            pixels = _Pixels(frames.take(look.start, look.stop))
+            yield ClipCanvas(pixels, size, size, len(pixels))
+
+    (first,) = frames.take(shot.start, shot.start + 1)
+    scale = size.height / first.rgb.shape[0]
+    return replace(settings, restoration=estimate_restoration(pipeline.vae, canvases(), size, scale))
 
 
 class _Pixels(Sequence[Tensor]):

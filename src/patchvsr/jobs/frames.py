@@ -40,7 +40,7 @@ class FrameSource:
                 self._begin(self._next, seek=False)
             elif self._next - 1 >= start:
                 self._held.append((self._next - 1, frame))
-        return [frame for _, frame in self._held]
+        return [frame for number, frame in self._held if number < stop]
 
     def close(self) -> None:
         if self._reader is not None:

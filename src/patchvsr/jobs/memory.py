@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import psutil
 
+from patchvsr.errors import SettingsError
 from patchvsr.jobs.calibrate import tile_pixels
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
@@ -62,14 +63,20 @@ def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: Resolv
     """Return the chunk length: as set, else the largest 4k+1 up to 17 that fits into the host's free memory.
 
     It is at least 5 and exceeds the overlap of chunks. It shapes the output, so a job records it in its manifest.
+
+    Raises SettingsError if the model cannot denoise as many frames at once.
     """
+    most = pipeline.longest_clip if settings.num_inference_steps else None
+    least = max(LEAST_CHUNK_FRAMES, settings.overlap_frames + 4)
+    wanted = settings.chunk_frames or least
+    if most is not None and wanted > most:
+        raise SettingsError(f"chunks of {wanted} frames are too long: this model denoises at most {most} at once")
     if settings.chunk_frames is not None:
         return settings.chunk_frames
     if pipeline.vae.streaming and not settings.num_inference_steps:
         return CHUNK_FRAMES  # frames are decoded one by one, however many there are in a chunk
     free = free_memory_gib() + _held_gib()
-    least = max(LEAST_CHUNK_FRAMES, settings.overlap_frames + 4)
-    for frames in range(CHUNK_FRAMES, least, -4):
+    for frames in range(min(CHUNK_FRAMES, most or CHUNK_FRAMES), least, -4):
         if chunk_memory(pipeline, size, settings, frames).host_gib <= free:
             return frames
     return least

@@ -22,7 +22,7 @@ import numpy as np
 
 from patchvsr.errors import SettingsError
 from patchvsr.jobs.calibrate import calibrate
-from patchvsr.jobs.clip import RestoredClip, enlarged
+from patchvsr.jobs.clip import RestoredClip, enlarged, for_shot
 from patchvsr.jobs.frames import FrameSource
 from patchvsr.jobs.memory import choose_chunk_frames
 from patchvsr.jobs.plan import Chunk, cut_chunks
@@ -227,9 +227,12 @@ def _restored(
 
     def attempt() -> Generator[tuple[Frame, Frame]]:
         nonlocal following  # what an earlier attempt yielded is not yielded again
-        state, settings = None, pieces.applied_to(restore)
+        state, given = None, pieces.applied_to(restore)
+        settings = given
         with closing(FrameSource(input_path, part.read, part.scan)) as source:
             for chunk in part.chunks:
+                if not chunk.shared:
+                    settings = for_shot(given, pipeline, size, source, part.scan.shot_of(chunk.start))
                 frames = [replace(frame, alpha=None) for frame in source.take(chunk.start, chunk.stop)]
                 clip = RestoredClip(
                     pipeline, settings, size, frames, place=chunk.place,

@@ -12,7 +12,7 @@ import torch
 from patchvsr.decoding import ClipState
 from patchvsr.events import Notice, Progress
 from patchvsr.jobs.check import FrameCheck
-from patchvsr.jobs.clip import RestoredClip
+from patchvsr.jobs.clip import RestoredClip, for_shot
 from patchvsr.jobs.folder import UnitRecord
 from patchvsr.jobs.frames import FrameSource
 from patchvsr.jobs.plan import Unit
@@ -52,10 +52,14 @@ class Restorer:
     ) -> Generator[Progress | Notice, None, RestoredUnit]:
         started_at = time.monotonic()
         yield from map(Notice, self._pieces.new_notices())
-        settings, restorations = self._pieces.applied_to(self._work.restore), []
+        given, restorations = self._pieces.applied_to(self._work.restore), []
+        settings = given
         writer = SegmentWriter(segment, self._check.encoder(self._work.new_encoder(), unit))
         try:
             for chunk in unit.chunks:
+                if not chunk.shared:
+                    shot = self._work.manifest.scan.shot_of(chunk.start)
+                    settings = for_shot(given, self._pipeline, self._work.size, self._frames, shot)
                 frames = self._frames.take(chunk.start, chunk.stop)
                 clip = RestoredClip(
                     self._pipeline, settings, self._work.size, frames,

@@ -7,10 +7,12 @@ pytorch_lora_weights.safetensors    LoRA weights of the base's blocks, if any, i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import WanTransformer3DModel
 from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE as LORA
 from huggingface_hub import save_torch_state_dict
@@ -24,6 +26,7 @@ from patchvsr.models.registry import ADAPTER_CONFIG
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 
 ADAPTER_SETTINGS = ("condition_channels", "num_branch_blocks", "branch_input", "prompt_length")
+VALUES_OF_A_TENSOR = 1024
 MAX_SHARD_SIZE = "5GB"  # the default of the Hub and diffusers
 
 
@@ -45,7 +48,12 @@ def save_adapter(
     if folder.exists() and not overwrite:
         raise ModelError(f"{folder} exists: choose another folder, or overwrite it")
     has_lora = bool(getattr(model, "peft_config", None))
-    config = {"_class_name": type(model).__name__, "base": base_name, "lora": has_lora}
+    config = {
+        "_class_name": type(model).__name__,
+        "base": base_name,
+        "base_sha256": base_digest(model),
+        "lora": has_lora,
+    }
     config |= {name: model.config[name] for name in ADAPTER_SETTINGS} | {"pipeline": pipeline or {}}
     with files.new_folder(folder) as partial:
         (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
@@ -62,7 +70,8 @@ def save_adapter(
 def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTransformer3DModel:
     """Load an adapter written by `save_adapter` onto its base, sharing the base's weights; in evaluation mode.
 
-    Raises ModelError for a folder that is missing, incomplete, or made for another base.
+    Raises ModelError for a folder that is missing, incomplete, or made for another base. In float16, which rounds
+    otherwise, a base of the same shape passes for the right one.
     """
     folder = Path(folder)
     config, tensors = read_config(folder), _read_tensors(folder)
@@ -76,9 +85,29 @@ def load_adapter(base: WanTransformer3DModel, folder: str | Path) -> PatchVSRTra
         if found != needed:
             raise ModelError(f"{folder} does not fit the base: {name} is {found}, needed is {needed}")
     model.load_state_dict(tensors, strict=False)
+    trained_on, base_is = config.get("base_sha256"), base_digest(model)
+    if trained_on and base_is and trained_on != base_is:
+        name = config.get("base") or "another base"
+        raise ModelError(f"{folder} was trained on {name} ({trained_on[:12]}...), not on this base ({base_is[:12]}...)")
     if config["lora"]:
         _load_lora(model, folder)
     return model.eval()
+
+
+def base_digest(model: PatchVSRTransformer3DModel) -> str | None:
+    """Return a SHA-256 of the base under an adapter: of the first values of all its tensors, as bfloat16.
+
+    Any training of the base changes it; float32 or bfloat16 make no difference. None for other types, which round
+    otherwise.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.base_state_dict().items()):
+        if tensor.dtype not in (torch.float32, torch.bfloat16):
+            return None
+        values = tensor.detach().flatten()[:VALUES_OF_A_TENSOR].to("cpu", torch.bfloat16)
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _load_lora(model: PatchVSRTransformer3DModel, folder: Path) -> None:

@@ -88,7 +88,7 @@ def encode_condition_tiled(autoencoder: Autoencoder, canvas: Sequence[Tensor], s
 class TiledDecoder:
     """Decode the frames of a shot in order, in tiles.
 
-    restoration, scale: see `Autoencoder.decode`.
+    restoration, scale: see `Autoencoder.decode`. detail: see `ResidualAutoencoder.decode`.
     area: in pixels, whole latent cells; only this area is decoded, the rest of the result is the canvas.
     states: what an earlier decoder of the same shot left in its `states`.
     """
@@ -99,11 +99,14 @@ class TiledDecoder:
         *,
         restoration: float,
         scale: float,
+        detail: float = 1.0,
         area: Area | None = None,
         states: States | None = None,
     ):
         self.autoencoder, self.area, self.states = autoencoder, area, states or {}
         known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
+        if autoencoder.encodes_residual:
+            known["detail"] = torch.tensor([detail])
         self._known = {name: value.to(autoencoder.device) for name, value in known.items()}
 
     def decode(self, latents: Tensor | None, canvas: Tensor, tile_px: int) -> Tensor:

@@ -75,6 +75,15 @@ class PatchFeatures:
     global_tokens: Tensor
     micro: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (*self.patch, self.global_tokens, self.micro))
+
+    def to(self, device: torch.device) -> PatchFeatures:
+        return PatchFeatures(
+            tuple(layer.to(device) for layer in self.patch), self.global_tokens.to(device), self.micro.to(device)
+        )
+
     @staticmethod
     def cat(batch: Sequence[PatchFeatures]) -> PatchFeatures:
         """Concatenate the features of several patches along the batch dimension."""
@@ -252,7 +261,8 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if encoder_hidden_states is None:
             # Repeat, not expand: matrix products of strided tensors round differently once the prompt is frozen.
-            encoder_hidden_states = self.prompt_embeds.repeat(timestep.shape[0], 1, 1)
+            # When layers are offloaded, this parameter is on the host, as it belongs to none.
+            encoder_hidden_states = self.prompt_embeds.to(timestep.device).repeat(timestep.shape[0], 1, 1)
         if encoder_hidden_states.shape[1] != self.config.prompt_length:
             raise ValueError(
                 f"got a prompt of {encoder_hidden_states.shape[1]} tokens; the model needs {self.config.prompt_length}"
@@ -357,9 +367,22 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
                 model.prompt_embeds.copy_(prompt_embeds)
         return model
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is a patch branch. A base without one knows the input by the start of denoising only."""
+        return len(self.branch_blocks) > 0
+
     def adapter_state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of the adapter: all that the base lacks, except LoRA."""
         return {name: value for name, value in self.state_dict().items() if ADAPTER_KEYS.fullmatch(name)}
+
+    def base_state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors of the base under the names that they have in the base."""
+        return {
+            name.replace(".base_layer.", "."): value
+            for name, value in self.state_dict().items()
+            if not ADAPTER_KEYS.fullmatch(name) and ".lora_" not in name
+        }
 
     def train_adapter_and_lora(self, *, rank: int = 16) -> None:
         """Add LoRA to the base's blocks (unless `rank` is 0) and make only LoRA and adapter trainable.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from patchvsr.patches.canvas import Canvas
 from patchvsr.patches.grid import Box, WeightedBox
+from patchvsr.sampling.coarse import low_frequencies
 
 # (patches (N, C, t, h, w), timestep, their boxes) -> velocities (N, C, t, h, w), any float type and device
 Velocity = Callable[[Tensor, float, Sequence[Box]], Tensor]
@@ -28,6 +29,7 @@ def denoise(
     batch_size: int = 1,
     start: Tensor | None = None,
     known: Tensor | None = None,
+    held: Tensor | None = None,
     on_step: Callable[[int, int, Tensor], Tensor | None] | None = None,
 ) -> Tensor:
     """Denoise a canvas patch by patch; the result does not depend on the order or batching of patches.
@@ -43,6 +45,7 @@ def denoise(
         batch_size: patches per call of `velocity`.
         known: clean latents (C, Tk, H, W) of the first Tk frames, taken from the previous chunk. They are
             noised to the level of each step as context for the other frames, and returned unchanged.
+        held: clean latents (C, T, H, W) whose low frequencies the estimate of every step has; None holds nothing.
         on_step: called after every step with (step, number of steps, latents); may return replacement latents.
 
     Returns:
@@ -70,7 +73,9 @@ def denoise(
             _predict(canvas, velocity, latents, float(timestep), tiles[first : first + batch_size])
 
         # 3. Step the whole canvas once.
-        latents = scheduler.step(canvas.result()[None], timestep, latents[None], return_dict=False)[0][0]
+        merged = _holding(canvas.result(), latents, held, float(scheduler.sigmas[step]))
+        latents = scheduler.step(merged[None], timestep, latents[None], return_dict=False)[0][0]
+        del merged
         if on_step is not None:
             replaced = on_step(step, num_steps, latents)
             latents = latents if replaced is None else replaced
@@ -89,6 +94,14 @@ def _predict(
         raise ValueError(f"the model returned {tuple(predicted.shape)} for {tuple(patches.shape)}")
     for weighted, values in zip(batch, predicted, strict=True):
         canvas.add(weighted.box, weighted.weight(), values)
+
+
+def _holding(velocity: Tensor, latents: Tensor, held: Tensor | None, sigma: float) -> Tensor:
+    """Return the velocity whose estimate, latents - sigma velocity, has the low frequencies of `held`."""
+    if held is None:
+        return velocity
+    estimate = latents - sigma * velocity
+    return velocity + low_frequencies(estimate - held) / sigma
 
 
 def _pin(latents: Tensor, known: Tensor, noise: Tensor | None, sigma: float) -> Tensor:

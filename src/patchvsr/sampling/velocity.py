@@ -12,12 +12,16 @@ from patchvsr.patches.grid import Box
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity
 
+# Of features, on the host: those of about 30 patches of Wan2.1-1.3B, a 2K canvas.
+KEPT_BYTES = 2 << 30
+
 
 class PatchVelocity:
     """Predict the velocities of patches of one clip (a `joint.Velocity`).
 
-    Patch and global features depend only on the input. With `reuse_features` they are cached at the first step, about
-    4 MiB per patch for the bundled model, less than the pixels of the patch. Otherwise they are recomputed.
+    Patch and global features depend only on the input. With `reuse_features` those of the first step are kept on the
+    host, up to KEPT_BYTES, so that memory does not grow with the canvas; the others are computed at every step. That
+    changes no bit. A patch of the bundled model has about 4 MiB of them, one of Wan2.1-1.3B 67 MiB.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class PatchVelocity:
         self.branch_scale = branch_scale
         self.reuse_features = reuse_features
         self._features: dict[Box, PatchFeatures] = {}
+        self._room = KEPT_BYTES
 
     def __call__(self, patches: Tensor, timestep: float, boxes: Sequence[Box]) -> Tensor:
         """Return float32 velocities (N, C, t, h, w) of noisy patches of that shape."""
@@ -41,18 +46,21 @@ class PatchVelocity:
             # patches one by one makes the result independent of the batch size, bit for bit.
             pairs = zip(patches.split(1), boxes, strict=True)
             return torch.cat([self(patch, timestep, [box]) for patch, box in pairs])
-        features = PatchFeatures.cat([self._features_of(box) for box in boxes])
+        features = None
+        if self.transformer.has_adapter:
+            features = PatchFeatures.cat([self._features_of(box) for box in boxes])
         timesteps = torch.full((len(boxes),), timestep, device=self.device)
         patches = patches.to(self.device, self.transformer.dtype)
         return self.transformer(patches, timesteps, features=features, branch_scale=self.branch_scale).sample.float()
 
     def _features_of(self, box: Box) -> PatchFeatures:
         if box in self._features:
-            return self._features[box]
+            return self._features[box].to(self.device)
         conditions = self.conditions.of_patches([box]).to(self.device, self.transformer.dtype)
         features = self.transformer.encode_conditions(conditions)
-        if self.reuse_features:
-            self._features[box] = features
+        if self.reuse_features and features.nbytes <= self._room:
+            self._features[box] = features.to(torch.device("cpu"))
+            self._room -= features.nbytes
         return features
 
 

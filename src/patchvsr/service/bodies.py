@@ -12,9 +12,9 @@ from patchvsr.errors import SettingsError
 from patchvsr.service.options import ServiceOptions
 from patchvsr.settings import UpscaleSettings, setting_groups
 
-# The device is the worker's, and an existing file is never replaced for a client. A base is a folder to read or a
-# download, and options of encoders can name files to write to: both come from the preset of the service only.
-_NOT_OFFERED = {"device", "overwrite", "base", "encoder_options"}
+# The device and its kernels are the worker's, and an existing file is never replaced for a client. A base is a folder
+# to read or a download, and options of encoders can name files to write to: they come from the service's preset only.
+_NOT_OFFERED = {"device", "overwrite", "base", "encoder_options", "cpu_offload", "attention_backend", "compile"}
 
 
 class Strict(BaseModel):

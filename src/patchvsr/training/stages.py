@@ -150,7 +150,7 @@ class AutoencoderStage(Stage):
         latents = self.autoencoder.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
         cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
         scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, canvas.unbind(1), Size.of(hq), scale)
+        restoration = estimate_restoration(self.autoencoder, [canvas.unbind(1)], Size.of(hq), scale)
         return {
             name: decode_tiled(self.autoencoder, cell, canvas, 512, restoration=restoration, scale=scale)
             .transpose(0, 1).add(1).div(2).clamp(0, 1)
@@ -204,7 +204,7 @@ class ResidualAutoencoderStage(Stage):
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
         canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
         scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, canvas.unbind(1), Size.of(hq), scale)
+        restoration = estimate_restoration(self.autoencoder, [canvas.unbind(1)], Size.of(hq), scale)
         known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
         known = {name: value.to(self.device) for name, value in known.items()}
         reference, original = (clip.unsqueeze(0).to(self.device) for clip in (canvas, original))

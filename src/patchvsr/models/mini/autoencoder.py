@@ -170,7 +170,6 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
 
         canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
         """
-        self.geometry.check(canvas)
         if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
             canvas = canvas.expand(-1, -1, 2, -1, -1)
         return self.estimator(canvas, scale).float()

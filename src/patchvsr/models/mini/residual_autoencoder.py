@@ -144,19 +144,35 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         canvas = F.pad(canvas, (0, missing[1], 0, missing[0], 0, 0), mode="replicate")
         return self.restorer.estimator(canvas, scale).float()
 
-    def decode(self, latents: Tensor | None, reference: Tensor, *, restoration: Tensor, scale: Tensor) -> Tensor:
+    def decode(
+        self,
+        latents: Tensor | None,
+        reference: Tensor,
+        *,
+        restoration: Tensor,
+        scale: Tensor,
+        detail: Tensor | None = None,
+    ) -> Tensor:
         """Decode latents (N, C, T, h, w) and the reference canvas (N, 3, F, H, W) in [-1, 1] to video of its shape.
 
         latents: None returns what the restorer makes of the canvas. restoration: (N,) degradation of the input, from
-        0 (downscaled only) to 1. scale: (N,) canvas size / input size.
+        0 (downscaled only) to 1. scale: (N,) canvas size / input size. detail: (N,) share of the latents' detail that
+        is added, all of it if not given.
 
         Raises ValueError as `encode` does.
         """
         self.geometry.check(reference)
-        return self.decode_next(latents, reference, None, restoration=restoration, scale=scale)[0]
+        return self.decode_next(latents, reference, None, restoration=restoration, scale=scale, detail=detail)[0]
 
     def decode_next(
-        self, latents: Tensor | None, reference: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
+        self,
+        latents: Tensor | None,
+        reference: Tensor,
+        state: State | None,
+        *,
+        restoration: Tensor,
+        scale: Tensor,
+        detail: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Decode the next frames of a shot, any number, after those that led to `state`.
 
@@ -173,7 +189,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
             return video, after
         frames = range(after.num_frames - reference.shape[2], after.num_frames)
         of_detail = {name.removeprefix(_DETAIL): value for name, value in of_detail.items()}
-        video, handed_on = self.with_detail(latents, video, features, embedding, frames, of_detail)
+        video, handed_on = self.with_detail(latents, video, features, embedding, frames, of_detail, share=detail)
         after.features.update({_DETAIL + name: value for name, value in handed_on.items()})
         return video, after
 
@@ -190,10 +206,14 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         embedding: Tensor,
         frames: range,
         carried: dict[str, Tensor],
+        *,
+        share: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the detail of latents to restored frames; see `DetailDecoder` for the arguments."""
+        """Add the detail of latents to restored frames, or a share (N,) of it; arguments: see `DetailDecoder`."""
         latents = self.statistics.restored(latents.to(features.dtype))
         detail, handed_on = self.decoder(latents, features, embedding, frames, carried)
+        if share is not None:
+            detail = detail * share.to(detail.dtype).repeat_interleave(len(frames)).view(-1, 1, 1, 1)
         return added(video, detail), handed_on
 
 

@@ -1,0 +1,153 @@
+"""Run the real configurations of Wan bases with random weights, which cost the same as trained ones.
+
+python benchmarks/bases.py count
+python benchmarks/bases.py make wan2.1-1.3b /tmp/wan2.1-1.3b
+python benchmarks/bases.py cost /tmp/wan2.1-1.3b --frames 17 --device cpu
+
+`count` builds every base without memory and compares its number of parameters with the published one. `make` writes a
+base in the Hub's layout, with its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, and encoding
+and decoding one, each in a process of its own: seconds and peak memory, on the device or of the process.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from patchvsr.evaluation.measured import run_measured
+from patchvsr.models.wan_base.autoencoder import WanAutoencoder
+from patchvsr.models.wan_base.base import load_base
+from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, prompt_file
+
+GIB = 2**30
+SHARED = dict(patch_size=(1, 2, 2), attention_head_dim=128, text_dim=4096, freq_dim=256, eps=1e-6)
+VAE21 = dict(base_dim=96, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
+VAE22 = VAE21 | dict(
+    base_dim=160, decoder_base_dim=256, z_dim=48, is_residual=True, patch_size=2, in_channels=12, out_channels=12,
+    scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
+)  # fmt: skip
+# Transformer, autoencoder, and the number of parameters that the model's card tells, in billions.
+BASES: dict[str, tuple[dict, dict, float]] = {
+    "wan2.1-1.3b": (dict(num_attention_heads=12, ffn_dim=8960, num_layers=30), VAE21, 1.3),
+    "wan2.1-14b": (dict(num_attention_heads=40, ffn_dim=13824, num_layers=40), VAE21, 14),
+    "wan2.2-5b": (
+        dict(num_attention_heads=24, ffn_dim=14336, num_layers=30, in_channels=48, out_channels=48), VAE22, 5,
+    ),
+}  # fmt: skip
+
+
+def count() -> None:
+    """Print the parameters of every base as a Markdown table."""
+    print("| base | transformer, M | published, B | autoencoder, M | weights in bfloat16, GiB |\n|---|---|---|---|---|")
+    for name, (transformer, autoencoder, published) in BASES.items():
+        with torch.device("meta"):
+            parts = WanTransformer3DModel(**SHARED, **transformer), WanAutoencoder(**autoencoder)
+        of_transformer, of_autoencoder = (sum(p.numel() for p in part.parameters()) for part in parts)
+        gib = 2 * (of_transformer + of_autoencoder) / GIB
+        print(f"| {name} | {of_transformer / 1e6:.0f} | {published:g} | {of_autoencoder / 1e6:.0f} | {gib:.1f} |")
+
+
+def make(name: str, folder: Path) -> None:
+    """Write a base with random weights in bfloat16, and a random prompt for it."""
+    transformer, autoencoder, _ = BASES[name]
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    WanTransformer3DModel(**SHARED, **transformer).save_pretrained(folder / "transformer")
+    WanAutoencoder(**autoencoder).save_pretrained(folder / "vae")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
+    prompt = prompt_file(str(folder))
+    prompt.parent.mkdir(parents=True, exist_ok=True)
+    made_of = {"base": str(folder), "prompt": FIXED_PROMPT}
+    save_file({"prompt_embeds": torch.randn(1, PROMPT_LENGTH, 4096)}, prompt, metadata=made_of)
+
+
+def cost(folder: Path, frames: int, side: int, device: str) -> None:
+    """Print one JSON line for each part of the work on a patch."""
+    for part in PARTS:
+        command = [sys.executable, __file__, "part", str(folder), part, str(frames), str(side), device]
+        measured = run_measured(command)
+        print(measured.last_words() if measured.code else measured.output.strip(), flush=True)
+
+
+@torch.no_grad()
+def measure(folder: Path, part: str, frames: int, side: int, device: str) -> dict[str, float | str]:
+    """Run one part twice in this process; seconds are those of the second run."""
+    transformer, autoencoder = (model.to(device) for model in load_base(str(folder), dtype=torch.bfloat16))
+    cells = autoencoder.geometry.latent_shape(frames, side, side)
+    run = PARTS[part](transformer, autoencoder, cells, torch.zeros(1, 3, frames, side, side, device=device))
+    del transformer, autoencoder
+    before = _memory_gib(device)
+    run()
+    started_at = time.monotonic()
+    run()
+    seconds = time.monotonic() - started_at
+    peak = torch.cuda.max_memory_allocated() / GIB if device != "cpu" else _peak_gib()
+    return {
+        "part": part, "frames": frames, "side": side, "seconds": round(seconds, 2), "before_gib": round(before, 2),
+        "peak_gib": round(peak, 2),
+    }  # fmt: skip
+
+
+def _step(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
+    noise = torch.randn(1, autoencoder.geometry.latent_channels, *cells, dtype=torch.bfloat16, device=video.device)
+    prompt = torch.randn(1, PROMPT_LENGTH, 4096, dtype=torch.bfloat16, device=video.device)
+    return lambda: transformer(noise, torch.tensor([500.0], device=video.device), prompt).sample
+
+
+def _encode(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
+    return lambda: autoencoder.encode(video)
+
+
+def _decode(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
+    latents = torch.randn(1, autoencoder.geometry.latent_channels, *cells, dtype=torch.bfloat16, device=video.device)
+    return lambda: autoencoder.decode(latents, video)
+
+
+PARTS = {"step": _step, "encode": _encode, "decode": _decode}
+
+
+def _memory_gib(device: str) -> float:
+    if device != "cpu":
+        return torch.cuda.memory_allocated() / GIB
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / GIB
+
+
+def _peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Run one of the commands above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("count")
+    making = commands.add_parser("make")
+    making.add_argument("name", choices=BASES)
+    making.add_argument("folder", type=Path)
+    costing = commands.add_parser("cost")
+    costing.add_argument("folder", type=Path)
+    costing.add_argument("--frames", type=int, default=17)
+    costing.add_argument("--side", type=int, default=512)
+    costing.add_argument("--device", default="cpu")
+    one = commands.add_parser("part")
+    for name, kind in (("folder", Path), ("part", str), ("frames", int), ("side", int), ("device", str)):
+        one.add_argument(name, type=kind)
+    args = vars(parser.parse_args())
+    command = args.pop("command")
+    if command == "part":
+        print(json.dumps(measure(**args)))
+    else:
+        {"count": count, "make": make, "cost": cost}[command](**args)
+
+
+if __name__ == "__main__":
+    main()

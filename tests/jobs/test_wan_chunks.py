@@ -1,0 +1,56 @@
+"""Clips of one shot with Wan's autoencoder, whose latents of a first frame differ from those of four frames."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import toy
+import toy_wan
+from jobfiles import digest, make_shots, run
+from test_resume import one_unit_at_a_time
+
+from patchvsr.errors import SettingsError
+from patchvsr.pipeline import PatchVSRPipeline
+
+HEIGHT, WIDTH = 16, 20
+
+
+@pytest.fixture(scope="module", params=["wan2.1", "wan2.2"])
+def pipeline(request: pytest.FixtureRequest) -> PatchVSRPipeline:
+    autoencoder = toy_wan.autoencoder(request.param)
+    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    return PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=9, num_inference_steps=1)
+
+
+@pytest.mark.parametrize("overlap", [1, 5])
+def test_a_clip_begins_with_the_restored_frames_of_the_last_one(pipeline: PatchVSRPipeline, overlap: int) -> None:
+    """Its first latents are what the autoencoder makes of them as the beginning of a clip."""
+    video, known = toy.video(18 - overlap, HEIGHT, WIDTH), overlap // 4 + 1
+    first = pipeline(video[:9], overlap_frames=overlap)
+    shared = first.frames[-overlap:].transpose(0, 1)[None] * 2 - 1
+    padded = torch.nn.functional.pad(shared[0], (0, pipeline.padded_size((80, 64)).width - 80, 0, 0), mode="replicate")[
+        None
+    ]
+    encoded = pipeline.vae.encode(padded).detach()
+    torch.testing.assert_close(first.state.latents, encoded[0], rtol=0, atol=1e-4)
+    assert first.state.latents.shape[1] == known
+    assert (first.state.latents - first.latents[:, -known:]).abs().max() > 0.01  # those of four frames are others
+    second = pipeline(video[9 - overlap :], previous=first.state, overlap_frames=overlap, first_frame=8)
+    assert torch.equal(second.latents[:, :known], first.state.latents)
+    assert len(second.frames) == 9 - overlap
+
+
+def test_a_longer_clip_is_refused(pipeline: PatchVSRPipeline) -> None:
+    with pytest.raises(SettingsError, match=r"has 10 frames: this model denoises at most 9 at once; cut it, and go on"):
+        pipeline(toy.video(10, HEIGHT, WIDTH))
+    assert len(pipeline(toy.video(10, HEIGHT, WIDTH), num_inference_steps=0).frames) == 10
+
+
+def test_jobs_cut_chunks_that_the_base_knows(pipeline: PatchVSRPipeline, tmp_path) -> None:
+    source, settings = make_shots(tmp_path / "in.mkv", (21,), audio=False), dict(chunk_frames=None, check=False)
+    run(source, tmp_path / "whole.mkv", pipeline, **settings)
+    assert one_unit_at_a_time(source, tmp_path / "stopped.mkv", pipeline, **settings) > 1
+    assert digest(tmp_path / "stopped.mkv") == digest(tmp_path / "whole.mkv")
+    with pytest.raises(SettingsError, match="chunks of 13 frames are too long: this model denoises at most 9 at once"):
+        run(source, tmp_path / "other.mkv", pipeline, chunk_frames=13)
+    assert not (tmp_path / "other.mkv.job").exists()

@@ -1,0 +1,70 @@
+"""Where the weights are and which kernels compute, as the settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+
+from patchvsr.errors import SettingsError
+from patchvsr.loading import load_pipeline, offload_layers
+from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.settings import RestoreSettings
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    toy.pipeline(num_inference_steps=1).save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def load(model: str, **settings: Any) -> Any:
+    return load_pipeline(RestoreSettings(model=model, dtype="float32", **settings))
+
+
+@torch.no_grad()
+def test_every_layer_is_loaded_when_it_is_used(tmp_path: Path) -> None:
+    """From a folder here, as a CPU has no other memory; what is not loaded is NaN."""
+    transformer = toy.trained(toy.transformer())
+    noisy, timesteps, prompt = toy.noisy_latents(), toy.timesteps(), transformer.prompt_embeds.data.clone()
+    features = transformer.encode_conditions(toy.conditions())
+    expected = transformer(noisy, timesteps, features=features).sample
+    offload_layers(transformer, torch.device("cpu"), disk_folder=tmp_path)
+    for parameter in transformer.parameters():
+        parameter.fill_(torch.nan)
+    transformer.prompt_embeds.data = prompt  # it belongs to no layer, and stays on the host
+    again = transformer.encode_conditions(toy.conditions())
+    assert all(torch.equal(one, other) for one, other in zip(again.patch, features.patch, strict=True))
+    assert torch.equal(again.global_tokens, features.global_tokens)
+    result = transformer(noisy, timesteps, prompt.repeat(len(noisy), 1, 1), features=again).sample
+    assert torch.equal(result, expected)
+
+
+def test_a_cpu_has_nothing_to_offload(model: str) -> None:
+    with pytest.raises(SettingsError, match="cpu_offload is for devices with memory of their own"):
+        load(model, cpu_offload=True, device="cpu")
+
+
+def test_attention_kernels_are_those_of_diffusers(model: str) -> None:
+    video = toy.video(5, 16, 16)
+    usual, named = (load(model, attention_backend=name)(video).frames for name in (None, "_native_math"))
+    torch.testing.assert_close(named, usual, rtol=0, atol=1e-4)
+    with pytest.raises(SettingsError, match="attention backend 'fastest' cannot be used: "):
+        load(model, attention_backend="fastest")
+
+
+def test_blocks_are_compiled_whole(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a break in the graph; with the compiler that leaves operations as they are, the result is the same."""
+    compile_blocks = PatchVSRTransformer3DModel.compile_repeated_blocks
+    monkeypatch.setattr(
+        PatchVSRTransformer3DModel,
+        "compile_repeated_blocks",
+        lambda self: compile_blocks(self, backend="eager", fullgraph=True),
+    )
+    video = toy.video(5, 16, 16)
+    usual, compiled = load(model), load(model, compile=True)
+    assert torch.equal(compiled(video).frames, usual(video).frames)
+    assert compiled.transformer.blocks[0]._compiled_call_impl and not usual.transformer.blocks[0]._compiled_call_impl
