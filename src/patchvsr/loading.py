@@ -34,9 +34,7 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     if not settings.cpu_offload:
         return pipeline.to(device)
     if torch.device(device).type == "cpu":
-        raise SettingsError(
-            "cpu_offload is for devices with memory of their own; the cpu computes on the host"
-        )
+        raise SettingsError("cpu_offload is for devices with memory of their own; the cpu computes on the host")
     pipeline.vae.to(device)
     offload_layers(pipeline.transformer, torch.device(device))
     return pipeline
