@@ -9,7 +9,7 @@ DEMO_SETUP := $(VENV)/.demo-complete
 WORKERS ?= logical
 IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo train-smoke test quick coverage lint format docs setup clean
+.PHONY: demo train-smoke test quick coverage lint format docs site setup clean
 
 demo: $(DEMO_SETUP)  ## make a clip, upscale it x4 with the bundled model, compare
 	$(BIN)/python examples/demo.py
@@ -39,6 +39,9 @@ format: setup
 docs: setup  ## docs/cli.md, from the commands
 	$(BIN)/python -m patchvsr.cli.reference docs/cli.md
 
+site: setup  ## the documentation as a site in site/, without a network; ends at a dead link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 setup: $(SETUP)
 
 # The stamps come last, so an interrupted installation is taken up again. Installing compiles nothing, because most of
@@ -62,4 +65,4 @@ $(DEMO_SETUP): pyproject.toml constraints.txt
 	touch $(DEMO_SETUP)
 
 clean:  ## remove the environment and everything generated, never your videos
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -79,3 +79,24 @@ def test_links_between_pages_lead_somewhere():
     for page in [*PAGES, ROOT / "docs" / "cli.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_tests_that_are_named_as_proof_exist():
+    """A link whose text is the name of a test leads to the file that has it."""
+    found = [
+        (page, name, page.parent / target)
+        for page in PAGES
+        for name, target in re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert found
+    for page, name, file in found:
+        assert f"def {name}(" in file.read_text(encoding="utf-8"), f"{page.name}: {name} is not in {file.name}"
+
+
+def test_the_image_gets_what_its_steps_copy_and_nothing_else():
+    steps = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    copied = {name for names in re.findall(r"^COPY (.+) \S+$", steps, re.MULTILINE) for name in names.split()}
+    sent = {line[1:] for line in (ROOT / ".containerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    assert copied == sent and all((ROOT / name).exists() for name in copied)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {name for names in re.findall(r"'\.\[(.+)\]'", steps) for name in names.split(",")} <= extras.keys()

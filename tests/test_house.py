@@ -85,7 +85,10 @@ EXTRAS = {
 # Rooms that belong to an extra as a whole. They import it as they load; others import them when they are needed only.
 OPTIONAL_ROOMS = {"service"}
 WITHOUT_DEPENDENCIES = {"cvvdp"}  # in no extra, as it declares too much: the Makefile installs it with --no-deps
-FOR_DEVELOPERS = {"pytest", "pytest-xdist", "pytest-cov", "httpx", "ruff", "mypy", "pre-commit"}
+FOR_DEVELOPERS = {
+    "pytest", "pytest-xdist", "pytest-cov", "httpx", "schemathesis", "ruff", "mypy", "pre-commit",
+    "mkdocs-material", "mkdocstrings-python",
+}  # fmt: skip
 
 SLOW = ("torch", "diffusers", "transformers", "cv2", "scenedetect", "patchvsr.pipeline")
 

@@ -69,6 +69,7 @@ def test_restore_settings_out_of_range(settings, message):
         (dict(start_s=-0.1), "start -0.1 s is before the video"),
         (dict(start_s=NAN), "start is nan"),
         (dict(start_s=INF), "start is inf"),
+        (dict(start_s=1e300), "start is 1e"),
         (dict(end_s=0), "end 0 s is not after start 0 s"),
         (dict(end_s=-1), "end -1 s is not after start 0 s"),
         (dict(end_s=NAN), "end is nan"),

@@ -198,7 +198,8 @@ class PatchVSRPipeline(DiffusionPipeline):
             size: (width, height) of the output in pixels, instead of `scale`.
             num_inference_steps: denoising steps; 0 decodes without latents.
             joint_mode: auxiliary (the paper's), overlap, shifted or independent.
-            generator, seed: source of the noise; seed 0 if neither is given.
+            generator: source of the noise.
+            seed: a number instead of `generator`; 0 if neither is given.
             restoration: how degraded the decoder assumes the input to be, from 0 (only downscaled: every detail is
                 kept and sharpened) to 1 (noise, blur and compression are removed); estimated if not given.
             noise_timestep: noise augmentation of the patch's input, 0 to 1000; higher values invent more detail.

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import toy
 from clips import make_video
+from jobfiles import digest, make_shots
 
 from patchvsr.cli.display import Display
 from patchvsr.cli.upscale import Run
@@ -93,6 +94,16 @@ def test_a_tree_is_mirrored_one_bad_file_stops_nothing_and_nothing_is_done_twice
     ]
     assert len(added.events[-1]["finished"]) == 4
     assert {file: file.stat().st_mtime_ns for file in made} == made
+
+
+def test_every_file_of_a_batch_is_what_it_is_alone(patchvsr):
+    for number, name in enumerate("abc"):
+        make_shots(Path(f"{name}.mkv"), (number, 5 + number))
+    assert patchvsr("upscale", "a.mkv", "b.mkv", "c.mkv", "-o", "together").code == 0
+    for name in "abc":
+        assert patchvsr("upscale", f"{name}.mkv", "-o", f"{name}_alone.mkv").code == 0
+        assert digest(Path("together", f"{name}.mkv")) == digest(Path(f"{name}_alone.mkv"))
+    assert len({digest(Path(f"{name}_alone.mkv")) for name in "abc"}) == 3
 
 
 def test_a_quoted_pattern_and_json_events_of_a_failure(patchvsr):

@@ -67,6 +67,13 @@ def test_a_scale_that_is_no_factor_is_refused(scale):
         check_scale_or_size(scale, None)
 
 
+@pytest.mark.parametrize("scale", [53, 1e9, 1e308])
+def test_a_scale_to_a_picture_of_100_000_pixels_is_refused(scale):
+    assert Size(1920, 1080).scaled(52) == (99_840, 56_160)
+    with pytest.raises(SettingsError, match="more than 99999 pixels"):
+        Size(1920, 1080).scaled(scale)
+
+
 def test_scale_and_size_exclude_each_other():
     with pytest.raises(SettingsError, match="not both"):
         check_scale_or_size(2, (20, 20))

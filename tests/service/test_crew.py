@@ -31,21 +31,13 @@ def test_a_job_runs_and_its_files_can_be_fetched(client, folder):
     assert kinds == ["state", "state", "started", "planned", "progress", "assembling", "finished", "state"]
 
 
-@pytest.mark.parametrize(
-    ("range_", "status", "content"),
-    [
-        ("bytes=0-9", 206, bytes(range(10))),
-        ("bytes=190-", 206, bytes(range(190, 200))),
-        ("bytes=-5", 206, bytes(range(195, 200))),
-        ("bytes=900-", 416, None),
-    ],
-)
-def test_a_result_is_downloaded_in_ranges(client, folder, range_, status, content):
+def test_a_result_is_downloaded_in_ranges(client, folder):
     id = submit(client, folder / "clip.mkv")
     wait_for(client, id, State.DONE)
-    answer = client.get(f"/api/jobs/{id}/output", headers={"range": range_})
-    assert answer.status_code == status
-    assert content is None or answer.content == content
+    for range_, content in (("0-9", range(10)), ("190-", range(190, 200)), ("-5", range(195, 200))):
+        answer = client.get(f"/api/jobs/{id}/output", headers={"range": f"bytes={range_}"})
+        assert (answer.status_code, answer.content) == (206, bytes(content))
+    assert client.get(f"/api/jobs/{id}/output", headers={"range": "bytes=900-"}).status_code == 416
 
 
 def test_the_queue_is_worked_off_by_priority(client, folder, gate):

@@ -24,8 +24,13 @@ def render(app: typer.Typer) -> str:
     """Return the reference of all commands of `app` as Markdown, the same on every machine and terminal."""
     # Typer's objects are click's, from click or from a copy inside typer; only attributes that both have are used.
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    contents = "\n".join(f"- [`{name}`](#{name}): {command.help}" for name, command in commands.items())
+    contents = "\n".join(f"- [`{name}`](#{name}): {_summary(command)}" for name, command in commands.items())
     return "\n".join([_INTRODUCTION, contents, *(_section(name, command) for name, command in commands.items())])
+
+
+def _summary(command: Any) -> str:
+    """Return the first paragraph of the help of a command, in one line."""
+    return " ".join(command.help.split("\n\n")[0].split())
 
 
 def _section(name: str, command: Any) -> str:

@@ -10,6 +10,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.setting import setting
 
 DEINTERLACE_MODES = ("frame", "field", "off")
+LONGEST_S = 1e9  # thirty years
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ReadSettings:
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start_s), ("end", self.end_s)):
-            if value is not None and not isfinite(value):
+            if value is not None and not (isfinite(value) and value < LONGEST_S):
                 raise SettingsError(f"{name} is {value}: give seconds from the first frame")
         if self.start_s is not None and self.start_s < 0:
             raise SettingsError(f"start {self.start_s} s is before the video; give 0 or more")

@@ -18,6 +18,7 @@ NAMED_SIZES = {
     "8k": (7680, 4320),
 }
 DEFAULT_SCALE = 4.0
+LARGEST_SIDE = 99_999
 MAX_ASPECT_CHANGE = 0.02
 
 
@@ -53,6 +54,8 @@ class Size(NamedTuple):
         """Return the size times `factor`, rounded, at least 1 pixel a side. Raises SettingsError unless factor > 0."""
         if not 0 < factor < float("inf"):
             raise SettingsError(f"scale is {factor:g}: it must be greater than 0, for example 4")
+        if max(self) * factor > LARGEST_SIDE:
+            raise SettingsError(f"scale is {factor:g}: a side would have more than {LARGEST_SIDE} pixels; give less")
         return Size(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
 
     def fitted(self, box: Size) -> Size:

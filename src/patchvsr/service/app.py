@@ -13,8 +13,9 @@ from fastapi.staticfiles import StaticFiles
 from patchvsr import __version__
 from patchvsr.errors import PatchVSRError
 from patchvsr.service.guard import Guard
+from patchvsr.service.limits import Limits
 from patchvsr.service.options import ServiceOptions
-from patchvsr.service.refusals import Refused
+from patchvsr.service.refusals import Refused, refusals
 from patchvsr.service.routes import jobs, looking, uploading
 from patchvsr.service.service import Service
 from patchvsr.web import STATIC
@@ -36,11 +37,13 @@ def build_app(options: ServiceOptions) -> FastAPI:
         # The pages that show it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        responses=refusals(401, 403, 421),
         exception_handlers={PatchVSRError: _refused, RequestValidationError: _invalid},
     )
     for part in (looking, uploading, jobs):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
+    app.add_middleware(Limits)
     app.add_middleware(Guard, options=options)
     return app
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from patchvsr.errors import SettingsError
 from patchvsr.service.options import ServiceOptions
@@ -17,9 +18,19 @@ _NOT_OFFERED = {"device", "overwrite", "base", "encoder_options", "cpu_offload",
 
 
 class Strict(BaseModel):
-    """A body without unknown fields."""
+    """A body without unknown fields, infinite numbers and halves of characters."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, body: Any) -> Any:
+        """JSON can spell half of a surrogate pair, which no file name, database or answer takes."""
+        try:
+            json.dumps(body, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half of a character, a lone surrogate") from None
+        return body
 
 
 def _offered() -> dict[str, Any]:
@@ -42,9 +53,12 @@ else:
     SettingsBody = create_model("Settings", __base__=Strict, **_offered())
 
 
+LARGEST = 2**63 - 1  # of whole numbers in the database
+
+
 class NewUpload(Strict):
     name: str = Field(description="Name of the file, to show and for downloads.")
-    size: int = Field(description="Size in bytes.")
+    size: int = Field(le=LARGEST, description="Size in bytes.")
 
 
 class Source(Strict):
@@ -73,7 +87,11 @@ class Wish(Source):
 
 class PreviewWish(Wish):
     at: float | None = Field(None, ge=0, description="Time in seconds from the first frame; default the middle.")
-    crop: str | None = Field(None, description="X,Y,WIDTH,HEIGHT in pixels of the input; default the whole frame.")
+    crop: str | None = Field(
+        None,
+        pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$",
+        description="X,Y,WIDTH,HEIGHT in pixels of the input; default the whole frame.",
+    )
 
 
 class NewJob(Wish):

@@ -63,7 +63,7 @@ class Guard:
         if name is None or not (is_address(name) or name in ("localhost", *self._options.names)):
             return 421, f"host {host!r} is not this service: use its address, or start it with --name {name}"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place(origin) != host.lower():
             return 403, f"requests from pages of {origin} are refused"
         is_link = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link:
@@ -95,6 +95,14 @@ class Guard:
 def _hostname(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """Return host and port of an origin, None if it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
 

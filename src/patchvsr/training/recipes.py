@@ -198,7 +198,7 @@ def mini_gpu_distill() -> Recipe:
 
 
 def wan21_adapter() -> Recipe:
-    """Train an adapter for Wan2.1-T2V-1.3B on one GPU; docs/train.md computes memory and time."""
+    """Train an adapter for Wan2.1-T2V-1.3B on one GPU; docs/bases.md computes memory and time."""
     return _for_wan("wan2.1-1.3b", name="wan21_adapter", batch_size=2, accumulate=8)
 
 
