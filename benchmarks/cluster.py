@@ -3,6 +3,7 @@
 python benchmarks/cluster.py kills --kills 20      # random moments and victims; every output must have the same bytes
 python benchmarks/cluster.py speed                 # units a second with two workers of one core, and with one
 python benchmarks/cluster.py driver --workers 1000 --units 20000   # simulated workers that only sleep
+python benchmarks/cluster.py joins IN.mp4 --steps 2     # what --independent-units costs where units meet
 
 `kills` and `speed` start a real cluster of several nodes on this machine with a toy model. `driver` runs the real
 driver: leases, checks, publishing on disk; only the workers are simulated, on a clock of their own.
@@ -21,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import clusters
 import command
 import psutil
+import torch
 from jobfiles import SMALL, digest, make_shots
 
 from patchvsr.distributed.cluster import connect
@@ -41,8 +44,10 @@ from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
 from patchvsr.jobs.work import Work
+from patchvsr.measures.seams import join_jump
 from patchvsr.media import ReadSettings
 from patchvsr.media.segment import SegmentTable
+from patchvsr.media.tensors import read_rgb
 from patchvsr.pixels.size import Size
 from patchvsr.presets import save_preset
 from patchvsr.settings import ResolvedSettings, UpscaleSettings
@@ -126,6 +131,33 @@ def speed() -> bool:
 def _job(folder: Path) -> tuple[Path, UpscaleSettings]:
     model = clusters.save_model(folder / "model")
     return make_shots(folder / "in.mkv", SHOTS), UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
+
+
+# --- joins ------------------------------------------------------------------------------------------------------
+
+
+def joins(source: Path, steps: int) -> bool:
+    """Print how visible the joins of units are, in order and independent, with the bundled model and short units."""
+    options = dict(scale=4.0, num_inference_steps=steps, unit_frames=16, codec="ffv1")
+    videos = {}
+    with tempfile.TemporaryDirectory() as name:
+        for way, independent in {"in order": False, "independent": True}.items():
+            target = Path(name) / f"{independent}.mkv"
+            list(upscale(source, target, UpscaleSettings.of(**options, independent_units=independent)))
+            manifest = JobFolder(target).read_manifest()
+            assert manifest is not None
+            starts = [unit.frames.start for unit in manifest.units() if unit.continues]
+            videos[way] = torch.stack(list(read_rgb(target)))
+    difference = 255 * (videos["in order"] - videos["independent"]).abs().mean(dim=(1, 2, 3))
+    print(f"{len(starts)} joins, {steps} steps\n")
+    print("| units | change at a join over the changes around it | the worst |\n|---|---|---|")
+    for way, video in videos.items():
+        jumps = join_jump(video, starts)
+        print(f"| {way} | {fmean(jumps):.3f} | {max(jumps):.3f} |")
+    print(
+        f"\ndifference of the two: {difference.mean():.3f} levels of 255 on average, {difference.max():.3f} in a frame"
+    )
+    return True
 
 
 # --- driver -----------------------------------------------------------------------------------------------------
@@ -220,7 +252,9 @@ def _no_encoder() -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["kills", "speed", "driver"])
+    parser.add_argument("what", choices=["kills", "speed", "joins", "driver"])
+    parser.add_argument("input", nargs="?", type=Path, help="of joins")
+    parser.add_argument("--steps", type=int, default=2, help="of joins")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and victims")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers")
@@ -232,6 +266,8 @@ def main() -> int:
             good = kills(args.kills, args.seed)
         case "speed":
             good = speed()
+        case "joins":
+            good = joins(args.input, args.steps)
         case _:
             good = driver(args.workers, args.units, args.unit_s)
     return not good

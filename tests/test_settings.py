@@ -205,7 +205,7 @@ SHAPING = {
     "read": {"start_s", "end_s", "deinterlace", "rate"},
     "restore": {
         "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "strength",
-        "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames", "independent_units",
     },
     "encode": set(),
 }  # fmt: skip

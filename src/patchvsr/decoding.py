@@ -55,8 +55,8 @@ class ClipDecoder:
         self._autoencoder, self._canvas, self._latents, self._settings = autoencoder, canvas, latents, settings
         self._area, self._new = area, range(settings.overlap_frames if previous else 0, canvas.num_frames)
         self.restoration = settings.restoration if previous is None else previous.restoration
-        if self.restoration is None and autoencoder.takes_restoration:
-            self.restoration = estimate_restoration(autoencoder, canvas, canvas.size, canvas.scale)
+        if self.restoration is None:
+            self.restoration = restoration_of(autoencoder, canvas)
         self._decoder = TiledDecoder(
             autoencoder,
             restoration=self.restoration or 0.0,
@@ -120,6 +120,13 @@ class ClipDecoder:
     def _cells(self, run: range) -> Tensor | None:
         """Return the latents (C, T, h, w) of a run, None for 0 steps."""
         return None if self._latents is None else self._latents[:, cells_of(run)]
+
+
+def restoration_of(autoencoder: Autoencoder, canvas: ClipCanvas) -> float | None:
+    """Return the estimated degradation of a clip, 0 to 1, None if the autoencoder does not take it."""
+    if not autoencoder.takes_restoration:
+        return None
+    return estimate_restoration(autoencoder, canvas, canvas.size, canvas.scale)
 
 
 def decoded_area(autoencoder: Autoencoder, canvas: ClipCanvas, settings: ResolvedSettings, area: Area) -> Area:

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from diffusers.utils import BaseOutput
 from torch import Generator, Tensor
 
-from patchvsr.decoding import ClipDecoder, ClipState, decoded_area
+from patchvsr.decoding import ClipDecoder, ClipState, decoded_area, restoration_of
 from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
@@ -261,7 +261,18 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
-        return settings.resolved(self.config)
+        resolved = settings.resolved(self.config)
+        # Where clips do not depend on those before, units are independent in any case, and the bytes are the same.
+        return replace(resolved, independent_units=resolved.independent_units and self.chains_clips(resolved))
+
+    def chains_clips(self, settings: ResolvedSettings) -> bool:
+        """Return whether the latents of a clip depend on the clip before it, and so on that one's predecessor.
+
+        They see its latents below full noise only, and so not in a single step from noise alone.
+        """
+        if settings.num_inference_steps != 1:
+            return settings.num_inference_steps > 1
+        return float(set_steps(self.scheduler, 1, settings.strength or 1.0).sigmas[0]) != 1
 
     @torch.no_grad()
     def restore(
@@ -337,6 +348,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         latents: what `denoise` returned for the clip.
         """
         return ClipDecoder(self.vae, self._canvas(lq, size), latents, settings, previous=previous, area=area)
+
+    @torch.no_grad()
+    def estimate_restoration(self, lq: Sequence[Tensor] | Tensor, size: Size) -> float | None:
+        """Return how degraded a clip is, 0 to 1, None if the decoder has no such setting.
+
+        lq: its first frames (3, h, w) in [0, 1]; more than 5 change nothing. size: of the output.
+        """
+        return restoration_of(self.vae, self._canvas(lq, size))
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""

@@ -91,6 +91,19 @@ def test_two_workers_give_the_bytes_of_one_process(tmp_path, engine, source, set
     assert frames == sorted(frames) and frames[-1] == sum(SHOTS)
 
 
+@pytest.mark.parametrize(
+    "options", [dict(num_inference_steps=0), dict(independent_units=True)], ids=["no-steps", "independent-units"]
+)
+def test_two_workers_share_one_long_shot(tmp_path, engine, settings, options):
+    wait_for_workers(engine, 2)
+    source, settings = make_shots(tmp_path / "in.mkv", (81,)), settings.replaced(**options)
+    list(upscale(source, tmp_path / "whole.mkv", settings))
+    list(upscale(source, tmp_path / "out.mkv", settings, get_engine=lambda: engine))
+    assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
+    efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
+    assert {effort["worker"].split("/")[0] for effort in efforts} == {"a", "b"}
+
+
 def test_a_worker_killed_within_a_unit_is_replaced(tmp_path, engine, source, settings, whole):
     wait_for_workers(engine, 2)
     target, killed, left = tmp_path / "out.mkv", [], []

@@ -59,6 +59,11 @@ class RestoredClip:
                 yield replace(frame, rgb=rgb, alpha=alpha)
 
 
+def estimate_restoration(pipeline: PatchVSRPipeline, frames: list[Frame], size: Size) -> float | None:
+    """Return the restoration of the shot that these frames begin; see `PatchVSRPipeline.estimate_restoration`."""
+    return pipeline.estimate_restoration(_Pixels(frames), size)
+
+
 class _Pixels(Sequence[Tensor]):
     """Frames as float32 (3, h, w) in [0, 1], each converted when it is needed."""
 

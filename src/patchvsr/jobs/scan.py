@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,11 @@ class Scan:
     def shots(self) -> list[range]:
         """Return the frame numbers of each shot."""
         return [range(a, b) for a, b in zip(self.cuts, [*self.cuts[1:], len(self.pts)], strict=True)]
+
+    def shot_of(self, number: int) -> range:
+        """Return the frame numbers of the shot that a frame is part of."""
+        following = bisect_right(self.cuts, number)
+        return range(self.cuts[following - 1], [*self.cuts[following : following + 1], len(self.pts)][0])
 
 
 def scan(frames: Iterable[Frame], found: Scan) -> Iterator[int]:
