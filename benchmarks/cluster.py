@@ -1,6 +1,6 @@
 """Measure jobs on a cluster: kill workers, nodes and drivers; compare one worker with two; time the driver.
 
-python benchmarks/cluster.py kills --kills 20      # random moments and victims; every output must have the same bytes
+python benchmarks/cluster.py kills --kills 20 10 20   # workers, nodes, drivers; every output must have the same bytes
 python benchmarks/cluster.py speed                 # units a second with two workers of one core, and with one
 python benchmarks/cluster.py driver --workers 1000 --units 20000   # simulated workers that only sleep
 python benchmarks/cluster.py joins IN.mp4 --steps 2     # what --independent-units costs where units meet
@@ -19,10 +19,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -42,6 +43,7 @@ from patchvsr.distributed.worker import Begun, Dropped, Loaded
 from patchvsr.events import Planned
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.manifest import Manifest
+from patchvsr.jobs.plan import Unit
 from patchvsr.jobs.scan import Scan
 from patchvsr.jobs.work import Work
 from patchvsr.measures.seams import join_jump
@@ -53,55 +55,113 @@ from patchvsr.presets import save_preset
 from patchvsr.settings import ResolvedSettings, UpscaleSettings
 from patchvsr.upscale import upscale
 
-SHOTS = (33, 2, 25, 17, 1, 26, 18, 21)
+MIB = 2**20
+SHOTS = (21, 2, 33, 11)
 
 
 # --- kills ------------------------------------------------------------------------------------------------------
 
 
-def kills(count: int, seed: int) -> bool:
-    """Kill a worker, a node or the driver at random moments until `count` kills; return whether all bytes agree."""
-    chance, victims, jobs, equal = random.Random(seed), Counter[str](), 0, 0
-    with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
-        folder = Path(name)
+def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
+    """Kill workers, nodes and drivers at random moments; return whether all bytes agree and no unit was done twice.
+
+    Jobs hand latents on from unit to unit in turn with jobs whose units begin by themselves. Every fifth driver finds
+    another cluster.
+    """
+    chance = random.Random(seed)
+    victims = ["worker"] * workers + ["node"] * nodes + ["driver"] * drivers
+    chance.shuffle(victims)
+    recovered: dict[str, list[float]] = {victim: [] for victim in ("worker", "node", "driver")}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as open_cluster:
+        folder, jobs, equal = Path(name), 0, 0
         source, settings = _job(folder)
-        list(upscale(source, folder / "whole.mkv", settings))
-        whole = digest(folder / "whole.mkv")
-        nodes = [clusters.add_node(cluster, f"node{number}") for number in range(2)]
-        words = ["upscale", source, "--preset", folder / "toy.toml", "--json", "--ray", cluster.address]
-        save_preset(settings, folder / "toy.toml")
-        while victims.total() < count:
-            jobs += 1
-            target = folder / f"out{jobs}.mkv"
-            ended = False
-            while not ended:
-                driver = command.start(*words, "-o", target)
+        wholes = []
+        for steps in (0, 1):
+            with_steps = settings.replaced(num_inference_steps=steps)
+            list(upscale(source, folder / f"whole{steps}.mkv", with_steps))
+            wholes.append(digest(folder / f"whole{steps}.mkv"))
+            save_preset(with_steps, folder / f"steps{steps}.toml")
+        cluster = open_cluster.enter_context(_two_nodes())
+        while victims:
+            jobs, target = jobs + 1, folder / f"out{jobs}.mkv"
+            words = ["upscale", source, "-o", target, "--preset", folder / f"steps{jobs % 2}.toml", "--json"]
+            published = Published(JobFolder(target))
+            killed: tuple[str, float] | None = None
+            code = -1
+            while code != 0:
+                driver = command.start(*words, "--ray", cluster.address)
+                moment = chance.uniform(0, 12)  # events of the work; a job has about twenty
                 assert driver.stdout is not None
-                moment = chance.uniform(0, 12)  # events after the first one of the work; a job has about twenty
                 for line in driver.stdout:
+                    published.look()
+                    if b'"progress"' in line and killed is not None:
+                        recovered[killed[0]].append(time.monotonic() - killed[1])
+                        print(f"job {jobs}: goes on after {recovered[killed[0]][-1]:.1f} s", flush=True)
+                        killed = None
                     moment -= b'"progress"' in line or b'"workers"' in line
-                    if moment >= 0 or victims.total() >= count:
-                        continue
-                    moment = float("inf")
-                    victim = chance.choice(["worker", "node", "driver"])
-                    if victim == "driver":
-                        driver.kill()
-                    elif victim == "node":
-                        cluster.remove_node(nodes.pop(0))
-                        nodes.append(clusters.add_node(cluster, f"node{victims.total() + 2}"))
-                    else:
-                        workers = [p for p in psutil.process_iter(["cmdline"]) if "Worker." in str(p.info["cmdline"])]
-                        if not workers:
-                            continue
-                        chance.choice(workers).send_signal(signal.SIGKILL)
-                    victims[victim] += 1
-                ended = driver.wait() == 0
-            equal += digest(target) == whole
-    print("| killed | times |\n|---|---|")
-    for victim, times in sorted(victims.items()):
-        print(f"| {victim} | {times} |")
-    print(f"\n{equal} of {jobs} jobs ended with the same bytes")
+                    if moment < 0 and killed is None and victims and _kill(victims[-1], driver, cluster):
+                        killed = victims.pop(), time.monotonic()
+                        print(f"job {jobs}: {killed[0]} killed, {len(victims)} left", flush=True)
+                        moment = chance.uniform(0, 12)
+                code = driver.wait()
+                if code != 0 and victims.count("driver") % 5 == 0:
+                    open_cluster.close()
+                    cluster = open_cluster.enter_context(_two_nodes())
+            equal += digest(target) == wholes[jobs % 2]
+            assert published.count > len(SHOTS) and not published.twice, published.twice
+            print(f"job {jobs}: done, the same bytes in {equal} of {jobs}", flush=True)
+    print("| killed | times | seconds until the next frames, median | most |\n|---|---|---|---|")
+    for victim, seconds in recovered.items():
+        print(f"| {victim} | {len(seconds)} | {median(seconds or [0]):.1f} | {max(seconds, default=0):.1f} |")
+    print(f"\n{equal} of {jobs} jobs ended with the same bytes; no unit was published twice")
     return equal == jobs
+
+
+class Published:
+    """The units of a job as they are published. A file that is written again is another file."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._folder, self._seen = folder, dict[str, int]()
+        self.twice: list[str] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._seen)
+
+    def look(self) -> None:
+        for file in self._folder.path.glob("unit-*.json"):
+            with suppress(FileNotFoundError):  # the job is done
+                if self._seen.setdefault(file.name, file.stat().st_ino) != file.stat().st_ino:
+                    self.twice.append(file.name)
+
+
+@contextmanager
+def _two_nodes() -> Iterator[Any]:
+    with clusters.cluster() as cluster:
+        cluster.last = [clusters.add_node(cluster, f"node{number}") for number in range(2)]
+        yield cluster
+
+
+def _kill(victim: str, driver: Any, cluster: Any) -> bool:
+    """Kill one. Returns whether there was one."""
+    if victim == "driver":
+        driver.kill()
+    elif victim == "node":
+        cluster.remove_node(cluster.last.pop(0))
+        cluster.last.append(clusters.add_node(cluster, f"node{uuid.uuid4().hex[:4]}"))
+    else:
+        own = psutil.Process().children(recursive=True)
+        workers = [process for process in own if "Worker.restore" in _words(process)]
+        if not workers:
+            return False
+        random.choice(workers).send_signal(signal.SIGKILL)
+    return True
+
+
+def _words(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 # --- speed ------------------------------------------------------------------------------------------------------
@@ -166,14 +226,16 @@ def joins(source: Path, steps: int) -> bool:
 class SimulatedFleet(Fleet):
     """Workers that answer after the time a unit would take, on a clock that jumps to the next answer."""
 
-    def __init__(self, workers: int, unit_s: float, segment: bytes, seed: int = 0) -> None:
+    def __init__(self, workers: int, units: list[Unit], unit_s: float, segment: bytes, seed: int = 0) -> None:
+        self.units = units
         super().__init__(ClusterSettings(), UpscaleSettings().restore, {})
         self._chance, self._unit_s, self.clock_s = random.Random(seed), unit_s, 0.0
         self._segment, self._sha256 = segment, hashlib.sha256(segment).hexdigest()
         self._free_at: dict[str, float] = {}
         self._begins: dict[tuple[str, int], float] = {}
         self._answers: list[tuple[float, int, Call, Any]] = []
-        self._number = 0
+        self._number, self.begun_inside = 0, 0
+        self._last: dict[str, int] = {}
         for index in range(workers):
             name = f"node{index}/{index}"
             self.members[name] = Member(name, str(index), f"node{index}", None, Loaded({}, "simulated"))
@@ -184,7 +246,7 @@ class SimulatedFleet(Fleet):
     def put(self, value: Any) -> Any:
         return value
 
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1, at_once: bool = False) -> None:
+    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
         answer: Any = None
         answers_at = self.clock_s
         match method:
@@ -194,6 +256,10 @@ class SimulatedFleet(Fleet):
                 answer = (None, 0, 0.0)
             case "restore":
                 seconds = self._unit_s * self._chance.uniform(0.5, 2)
+                if self.units[about].continues and self._last.get(member.name) != about - 1:
+                    seconds += self._unit_s * 13 / 48
+                    self.begun_inside += 1
+                self._last[member.name] = about
                 self._begins[member.name, about] = max(self.clock_s, self._free_at.get(member.name, 0.0))
                 answers_at = self._begins[member.name, about] + seconds
                 self._free_at[member.name] = answers_at
@@ -216,20 +282,24 @@ class SimulatedFleet(Fleet):
             yield call, Dropped() if dropped else answer
 
 
-def driver(workers: int, units: int, unit_s: float) -> bool:
-    """Print what the driver spends on a unit."""
+def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: int) -> bool:
+    """Print what the driver spends on a unit, in time and memory."""
+    process = psutil.Process()
+    before_mib = process.memory_info().rss / MIB
     frames = 48 * units
-    scan = Scan(list(range(frames)), [1] * frames, [0] * frames, list(range(0, frames, 48)))
-    manifest = Manifest({"input": {"bytes": 0, "sha256": ""}}, scan, 49, 1, 48)
+    cuts = [frames * shot // shots for shot in range(shots)]
+    scan = Scan(list(range(frames)), [1] * frames, [0] * frames, cuts)
+    manifest = Manifest({"input": {"bytes": 0, "sha256": ""}}, scan, 17, 1, 48, warm_up_frames=10)
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "in.mkv"
         source.touch()
         folder = JobFolder(Path(name) / "out.mkv")
         folder.path.mkdir()
         work = Work(source, ReadSettings(), ResolvedSettings(), Size(64, 64), manifest, _no_encoder)
-        fleet = SimulatedFleet(workers, unit_s, segment=bytes(1_000_000))
-        job = Distribution(fleet, work, folder, None)
+        fleet = SimulatedFleet(workers, manifest.units(), unit_s, segment=bytes(segment_bytes))
         started_at, cpu_at = time.monotonic(), time.process_time()
+        job = Distribution(fleet, work, folder, None)
+        planning_s = time.process_time() - cpu_at
         while not job.finished:  # the loop of `Cluster.restore`
             job.forget_workers_that_left()
             job.begin_on_new_workers()
@@ -239,10 +309,13 @@ def driver(workers: int, units: int, unit_s: float) -> bool:
                 job.take(call, answer)
             list(job.news())
         seconds, cpu_s = time.monotonic() - started_at, time.process_time() - cpu_at
-    ideal_s = units * 1.25 * unit_s / workers
-    print(f"{workers} workers, {units} units of 1 MB that take {unit_s:g} s: {1000 * seconds / units:.2f} ms a unit")
-    print(f"({1000 * cpu_s / units:.2f} ms of CPU time; the rest waits for the disk)")
-    print(f"simulated: {fleet.clock_s:.0f} s, {fleet.clock_s / ideal_s:.3f} of what perfectly shared work would take")
+    done = len(manifest.units())
+    ideal_s = done * 1.25 * unit_s / workers
+    print(f"{workers} workers, {done} units in {shots} shots, segments of {segment_bytes} bytes")
+    print(f"driver: {1000 * seconds / done:.2f} ms a unit, of them {1000 * cpu_s / done:.2f} ms of CPU time")
+    print(f"        {planning_s:.1f} s before the first unit; {process.memory_info().rss / MIB - before_mib:.0f} MiB")
+    print(f"simulated: {fleet.clock_s:.0f} s, {fleet.clock_s / ideal_s:.3f} of what perfectly shared work would take;")
+    print(f"        {fleet.begun_inside} units begun inside a shot, which restores frames once more")
     return True
 
 
@@ -255,21 +328,23 @@ def main() -> int:
     parser.add_argument("what", choices=["kills", "speed", "joins", "driver"])
     parser.add_argument("input", nargs="?", type=Path, help="of joins")
     parser.add_argument("--steps", type=int, default=2, help="of joins")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, nargs=3, default=(20, 10, 20), help="workers, nodes, drivers")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and victims")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers")
     parser.add_argument("--units", type=int, default=20_000, help="of the simulated workers")
+    parser.add_argument("--shots", type=int, default=1000, help="of the simulated job")
+    parser.add_argument("--segment-bytes", type=int, default=1_000_000, help="of a simulated unit")
     parser.add_argument("--unit-s", type=float, default=60.0, help="seconds that a simulated unit takes on average")
     args = parser.parse_args()
     match args.what:
         case "kills":
-            good = kills(args.kills, args.seed)
+            good = kills(*args.kills, args.seed)
         case "speed":
             good = speed()
         case "joins":
             good = joins(args.input, args.steps)
         case _:
-            good = driver(args.workers, args.units, args.unit_s)
+            good = driver(args.workers, args.units, args.unit_s, args.shots, args.segment_bytes)
     return not good
 
 

@@ -96,7 +96,7 @@ def test_two_workers_give_the_bytes_of_one_process(tmp_path, engine, source, set
 )
 def test_two_workers_share_one_long_shot(tmp_path, engine, settings, options):
     wait_for_workers(engine, 2)
-    source, settings = make_shots(tmp_path / "in.mkv", (81,)), settings.replaced(**options)
+    source, settings = make_shots(tmp_path / "in.mkv", (41,)), settings.replaced(**options)
     list(upscale(source, tmp_path / "whole.mkv", settings))
     list(upscale(source, tmp_path / "out.mkv", settings, get_engine=lambda: engine))
     assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")

@@ -127,7 +127,7 @@ class Distribution:
             return
         ready = [member for member in self._fleet.members.values() if member.ready]
         names = {member.name for member in ready}
-        for held in range(AHEAD):
+        for held in range(AHEAD if self._leases.any_free else 0):
             for member in ready:
                 if len(member.units) == held and not self._give(member, names):
                     return
@@ -169,7 +169,7 @@ class Distribution:
                 if idle and unit.number not in self._asked_back and self._leases.suits(unit.number, idle):
                     idle.pop()
                     self._asked_back.add(unit.number)
-                    self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
+                    self._fleet.call(member, "drop", unit.number, about=unit.number)
 
     def _stop_now(self) -> None:
         """Let every worker end its unit and begin no other."""
@@ -179,7 +179,7 @@ class Distribution:
     def _drop_waiting(self) -> None:
         for member in self._fleet.members.values():
             for unit in member.units[1:]:
-                self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
+                self._fleet.call(member, "drop", unit.number, about=unit.number)
 
     def ask_for_progress(self) -> None:
         """Ask the workers that are restoring a unit how far they are, if it is time."""
@@ -188,7 +188,7 @@ class Distribution:
         for member in self._fleet.members.values():
             if member.units and now - member.asked_at >= seconds:
                 member.asked_at = now
-                self._fleet.call(member, "progress", at_once=True)
+                self._fleet.call(member, "progress")
 
     # --- answers --------------------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from patchvsr.distributed import worker
 from patchvsr.distributed.settings import ClusterSettings, Room
-from patchvsr.distributed.worker import Failure, Loaded, Worker
+from patchvsr.distributed.worker import Failure, Loaded
 from patchvsr.events import Event, WorkerJoined, WorkerLeft
 from patchvsr.jobs.identity import differences
 from patchvsr.jobs.plan import Unit
@@ -132,7 +133,7 @@ class Fleet:
             "concurrency_groups": {"watch": 1},
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         }
-        actor = ray.remote(**options)(Worker).remote(settings, room.cpus, uuid.uuid4().hex[:8])
+        actor = ray.remote(**options)(_watched_worker()).remote(settings, room.cpus, uuid.uuid4().hex[:8])
         member = Member(f"{name}/{self._count}", node["NodeID"], name, actor)
         self.members[member.name] = member
         self.call(member, "load")
@@ -185,11 +186,9 @@ class Fleet:
 
         return ray.put(value)
 
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1, at_once: bool = False) -> None:
-        """Call a method of a worker. at_once: do not wait for what the worker is doing."""
-        remote = getattr(member.actor, method)
-        remote = remote.options(concurrency_group="watch") if at_once else remote
-        self._calls[remote.remote(*arguments)] = Call(member, method, about, self.job)
+    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
+        """Call a method of a worker."""
+        self._calls[getattr(member.actor, method).remote(*arguments)] = Call(member, method, about, self.job)
 
     def answers(self, seconds: float) -> Iterable[tuple[Call, Any]]:
         """Wait for an answer, at most so long, and yield all that are there, except those of workers that have died."""
@@ -228,6 +227,24 @@ class Fleet:
         member.loaded = answer
         self._starts.pop(member.node_id, None)
         self.events.append(WorkerJoined(member.name, member.node, answer.device))
+
+
+def _watched_worker() -> type[worker.Worker]:
+    """Return a class of workers on whose methods Ray reads which of them do not wait for the others."""
+    import ray
+
+    watched: Any = ray.method(concurrency_group="watch")
+
+    class Worker(worker.Worker):
+        @watched
+        def progress(self) -> tuple[int | None, int, float]:
+            return super().progress()
+
+        @watched
+        def drop(self, number: int) -> bool:
+            return super().drop(number)
+
+    return Worker
 
 
 def on_worker(settings: RestoreSettings, *, gpus: float) -> RestoreSettings:

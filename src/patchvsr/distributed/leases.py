@@ -40,6 +40,10 @@ class Leases:
     def all_done(self) -> bool:
         return len(self._done) == len(self._units)
 
+    @property
+    def any_free(self) -> bool:
+        return bool(self._rows)
+
     def is_done(self, number: int) -> bool:
         return number in self._done
 
@@ -70,10 +74,9 @@ class Leases:
 
     def finish(self, number: int) -> bool:
         """Mark a unit as done. Returns False if it was done before, by another worker."""
-        new = number not in self._done
+        new, held = number not in self._done, self._holders.pop(number, None) is not None
         self._done.add(number)
-        self._holders.pop(number, None)
-        if new and self._row_of(number) is not None:  # of a worker that was thought to be lost
+        if new and not held:  # done by a worker that was thought to be lost
             self._remove(number)
         self._offer(number + 1)
         return new
@@ -141,7 +144,6 @@ class Leases:
     def _remove(self, number: int) -> None:
         """Take a unit out of its row, whose parts before and behind it stay."""
         first = number if number in self._rows else self._row_of(number)
-        assert first is not None
         stop = self._rows.pop(first)
         if first < number:
             self._rows[first] = number
@@ -150,9 +152,9 @@ class Leases:
             self._rows[number + 1] = stop
             self._offer(number + 1)
 
-    def _row_of(self, number: int) -> int | None:
-        """Return the first unit of the row that a unit is in, None if it is not free."""
-        return next((first for first, stop in self._rows.items() if first <= number < stop), None)
+    def _row_of(self, number: int) -> int:
+        """Return the first unit of the row that a free unit is in."""
+        return next(first for first, stop in self._rows.items() if first <= number < stop)
 
     def _offer(self, first: int) -> None:
         """Put a row among those that can be begun, if it can."""
