@@ -160,12 +160,13 @@ def test_a_node_that_leaves_and_one_with_other_weights(tmp_path, cluster, engine
 
 
 def test_a_killed_driver_costs_nothing(tmp_path, cluster, engine, settings, source, whole):
-    """The last test, as its worker takes the place of the engine's. The job goes on without a cluster."""
+    """The last test, as its worker takes the place of the engine's. The driver does not belong to the cluster, which
+    takes no part in what follows."""
     engine._fleet.end()
     target = tmp_path / "out.mkv"
     save_preset(settings, tmp_path / "small.toml")
     words = ["upscale", source, "-o", target, "--preset", tmp_path / "small.toml", "--json"]
-    driver = command.start(*words, "--ray", cluster.address, "--workers", 1)
+    driver = command.start(*words, "--ray", cluster.client_address, "--workers", 1)
     assert driver.stdout is not None
     for line in driver.stdout:
         if json.loads(line)["event"] == "progress":
