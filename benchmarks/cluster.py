@@ -86,7 +86,7 @@ def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
             jobs, target = jobs + 1, folder / f"out{jobs}.mkv"
             words = ["upscale", source, "-o", target, "--preset", folder / f"steps{jobs % 2}.toml", "--json"]
             published = Published(JobFolder(target))
-            killed: tuple[str, float] | None = None
+            killed: tuple[str, float, int] | None = None  # the victim, when, and the number of units done then
             code = -1
             while code != 0:
                 driver = command.start(*words, "--ray", cluster.address)
@@ -94,13 +94,13 @@ def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
                 assert driver.stdout is not None
                 for line in driver.stdout:
                     published.look()
-                    if b'"progress"' in line and killed is not None:
+                    if killed is not None and (published.count > killed[2] or b'"finished"' in line):
                         recovered[killed[0]].append(time.monotonic() - killed[1])
                         print(f"job {jobs}: goes on after {recovered[killed[0]][-1]:.1f} s", flush=True)
                         killed = None
                     moment -= b'"progress"' in line or b'"workers"' in line
                     if moment < 0 and killed is None and victims and _kill(victims[-1], driver, cluster):
-                        killed = victims.pop(), time.monotonic()
+                        killed = victims.pop(), time.monotonic(), published.count
                         print(f"job {jobs}: {killed[0]} killed, {len(victims)} left", flush=True)
                         moment = chance.uniform(0, 12)
                 code = driver.wait()
@@ -110,7 +110,7 @@ def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
             equal += digest(target) == wholes[jobs % 2]
             assert published.count > len(SHOTS) and not published.twice, published.twice
             print(f"job {jobs}: done, the same bytes in {equal} of {jobs}", flush=True)
-    print("| killed | times | seconds until the next frames, median | most |\n|---|---|---|---|")
+    print("| killed | times | seconds until the next unit was done, median | most |\n|---|---|---|---|")
     for victim, seconds in recovered.items():
         print(f"| {victim} | {len(seconds)} | {median(seconds or [0]):.1f} | {max(seconds, default=0):.1f} |")
     print(f"\n{equal} of {jobs} jobs ended with the same bytes; no unit was published twice")

@@ -140,9 +140,12 @@ class Fleet:
 
     def lose(self, member: Member, reason: str) -> None:
         """Forget a worker that has died. One that never loaded the model counts against its node."""
+        import ray
+
         if self.members.pop(member.name, None) is None:
             return
         self._say_left(member, reason)
+        ray.kill(member.actor)  # it may only be out of reach, and would keep the room that its successor needs
         if member.loaded is None:
             self._starts[member.node_id] += 1
             if self._starts[member.node_id] >= MOST_STARTS:
@@ -282,4 +285,6 @@ def _reason(message: str) -> str:
         return "its node left the cluster"
     if "no module named" in text:
         return f"patchvsr is not installed there ({' '.join(message.split())[-200:]})"
+    if "unavailable" in text:
+        return "it was out of reach"
     return "its process ended"

@@ -120,7 +120,7 @@ class Restorer:
 
     def _restoration(self, unit: Unit, settings: ResolvedSettings) -> float | None:
         """Return the restoration of the shot that a unit is part of, as its first unit estimates it."""
-        if settings.restoration is not None:
+        if settings.restoration is not None or not self._pipeline.vae.takes_restoration:
             return settings.restoration
         first = self._work.manifest.scan.shot_of(unit.frames.start).start
         if first not in self._estimates:
