@@ -12,15 +12,13 @@ driver: leases, checks, publishing on disk; only the workers are simulated, on a
 from __future__ import annotations
 
 import argparse
-import hashlib
-import heapq
 import random
 import signal
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import fmean, median
@@ -33,22 +31,18 @@ import command
 import psutil
 import torch
 from jobfiles import SMALL, digest, make_shots
+from simulating import SimulatedFleet, go_on
 
 from patchvsr.distributed.cluster import connect
 from patchvsr.distributed.distribution import Distribution
-from patchvsr.distributed.drafts import Draft
-from patchvsr.distributed.fleet import Call, Fleet, Member
 from patchvsr.distributed.settings import ClusterSettings
-from patchvsr.distributed.worker import Begun, Dropped, Loaded
 from patchvsr.events import Planned
-from patchvsr.jobs.folder import JobFolder, UnitRecord
+from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.manifest import Manifest
-from patchvsr.jobs.plan import Unit
 from patchvsr.jobs.scan import Scan
 from patchvsr.jobs.work import Work
 from patchvsr.measures.seams import join_jump
 from patchvsr.media import ReadSettings
-from patchvsr.media.segment import SegmentTable
 from patchvsr.media.tensors import read_rgb
 from patchvsr.pixels.size import Size
 from patchvsr.presets import save_preset
@@ -223,65 +217,6 @@ def joins(source: Path, steps: int) -> bool:
 # --- driver -----------------------------------------------------------------------------------------------------
 
 
-class SimulatedFleet(Fleet):
-    """Workers that answer after the time a unit would take, on a clock that jumps to the next answer."""
-
-    def __init__(self, workers: int, units: list[Unit], unit_s: float, segment: bytes, seed: int = 0) -> None:
-        self.units = units
-        super().__init__(ClusterSettings(), UpscaleSettings().restore, {})
-        self._chance, self._unit_s, self.clock_s = random.Random(seed), unit_s, 0.0
-        self._segment, self._sha256 = segment, hashlib.sha256(segment).hexdigest()
-        self._free_at: dict[str, float] = {}
-        self._begins: dict[tuple[str, int], float] = {}
-        self._answers: list[tuple[float, int, Call, Any]] = []
-        self._number, self.begun_inside = 0, 0
-        self._last: dict[str, int] = {}
-        for index in range(workers):
-            name = f"node{index}/{index}"
-            self.members[name] = Member(name, str(index), f"node{index}", None, Loaded({}, "simulated"))
-
-    def refresh(self) -> None:
-        pass
-
-    def put(self, value: Any) -> Any:
-        return value
-
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
-        answer: Any = None
-        answers_at = self.clock_s
-        match method:
-            case "begin":
-                answer = Begun(has_input=True, shares=False)
-            case "progress":
-                answer = (None, 0, 0.0)
-            case "restore":
-                seconds = self._unit_s * self._chance.uniform(0.5, 2)
-                if self.units[about].continues and self._last.get(member.name) != about - 1:
-                    seconds += self._unit_s * 13 / 48
-                    self.begun_inside += 1
-                self._last[member.name] = about
-                self._begins[member.name, about] = max(self.clock_s, self._free_at.get(member.name, 0.0))
-                answers_at = self._begins[member.name, about] + seconds
-                self._free_at[member.name] = answers_at
-                table = SegmentTable([0], [len(self._segment)], [True], [0])
-                record = UnitRecord(table, {"seconds": seconds})
-                answer = Draft(about, record, self._segment, None, self._sha256)
-            case "drop" if self._begins[member.name, about] > self.clock_s:
-                answer = True
-                self._free_at[member.name] = self._begins.pop((member.name, about))
-        self._number += 1
-        heapq.heappush(self._answers, (answers_at, self._number, Call(member, method, about, self.job), answer))
-
-    def answers(self, seconds: float) -> Iterable[tuple[Call, Any]]:
-        """Yield all answers of the next hundredth of a second."""
-        if self._answers:
-            self.clock_s = max(self.clock_s, self._answers[0][0])
-        while self._answers and self._answers[0][0] <= self.clock_s + 0.01:
-            _, _, call, answer = heapq.heappop(self._answers)
-            dropped = call.method == "restore" and (call.member.name, call.about) not in self._begins
-            yield call, Dropped() if dropped else answer
-
-
 def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: int) -> bool:
     """Print what the driver spends on a unit, in time and memory."""
     process = psutil.Process()
@@ -296,18 +231,12 @@ def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: i
         folder = JobFolder(Path(name) / "out.mkv")
         folder.path.mkdir()
         work = Work(source, ReadSettings(), ResolvedSettings(), Size(64, 64), manifest, _no_encoder)
-        fleet = SimulatedFleet(workers, manifest.units(), unit_s, segment=bytes(segment_bytes))
+        fleet = SimulatedFleet(workers, manifest.units(), unit_s, lambda number: bytes(segment_bytes))
         started_at, cpu_at = time.monotonic(), time.process_time()
         job = Distribution(fleet, work, folder, None)
         planning_s = time.process_time() - cpu_at
-        while not job.finished:  # the loop of `Cluster.restore`
-            job.forget_workers_that_left()
-            job.begin_on_new_workers()
-            job.hand_out()
-            job.ask_for_progress()
-            for call, answer in fleet.answers(1.0):
-                job.take(call, answer)
-            list(job.news())
+        while not job.finished:
+            go_on(job, fleet)
         seconds, cpu_s = time.monotonic() - started_at, time.process_time() - cpu_at
     done = len(manifest.units())
     ideal_s = done * 1.25 * unit_s / workers

@@ -140,12 +140,10 @@ class Fleet:
 
     def lose(self, member: Member, reason: str) -> None:
         """Forget a worker that has died. One that never loaded the model counts against its node."""
-        import ray
-
         if self.members.pop(member.name, None) is None:
             return
         self._say_left(member, reason)
-        ray.kill(member.actor)  # it may only be out of reach, and would keep the room that its successor needs
+        self._kill(member)  # it may only be out of reach, and would keep the room that its successor needs
         if member.loaded is None:
             self._starts[member.node_id] += 1
             if self._starts[member.node_id] >= MOST_STARTS:
@@ -153,13 +151,11 @@ class Fleet:
 
     def refuse(self, member: Member, reason: str) -> None:
         """End a worker and start no other on its node."""
-        import ray
-
         if self.members.pop(member.name, None) is None:
             return
         self.refusals[member.node_id] = f"{member.node}: {reason}"
         self._say_left(member, reason)
-        ray.kill(member.actor)
+        self._kill(member)
 
     def refuse_others(self, identity: dict[str, Any]) -> None:
         """Refuse all workers that would give other bytes than a machine of this identity."""
@@ -171,11 +167,14 @@ class Fleet:
 
     def end(self) -> None:
         """End all workers."""
+        for member in self.members.values():
+            self._kill(member)
+        self.members.clear()
+
+    def _kill(self, member: Member) -> None:
         import ray
 
-        for member in self.members.values():
-            ray.kill(member.actor)
-        self.members.clear()
+        ray.kill(member.actor)
 
     def _say_left(self, member: Member, reason: str) -> None:
         self.left.append((member, reason))
