@@ -102,7 +102,7 @@ def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
                     open_cluster.close()
                     cluster = open_cluster.enter_context(_two_nodes())
             equal += digest(target) == wholes[jobs % 2]
-            assert published.count > len(SHOTS) and not published.twice, published.twice
+            assert not published.twice, published.twice
             print(f"job {jobs}: done, the same bytes in {equal} of {jobs}", flush=True)
     print("| killed | times | seconds until the next unit was done, median | most |\n|---|---|---|---|")
     for victim, seconds in recovered.items():
