@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +19,23 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 
 def save_model(folder: Path, **settings: Any) -> Path:
-    """Writes a toy model that differs by its settings, for example `std`."""
-    pipeline = toy.pipeline(num_inference_steps=1, **settings)
+    """Writes a toy model that differs by its settings, for example `std`. Its units hand latents on in one step."""
+    pipeline = toy.pipeline(num_inference_steps=1, strength=0.5, **settings)
     pipeline.save_pretrained(folder)
     return folder
 
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """A head without work. Nodes are added with `add_node(cluster, name)`."""
+    """A head without work. Nodes are added with `add_node(cluster, name)`. `client_address`: for drivers outside."""
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args=_node("head", 0) | {"include_dashboard": False})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    head = _node("head", 0) | {"include_dashboard": False, "ray_client_server_port": port}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    found.client_address = f"ray://127.0.0.1:{port}"
     try:
         yield found
     finally:

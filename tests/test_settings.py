@@ -208,7 +208,7 @@ SHAPING = {
     "read": {"start_s", "end_s", "deinterlace", "rate"},
     "restore": {
         "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "detail",
-        "strength", "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames",
+        "strength", "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames", "independent_units",
         "attention_backend", "compile",
     },
     "encode": set(),

@@ -268,7 +268,21 @@ class PatchVSRPipeline(DiffusionPipeline):
             raise SettingsError(f"detail is {settings.detail:g}: this model does not add detail to a restored frame")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
-        return settings.resolved(self.config)
+        resolved = settings.resolved(self.config)
+        # Where clips do not depend on those before, units are independent in any case, and the bytes are the same.
+        return replace(resolved, independent_units=resolved.independent_units and self.chains_clips(resolved))
+
+    def chains_clips(self, settings: ResolvedSettings) -> bool:
+        """Return whether the latents of a clip depend on the clip before it, and so on that one's predecessor.
+
+        They see its latents below full noise only, and so not in a single step from noise alone, unless the autoencoder
+        decodes them together with those of the clip.
+        """
+        if not self.vae.streaming:
+            return settings.num_inference_steps > 0
+        if settings.num_inference_steps != 1:
+            return settings.num_inference_steps > 1
+        return float(set_steps(self.scheduler, 1, settings.strength or 1.0).sigmas[0]) != 1
 
     @torch.no_grad()
     def restore(

@@ -45,6 +45,9 @@ class RestoreSettings:
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
     attention_backend, compile: other kernels round otherwise, so they shape the output.
+    independent_units: with more than one step, or `strength`, begin every unit inside a shot by restoring the chunk
+        before it once more, instead of going on from the latents of the unit before. Otherwise it changes nothing, see
+        `jobs.plan`.
     batch_size: patches per call of the transformer. tile_px: largest side of an autoencoder tile without its halo,
         None for the autoencoder's own.
         Neither changes the result on a CPU; on other devices only by rounding.
@@ -95,6 +98,11 @@ class RestoreSettings:
     )
     chunk_frames: int | None = setting(
         None, "Number of frames restored together, 4k+1.", default_text="17, or what memory allows"
+    )
+    independent_units: bool = setting(
+        False,
+        "With 2 steps or more, or --strength: units of a shot do not wait for each other on a cluster.",
+        "--independent-units/--no-independent-units",
     )
     device: str | None = setting(
         None, "Device: cpu, cuda, cuda:1 or mps.", default_text="the best one", shapes_output=False, in_presets=False

@@ -105,6 +105,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "base": (["--base", "wan2.1-1.3b"], "wan2.1-1.3b"),
     "color_match": (["--no-color-match"], False),
     "check": (["--no-check"], False),
+    "independent_units": (["--independent-units"], True),
     "chunk_frames": (["--chunk-frames", 9], 9),
     "device": (["--device", "cpu"], "cpu"),
     "dtype": (["--dtype", "float32"], "float32"),

@@ -91,6 +91,19 @@ def test_two_workers_give_the_bytes_of_one_process(tmp_path, engine, source, set
     assert frames == sorted(frames) and frames[-1] == sum(SHOTS)
 
 
+@pytest.mark.parametrize(
+    "options", [dict(num_inference_steps=0), dict(independent_units=True)], ids=["no-steps", "independent-units"]
+)
+def test_two_workers_share_one_long_shot(tmp_path, engine, settings, options):
+    wait_for_workers(engine, 2)
+    source, settings = make_shots(tmp_path / "in.mkv", (41,)), settings.replaced(**options)
+    list(upscale(source, tmp_path / "whole.mkv", settings))
+    list(upscale(source, tmp_path / "out.mkv", settings, get_engine=lambda: engine))
+    assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
+    efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
+    assert {effort["worker"].split("/")[0] for effort in efforts} == {"a", "b"}
+
+
 def test_a_worker_killed_within_a_unit_is_replaced(tmp_path, engine, source, settings, whole):
     wait_for_workers(engine, 2)
     target, killed, left = tmp_path / "out.mkv", [], []
@@ -147,12 +160,13 @@ def test_a_node_that_leaves_and_one_with_other_weights(tmp_path, cluster, engine
 
 
 def test_a_killed_driver_costs_nothing(tmp_path, cluster, engine, settings, source, whole):
-    """The last test, as its worker takes the place of the engine's. The job goes on without a cluster."""
+    """The last test, as its worker takes the place of the engine's. The driver does not belong to the cluster, which
+    takes no part in what follows."""
     engine._fleet.end()
     target = tmp_path / "out.mkv"
     save_preset(settings, tmp_path / "small.toml")
     words = ["upscale", source, "-o", target, "--preset", tmp_path / "small.toml", "--json"]
-    driver = command.start(*words, "--ray", cluster.address, "--workers", 1)
+    driver = command.start(*words, "--ray", cluster.client_address, "--workers", 1)
     assert driver.stdout is not None
     for line in driver.stdout:
         if json.loads(line)["event"] == "progress":

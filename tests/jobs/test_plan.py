@@ -65,6 +65,31 @@ def test_units_are_runs_of_chunks_of_at_least_their_length(unit_frames):
             assert len(unit.frames) >= unit_frames > len(unit.frames) - len(shorter_by(unit.chunks[-1]))
 
 
+@pytest.mark.parametrize(("length", "overlap"), LENGTHS)
+@pytest.mark.parametrize("warm_up", [1, 5, 8, 10, 17, 40])
+def test_a_unit_inside_a_shot_can_be_warmed_up_by_the_frames_before_it(length, overlap, warm_up):
+    for shots in many_shots():
+        chunks = cut_chunks(shots, length, overlap)
+        for unit in cut_units(chunks, 9, max(warm_up, overlap)):
+            assert not unit.needs_previous and bool(unit.warm_up) == unit.continues
+            if not unit.continues:
+                continue
+            (shot,) = (shot for shot in shots if unit.frames.start in shot)
+            begin, by_itself, first = unit.warm_up[0], unit.warm_up[0].shared, unit.chunks[0]
+            assert not by_itself and begin.start >= shot.start
+            wanted = min(max(warm_up, overlap), unit.frames.start - shot.start)
+            assert wanted <= unit.frames.start - begin.start < wanted + 4
+            for before, after in itertools.pairwise([*unit.warm_up, first]):
+                assert (before.stop - before.start) % 4 == 1 and before.stop - after.start == after.shared == overlap
+                assert after.place - before.place == after.start - before.start
+            assert all(chunk.stop - chunk.start <= length for chunk in unit.warm_up)
+
+
+def test_units_that_cannot_begin_by_themselves_need_the_one_before():
+    units = cut_units(cut_chunks([range(30), range(30, 32)], 9, 1), 9)
+    assert [unit.needs_previous for unit in units] == [False, True, True]
+
+
 def shorter_by(chunk):
     """The frames that a unit would lack without its last chunk."""
     return range(chunk.start + chunk.shared, chunk.stop)

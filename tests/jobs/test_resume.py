@@ -20,7 +20,8 @@ OPEN_GOP = {"x264-params": "open-gop=1:keyint=8:min-keyint=8:scenecut=0:bframes=
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return toy.pipeline(num_inference_steps=1)
+    """With `strength`, a single step hands latents on from unit to unit."""
+    return toy.pipeline(num_inference_steps=1, strength=0.5)
 
 
 def names(folder):

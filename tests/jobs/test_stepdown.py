@@ -23,7 +23,7 @@ class Limited:
 
     def __init__(self, pipeline, batch_size, tile_px, error):
         self._pipeline, self._most, self._error = pipeline, (batch_size, tile_px), error
-        self.asked, self.decoded = [], 0
+        self.asked, self.decoded, self.unlimited_frames = [], 0, 18
 
     def __getattr__(self, name):
         return getattr(self._pipeline, name)
@@ -52,7 +52,7 @@ class LimitedDecoder:
 
     def decode(self, run, tile_px):
         self._limits.decoded += 1
-        if self._limits.decoded > 18:
+        if self._limits.decoded > self._limits.unlimited_frames:
             self._limits.check("decode", 1, tile_px)
         return self._decoder.decode(run, tile_px)
 
@@ -93,3 +93,29 @@ def test_other_errors_are_not_taken_for_it():
     with pytest.raises(RuntimeError, match="shapes"):
         list(pieces.retried(work))
     assert (pieces.batch_size, pieces.new_notices()) == (4, [])
+
+
+class FailsOnce(Limited):
+    """The real pipeline; memory runs out once, at this frame that is decoded."""
+
+    def __init__(self, pipeline, at_frame):
+        super().__init__(pipeline, 1, 3840, MemoryError())
+        self._at_frame, self.unlimited_frames = at_frame, 0
+
+    def denoise(self, *clip, **state):
+        return self._pipeline.denoise(*clip, **state)
+
+    def check(self, name, batch_size, tile_px):
+        if self.decoded >= self._at_frame:
+            self._at_frame = 1000
+            raise self._error
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_unit_inside_a_shot_begins_again_from_the_state_before_it(tmp_path, steps):
+    """Its first attempt has used up what the unit before handed over in memory."""
+    source, pipeline = make_shots(tmp_path / "in.mkv", (21,)), toy.pipeline(num_inference_steps=steps)
+    run(source, tmp_path / "whole.mkv", pipeline)
+    fails_once = FailsOnce(pipeline, at_frame=15)
+    assert any("starting the unit again" in str(event) for event in run(source, tmp_path / "out.mkv", fails_once))
+    assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")

@@ -77,10 +77,10 @@ class Distribution:
         for member, reason in self._fleet.left:
             self._feed_others(member)
             running, waiting = member.units[:1], member.units[1:]
+            for unit in reversed(waiting):
+                self._leases.give_back(unit.number, member.name)
             for unit in running:
                 self._fail(unit.number, self._leases.lose(unit.number, member.name, reason))
-            for unit in waiting:
-                self._leases.give_back(unit.number, member.name)
         self._fleet.left.clear()
 
     def _begin(self, member: Member) -> None:
@@ -127,7 +127,7 @@ class Distribution:
             return
         ready = [member for member in self._fleet.members.values() if member.ready]
         names = {member.name for member in ready}
-        for held in range(AHEAD):
+        for held in range(AHEAD if self._leases.any_free else 0):
             for member in ready:
                 if len(member.units) == held and not self._give(member, names):
                     return
@@ -135,7 +135,7 @@ class Distribution:
 
     def _give(self, member: Member, names: set[str]) -> bool:
         """Give the next unit to a worker, if there is one. Returns False if the job is to stop before it."""
-        unit = self._leases.take(member.name, names, after=member.units[-1].number if member.units else None)
+        unit = self._leases.take(member.name, names, after=_last(member))
         if unit is None:
             return True
         if self._stop is not None and self._stop(_expected_s(member, unit)):
@@ -150,8 +150,7 @@ class Distribution:
 
     def _handover(self, member: Member, unit: Unit) -> Any:
         """Return a reference to what the previous unit handed over, None if the worker has or sees it."""
-        before = member.units[-1].number if member.units else member.last_done
-        if not unit.continues or before == unit.number - 1:
+        if not unit.needs_previous or _last(member) == unit.number - 1:
             return None
         file = self._folder.handover_path(unit.number - 1)
         if member.shares and file.is_file():
@@ -170,7 +169,7 @@ class Distribution:
                 if idle and unit.number not in self._asked_back and self._leases.suits(unit.number, idle):
                     idle.pop()
                     self._asked_back.add(unit.number)
-                    self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
+                    self._fleet.call(member, "drop", unit.number, about=unit.number)
 
     def _stop_now(self) -> None:
         """Let every worker end its unit and begin no other."""
@@ -180,7 +179,7 @@ class Distribution:
     def _drop_waiting(self) -> None:
         for member in self._fleet.members.values():
             for unit in member.units[1:]:
-                self._fleet.call(member, "drop", unit.number, about=unit.number, at_once=True)
+                self._fleet.call(member, "drop", unit.number, about=unit.number)
 
     def ask_for_progress(self) -> None:
         """Ask the workers that are restoring a unit how far they are, if it is time."""
@@ -189,7 +188,7 @@ class Distribution:
         for member in self._fleet.members.values():
             if member.units and now - member.asked_at >= seconds:
                 member.asked_at = now
-                self._fleet.call(member, "progress", at_once=True)
+                self._fleet.call(member, "progress")
 
     # --- answers --------------------------------------------------------------------------------------------
 
@@ -231,7 +230,7 @@ class Distribution:
 
     def _publish(self, member: Member, draft: Draft) -> None:
         """Make a unit final. One that is done already, by a worker that was thought to be lost, is only compared."""
-        member.last_done = draft.number if draft.handover is not None else None
+        member.last_done = draft.number
         self._news += [Notice(f"{member.name}: {text}") for text in draft.notices]
         unit = self._units[draft.number]
         seconds = draft.record.effort["seconds"]
@@ -247,6 +246,7 @@ class Distribution:
         try:
             publish(draft, self._folder, self._token)
         except JobError as error:
+            member.last_done = None
             self._fail(draft.number, self._leases.fail(draft.number, member.name, str(error)))
             return
         self._leases.finish(draft.number)
@@ -307,6 +307,11 @@ class Distribution:
         """Raise JobError if a unit has failed too often."""
         if self._error:
             raise JobError(self._error)
+
+
+def _last(member: Member) -> int | None:
+    """Return the unit after which a worker restores the next one."""
+    return member.units[-1].number if member.units else member.last_done
 
 
 def _expected_s(member: Member, unit: Unit) -> float | None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from patchvsr.distributed import worker
 from patchvsr.distributed.settings import ClusterSettings, Room
-from patchvsr.distributed.worker import Failure, Loaded, Worker
+from patchvsr.distributed.worker import Failure, Loaded
 from patchvsr.events import Event, WorkerJoined, WorkerLeft
 from patchvsr.jobs.identity import differences
 from patchvsr.jobs.plan import Unit
@@ -132,7 +133,7 @@ class Fleet:
             "concurrency_groups": {"watch": 1},
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         }
-        actor = ray.remote(**options)(Worker).remote(settings, room.cpus, uuid.uuid4().hex[:8])
+        actor = ray.remote(**options)(_watched_worker()).remote(settings, room.cpus, uuid.uuid4().hex[:8])
         member = Member(f"{name}/{self._count}", node["NodeID"], name, actor)
         self.members[member.name] = member
         self.call(member, "load")
@@ -142,6 +143,7 @@ class Fleet:
         if self.members.pop(member.name, None) is None:
             return
         self._say_left(member, reason)
+        self._kill(member)  # it may only be out of reach, and would keep the room that its successor needs
         if member.loaded is None:
             self._starts[member.node_id] += 1
             if self._starts[member.node_id] >= MOST_STARTS:
@@ -149,13 +151,11 @@ class Fleet:
 
     def refuse(self, member: Member, reason: str) -> None:
         """End a worker and start no other on its node."""
-        import ray
-
         if self.members.pop(member.name, None) is None:
             return
         self.refusals[member.node_id] = f"{member.node}: {reason}"
         self._say_left(member, reason)
-        ray.kill(member.actor)
+        self._kill(member)
 
     def refuse_others(self, identity: dict[str, Any]) -> None:
         """Refuse all workers that would give other bytes than a machine of this identity."""
@@ -167,11 +167,14 @@ class Fleet:
 
     def end(self) -> None:
         """End all workers."""
+        for member in self.members.values():
+            self._kill(member)
+        self.members.clear()
+
+    def _kill(self, member: Member) -> None:
         import ray
 
-        for member in self.members.values():
-            ray.kill(member.actor)
-        self.members.clear()
+        ray.kill(member.actor)
 
     def _say_left(self, member: Member, reason: str) -> None:
         self.left.append((member, reason))
@@ -185,11 +188,9 @@ class Fleet:
 
         return ray.put(value)
 
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1, at_once: bool = False) -> None:
-        """Call a method of a worker. at_once: do not wait for what the worker is doing."""
-        remote = getattr(member.actor, method)
-        remote = remote.options(concurrency_group="watch") if at_once else remote
-        self._calls[remote.remote(*arguments)] = Call(member, method, about, self.job)
+    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
+        """Call a method of a worker."""
+        self._calls[getattr(member.actor, method).remote(*arguments)] = Call(member, method, about, self.job)
 
     def answers(self, seconds: float) -> Iterable[tuple[Call, Any]]:
         """Wait for an answer, at most so long, and yield all that are there, except those of workers that have died."""
@@ -230,6 +231,24 @@ class Fleet:
         self.events.append(WorkerJoined(member.name, member.node, answer.device))
 
 
+def _watched_worker() -> type[worker.Worker]:
+    """Return a class of workers on whose methods Ray reads which of them do not wait for the others."""
+    import ray
+
+    watched: Any = ray.method(concurrency_group="watch")
+
+    class Worker(worker.Worker):
+        @watched
+        def progress(self) -> tuple[int | None, int, float]:
+            return super().progress()
+
+        @watched
+        def drop(self, number: int) -> bool:
+            return super().drop(number)
+
+    return Worker
+
+
 def on_worker(settings: RestoreSettings, *, gpus: float) -> RestoreSettings:
     """Return the settings for a worker: its own device, and the model's folder by its full path."""
     model = Path(settings.model)
@@ -265,4 +284,6 @@ def _reason(message: str) -> str:
         return "its node left the cluster"
     if "no module named" in text:
         return f"patchvsr is not installed there ({' '.join(message.split())[-200:]})"
+    if "unavailable" in text:
+        return "it was out of reach"
     return "its process ended"

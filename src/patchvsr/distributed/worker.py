@@ -99,7 +99,6 @@ class Worker:
         try:
             self._cache, self._units = InputCache(served, self._token), work.manifest.units()
             self._dropped.clear()
-            self._handed_over: tuple[int, ClipState] | None = None
             self._shares = drafts.is_visible() if shared is None else shared
             self._drafts = drafts if self._shares else Drafts(cache_folder() / f"drafts-{self._token}")
             path: Path | None = served.path
@@ -140,7 +139,8 @@ class Worker:
     def restore(self, number: int, handover: bytes | None) -> Draft | Dropped | Failure:
         """Restore one unit.
 
-        handover: what the unit before handed over. None if this worker restored that unit last, or shares the folder.
+        handover: what the unit before handed over. None if nothing is needed of it, if this worker restored it last, or
+            if it shares the folder.
         """
         import torch
 
@@ -158,10 +158,10 @@ class Worker:
             self._unit = None
 
     def _restore(self, unit: Unit, handover: bytes | None) -> Draft:
-        previous, notices = self._previous(unit, handover), []
+        notices = []
         segment, handed = self._drafts.paths(unit.number, self._token)
         assert self._restorer is not None
-        steps = self._restorer.restore(unit, segment, previous)
+        steps = self._restorer.restore(unit, segment, lambda number: self._handover(number, handover))
         while True:
             try:
                 event = next(steps)
@@ -177,22 +177,16 @@ class Worker:
             from patchvsr.jobs.handover import write_handover
 
             write_handover(restored.handover, handed)
-            self._handed_over = (unit.number, restored.handover)
         return self._drafts.finished(
             unit.number, restored.record, segment, None if restored.handover is None else handed,
             notices=tuple(notices), as_bytes=not self._shares,
         )  # fmt: skip
 
-    def _previous(self, unit: Unit, handover: bytes | None) -> ClipState | None:
+    def _handover(self, number: int, handover: bytes | None) -> ClipState:
         from patchvsr.jobs.handover import read_handover
 
-        held, self._handed_over = self._handed_over, None
-        if not unit.continues:
-            return None
-        if held is not None and held[0] == unit.number - 1:
-            return held[1]
         if handover is None:
-            return JobFolder(self._drafts.folder, path=self._drafts.folder).read_handover(unit.number - 1)
+            return JobFolder(self._drafts.folder, path=self._drafts.folder).read_handover(number)
         return self._drafts.with_file(handover, self._token, read_handover)
 
     # --- at any time ----------------------------------------------------------------------------------------

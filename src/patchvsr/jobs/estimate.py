@@ -18,7 +18,7 @@ from patchvsr.jobs.calibrate import calibrate
 from patchvsr.jobs.clip import enlarged
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.memory import choose_chunk_frames, chunk_memory, free_memory_gib
-from patchvsr.jobs.plan import cut_chunks, cut_units
+from patchvsr.jobs.plan import cut_chunks, cut_units, warm_up_frames
 from patchvsr.jobs.prepare import prepare
 from patchvsr.jobs.scan import Scan, scan_all
 from patchvsr.media import Frame, Output, ReadSettings, open_reader, refuse_existing
@@ -132,10 +132,12 @@ def estimate(
     restore = pipeline.resolve(settings.restore)
     chunk_frames = choose_chunk_frames(pipeline, size, restore)
     chunks = cut_chunks(scanned.shots(), chunk_frames, restore.overlap_frames)
-    units = cut_units(chunks, restore.unit_frames)
+    units = cut_units(chunks, restore.unit_frames, warm_up_frames(pipeline, restore, chunk_frames))
+    repeated = [chunk for unit in units for chunk in unit.warm_up] if restore.independent_units else []
 
     frames = _some_frames(input_path, settings.read, scanned)
     speed = calibrate(pipeline, restore, size, frames[0], chunk_frames)
+    restoring_s = speed.seconds(pipeline, restore, size, [*chunks, *repeated])
     encoding_s, key_bytes, other_bytes = _encode(output, frames, size)
     output_gib = (len(units) * key_bytes + (len(scanned.pts) - len(units)) * other_bytes) / GIB
     memory = chunk_memory(pipeline, size, restore, chunk_frames)
@@ -158,7 +160,7 @@ def estimate(
         disk_gib=2 * output_gib,
         free_disk_gib=shutil.disk_usage(_existing(output.path)).free / GIB,
         # The input is read twice: once for the scan, once to restore it.
-        seconds=2 * reading_s + speed.seconds(pipeline, restore, size, chunks) + encoding_s * len(scanned.pts),
+        seconds=2 * reading_s + restoring_s + encoding_s * len(scanned.pts),
         notices=prepared.notices,
     )
 

@@ -3,7 +3,7 @@
     clip.mkv.job/
       manifest.json            input, settings, model, versions, and the plan
       unit-00007.bin           segment: the encoded frames of a unit
-      unit-00007.safetensors   what the next unit needs, if it continues the shot: see `handover`
+      unit-00007.safetensors   what the next unit needs, if it cannot begin by itself: see `handover`
       unit-00007.json          table of the segment; a unit is done once this file exists
       result.json              contents of the finished output, and how each unit was made
       lock                     held while a process works on the job

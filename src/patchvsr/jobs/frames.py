@@ -10,12 +10,15 @@ from patchvsr.jobs.scan import Scan, frame_crc
 from patchvsr.media import Frame, ReadSettings, open_reader
 from patchvsr.media.frames import FrameReader
 
+FAR_FRAMES = 250  # ahead, from which on seeking is faster: about the distance of key frames
+
 
 class FrameSource:
-    """Read runs of frames in forward order. Holds the frames of one run.
+    """Read runs of frames, mostly in forward order. Holds the frames of one run.
 
-    Reading starts at the first frame requested. If a frame reached by seeking differs from the scanned one or cannot be
-    decoded, as after some open GOPs, the input is read from the beginning instead.
+    Reading starts at the first frame requested, and anew if one is further back or far ahead. If a frame reached by
+    seeking differs from the scanned one or cannot be decoded, as after some open GOPs, the input is read from the
+    beginning instead.
     """
 
     def __init__(self, path: str | Path, settings: ReadSettings, scan: Scan) -> None:
@@ -27,7 +30,8 @@ class FrameSource:
 
     def take(self, start: int, stop: int) -> list[Frame]:
         """Return frames start to stop - 1. Raises InputError if the input differs from the scan."""
-        if self._reader is None or start < (self._held[0][0] if self._held else self._next):  # the first, or back
+        back = start < (self._held[0][0] if self._held else self._next)
+        if self._reader is None or back or start > self._next + FAR_FRAMES:
             self.close()
             self._held.clear()
             self._begin(start, seek=True)

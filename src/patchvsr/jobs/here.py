@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from patchvsr.decoding import ClipState
 from patchvsr.events import Event
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.frames import FrameSource
 from patchvsr.jobs.identity import machine_identity
 from patchvsr.jobs.memory import choose_chunk_frames
-from patchvsr.jobs.plan import Unit
+from patchvsr.jobs.plan import Unit, warm_up_frames
 from patchvsr.jobs.restore import Restorer
 from patchvsr.jobs.work import Engine, Machine, Stop, Work
 from patchvsr.pipeline import PatchVSRPipeline
@@ -32,7 +31,6 @@ class Here(Engine):
     def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event]:
         units = work.manifest.units()
         seconds_per_frame = _speed_before(units, folder)
-        handed_over: tuple[int, ClipState] | None = None  # by the unit restored last, with its number
         frames = FrameSource(work.input, work.read, work.manifest.scan)
         with closing(Restorer(self._pipeline, work, frames)) as restorer:
             for unit in units:
@@ -40,30 +38,21 @@ class Here(Engine):
                     continue
                 if stop is not None and stop(seconds_per_frame and seconds_per_frame * len(unit.frames)):
                     return
-                previous = _previous(unit, handed_over, folder)
-                handed_over = None  # a large state is not kept while its unit is restored
-                restored = yield from restorer.restore(unit, folder.segment_path(unit.number), previous)
+                segment = folder.segment_path(unit.number)
+                restored = yield from restorer.restore(unit, segment, folder.read_handover)
                 folder.write_unit(unit.number, restored.record, restored.handover)
-                handed_over = None if restored.handover is None else (unit.number, restored.handover)
                 seconds_per_frame = restored.record.effort["seconds"] / len(unit.frames)
 
 
 def machine_of(pipeline: PatchVSRPipeline, settings: RestoreSettings, size: Size) -> Machine:
     """Return the machine that a loaded pipeline is. Reads all weights."""
     restore = pipeline.resolve(settings)
-    return Machine(restore, choose_chunk_frames(pipeline, size, restore), machine_identity(pipeline))
+    chunk_frames = choose_chunk_frames(pipeline, size, restore)
+    warm_up = warm_up_frames(pipeline, restore, chunk_frames)
+    return Machine(restore, chunk_frames, warm_up, machine_identity(pipeline))
 
 
 def _speed_before(units: list[Unit], folder: JobFolder) -> float | None:
     """Return the seconds per frame of the last unit of an earlier run, None if there is none."""
     done = [unit for unit in units if folder.is_done(unit.number)]
     return folder.read_unit(done[-1].number).effort["seconds"] / len(done[-1].frames) if done else None
-
-
-def _previous(unit: Unit, handed_over: tuple[int, ClipState] | None, folder: JobFolder) -> ClipState | None:
-    """Return what the previous unit handed over, None at the start of a shot. Raises JobError if it is missing."""
-    if not unit.continues:
-        return None
-    if handed_over is not None and handed_over[0] == unit.number - 1:
-        return handed_over[1]
-    return folder.read_handover(unit.number - 1)

@@ -18,7 +18,7 @@ class Manifest:
     """Description of a job.
 
     identity: see `identity.job_identity`. scan: of the input.
-    chunk_frames, overlap_frames, unit_frames: how the work is cut, see `plan`.
+    chunk_frames, overlap_frames, unit_frames, warm_up_frames: how the work is cut, see `plan`.
     input: absolute path of the input when the job began, empty if unknown.
     """
 
@@ -28,10 +28,11 @@ class Manifest:
     overlap_frames: int
     unit_frames: int
     input: str = ""
+    warm_up_frames: int | None = None
 
     def units(self) -> list[Unit]:
         chunks = cut_chunks(self.scan.shots(), self.chunk_frames, self.overlap_frames)
-        return cut_units(chunks, self.unit_frames)
+        return cut_units(chunks, self.unit_frames, self.warm_up_frames)
 
     def as_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}

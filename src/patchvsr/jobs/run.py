@@ -69,8 +69,9 @@ def run_job(
             )
         folder.clear()  # not earlier: an existing output keeps its record until now
         manifest = Manifest(
-            identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames, str(input_path.absolute())
-        )
+            identity, scanned, chunk_frames, restore.overlap_frames, restore.unit_frames, str(input_path.absolute()),
+            machine.warm_up_frames,
+        )  # fmt: skip
         folder.write_manifest(manifest)
 
     # 3. Restore the units that are not done yet.

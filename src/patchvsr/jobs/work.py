@@ -25,11 +25,13 @@ class Machine:
     """A loaded model on its device, as planning needs to know it.
 
     restore: the settings with the model's defaults filled in. chunk_frames: the chunk length that suits its memory.
+    warm_up_frames: see `plan.warm_up_frames`.
     identity: what of model, device and versions shapes the output, see `identity.machine_identity`.
     """
 
     restore: ResolvedSettings
     chunk_frames: int
+    warm_up_frames: int | None
     identity: dict[str, Any]
 
 

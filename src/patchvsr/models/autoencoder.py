@@ -46,6 +46,8 @@ class Autoencoder(Protocol):
     @property
     def decoder_halo_px(self) -> int: ...
     @property
+    def lookback_frames(self) -> int: ...  # earlier frames that a decoded frame depends on, through the state
+    @property
     def device(self) -> torch.device: ...
 
     def unfreeze_decoder(self) -> None:

@@ -114,6 +114,11 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
         """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
         return _round_up(self.decoder.halo_px)
 
+    @property
+    def lookback_frames(self) -> int:
+        """Earlier frames that a decoded frame depends on."""
+        return self.decoder.lookback_frames
+
     def unfreeze_decoder(self) -> None:
         """Make the decoder trainable."""
         self.decoder.requires_grad_(True)

@@ -218,6 +218,8 @@ class CausalTemporalMix(nn.Module):
     training, where the gradients of three convolutions would have to be added, they are one convolution over time.
     """
 
+    lookback_frames = 2
+
     def __init__(self, channels: int):
         super().__init__()
         self.mix = nn.Conv2d(3 * channels, channels, 1)

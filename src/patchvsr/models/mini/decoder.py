@@ -84,6 +84,11 @@ class Decoder(nn.Module):
         context = 8 * (1 + radius * len(self.context_blocks))  # 1: rounding, as a context cell is two trunk cells
         return trunk + max(latents, context)
 
+    @property
+    def lookback_frames(self) -> int:
+        """Earlier frames that a decoded frame depends on."""
+        return CausalTemporalMix.lookback_frames * len(self.mixes)
+
     def forward(
         self, latents: Tensor, reference: Tensor, restoration: Tensor, scale: Tensor, state: State | None
     ) -> tuple[Tensor, State]:  # (N, C, T, h, w), (N, 3, F, H, W), (N,), (N,) -> (N*F, 3, H, W)

@@ -104,6 +104,11 @@ class DetailDecoder(nn.Module):
         """
         return FOLD * (1 + 2 * len(self.blocks) + len(self.previous) + 1)
 
+    @property
+    def lookback_frames(self) -> int:
+        """Earlier frames whose latents and restorer's features the detail of a frame depends on."""
+        return PreviousFrame.lookback_frames * len(self.previous)
+
     def forward(
         self, latents: Tensor, guide: Tensor, embedding: Tensor, frames: range, carried: Features
     ) -> tuple[Tensor, Features]:

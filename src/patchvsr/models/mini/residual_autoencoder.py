@@ -79,6 +79,11 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
         return _round_up(self.restorer.trunk_halo_px + self.decoder.halo_px)
 
+    @property
+    def lookback_frames(self) -> int:
+        """Earlier frames that a decoded frame depends on; without latents, the restorer's are enough."""
+        return self.restorer.lookback_frames + self.decoder.lookback_frames
+
     def unfreeze_decoder(self) -> None:
         """Make the decoder of detail trainable; the restorer stays as it is."""
         self.decoder.requires_grad_(True)

@@ -61,6 +61,11 @@ class Restorer(nn.Module):
         """Pixels around a tile that its restored pixels depend on."""
         return self.trunk_halo_px + FOLD
 
+    @property
+    def lookback_frames(self) -> int:
+        """Earlier frames that a restored frame depends on."""
+        return PreviousFrame.lookback_frames * len(self.previous)
+
     def forward(
         self, canvas: Tensor, state: State | None, *, restoration: Tensor, scale: Tensor
     ) -> tuple[Tensor, State]:
@@ -143,6 +148,8 @@ class ConditionedBlock(nn.Module):
 
 class PreviousFrame(nn.Module):
     """Add a 3x3 convolution of the previous frame's features. The first frame of a shot stands in for its own."""
+
+    lookback_frames = 1
 
     def __init__(self, channels: int):
         super().__init__()

@@ -45,6 +45,11 @@ class WanAutoencoder(AutoencoderKLWan):
     def decoder_halo_px(self) -> int:
         return HALO_CELLS * self.geometry.spatial_factor
 
+    @property
+    def lookback_frames(self) -> int:
+        """None before the clip, which is decoded by itself."""
+        return 0
+
     def unfreeze_decoder(self) -> None:
         """Make the decoder trainable."""
         self.decoder.requires_grad_(True)
