@@ -82,7 +82,7 @@ def test_chunks_hand_their_latents_on(tmp_path, pipeline):
     original = pipeline._denoise
 
     def spy(*args):
-        given.append(args[3])
+        given.append(args[4])
         return original(*args)
 
     pipeline._denoise = spy
