@@ -29,6 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from clips import make_video
 from hostile import as_request, check_answer, generated_requests, own_requests, tree, without_token
+from service import running
 
 TOKEN = "a-token-of-this-benchmark"
 MIB = 2**20
@@ -68,23 +69,10 @@ class Watched:
 
 @contextmanager
 def serving(watched: Watched, **environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    words = ["serve", watched.films, "--data", watched.data, "--port", 0, "--device", "cpu", "--max-upload-gib", 0.01]
     environment |= {"TMPDIR": str(watched.root / "tmp"), "HOME": str(watched.root / "home")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "patchvsr", *map(str, words), "--min-free-gib", "0", "--max-jobs", "1000"],
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        found = re.search(r"http://[^/\s]+", process.stderr.readline())
-        assert found
-        with httpx.Client(base_url=found[0], timeout=600) as client:
-            yield client, process
-    finally:
-        process.kill()
-        process.wait()
+    words = [watched.films, "--data", watched.data, "--device", "cpu", "--max-upload-gib", 0.01]
+    with running(*words, **environment) as served:
+        yield served
 
 
 class Tally:

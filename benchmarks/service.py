@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import re
 import subprocess
@@ -34,12 +35,23 @@ SETTINGS = UpscaleSettings.of(scale=1.0, chunk_frames=5, unit_frames=9, num_infe
 
 @contextmanager
 def serving(folder: Path, *options: object) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    words = ["serve", folder, "--data", folder / "data", "--preset", folder / "small.toml", "--port", 0, *options]
-    command = [sys.executable, "-m", "patchvsr", *map(str, words), "--min-free-gib", "0", "--max-jobs", "1000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with running(folder, "--data", folder / "data", "--preset", folder / "small.toml", *options) as served:
+        yield served
+
+
+@contextmanager
+def running(*words: object, **environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    """Serve with these arguments on a free port until the block ends; then the process is killed."""
+    command = [sys.executable, "-m", "patchvsr", "serve", *map(str, words), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--min-free-gib", "0", "--max-jobs", "1000"],
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stderr is not None
-        found = re.search(r"http://\S+", process.stderr.readline())
+        found = re.search(r"http://[^/\s]+", process.stderr.readline())
         assert found
         with httpx.Client(base_url=found[0], timeout=600) as client:
             yield client, process
