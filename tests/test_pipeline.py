@@ -205,6 +205,8 @@ def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_
         )
     )
     z = noise_frames(5, 0, 2, (toy.LATENT_CHANNELS, 4, 4)).unsqueeze(0)
+    if pipeline.config.still_noise:
+        z = z[:, :, :1].repeat(1, 1, 2, 1, 1)
     for step in range(steps):
         time = torch.tensor([1000 * (1 - step / steps)])
         z = z - pipeline.transformer(z, time, features=features).sample / steps
@@ -229,6 +231,14 @@ def test_one_patch_equals_plain_sampling(
     ).frames
     expected = plain_sampling(pipeline, video, steps, noise_timestep)
     torch.testing.assert_close(frames, expected, rtol=0, atol=2e-5)
+
+
+def test_a_model_of_still_noise_starts_every_frame_from_the_same(pipeline: PatchVSRPipeline) -> None:
+    of_still = PatchVSRPipeline(**pipeline.components, patch_px=toy.PATCH_PX, patch_frames=5, still_noise=True)
+    video, told = toy.video(5, 16, 16), {"seed": 5, "num_inference_steps": 2, "restoration": 0.3, "color_match": False}
+    frames = of_still(video, **told).frames
+    torch.testing.assert_close(frames, plain_sampling(of_still, video, 2, 0.0), rtol=0, atol=2e-5)
+    assert not torch.allclose(frames, pipeline(video, **told).frames, atol=1e-3)
 
 
 def test_known_latents_stay_and_lead_the_frames_after_them(pipeline: PatchVSRPipeline) -> None:

@@ -70,6 +70,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         patch_px: side of a patch in canvas pixels, the native size of the base.
         patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
         num_inference_steps, joint_mode, noise_timestep, strength: the model's defaults.
+        still_noise: start every frame from the same noise, as a model trained so needs it.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -86,6 +87,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         joint_mode: str = "auxiliary",
         noise_timestep: float = 0.0,
         strength: float | None = None,
+        still_noise: bool = False,
     ):
         super().__init__()
         scheduler = scheduler or FlowMatchEulerDiscreteScheduler()
@@ -97,6 +99,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             joint_mode=joint_mode,
             noise_timestep=noise_timestep,
             strength=strength,
+            still_noise=still_noise,
         )
 
     @classmethod
@@ -457,12 +460,18 @@ class PatchVSRPipeline(DiffusionPipeline):
             answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
             return (answer or {}).get("latents")
 
-        channels = self.vae.geometry.latent_channels
-        noise = noise_frames(settings.seed, first_frame // TEMPORAL_FACTOR, shape[0], (channels, *shape[1:]))
+        noise = self._latent_noise(settings.seed, first_frame, shape)
         return denoise(
             velocity, noise, tilings, scheduler,
             start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
         )  # fmt: skip
+
+    def _latent_noise(self, seed: int, first_frame: int, shape: tuple[int, ...]) -> Tensor:
+        """Return the noise (C, T, h, w) that latents of `shape` (T, h, w) start from."""
+        length, *sides = shape
+        of_frame = (self.vae.geometry.latent_channels, *sides)
+        first = first_frame // TEMPORAL_FACTOR
+        return noise_frames(seed, first, length, of_frame, still=self.config.still_noise)
 
     def _coarse(
         self, canvas: ClipCanvas, conditions: ClipConditions, settings: ResolvedSettings, first_frame: int
@@ -480,10 +489,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             conditions, canvas_latents=latents, noise=torch.zeros(()).expand(latents.shape), noise_timestep=0.0
         )
         velocity = PatchVelocity(self.transformer, of_view, device=self._execution_device)
-        noise = noise_frames(
-            settings.seed + COARSE_SEED_OFFSET, first_frame // TEMPORAL_FACTOR, shape[0],
-            (self.vae.geometry.latent_channels, *shape[1:]),
-        )  # fmt: skip
+        noise = self._latent_noise(settings.seed + COARSE_SEED_OFFSET, first_frame, shape)
         scheduler = set_steps(self.scheduler, settings.num_inference_steps, settings.strength or 1.0)
         boxes = self.boxes(shape, "independent")
         restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)

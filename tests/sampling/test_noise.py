@@ -21,6 +21,11 @@ def test_neither_frames_nor_seeds_repeat() -> None:
     assert len({tuple(frame.flatten().tolist()) for frame in frames}) == 400
 
 
+def test_still_noise_is_that_of_the_first_frame_everywhere() -> None:
+    first = noise_frames(7, 0, 1, SHAPE)
+    assert torch.equal(noise_frames(7, 3, 4, SHAPE, still=True), first.repeat(1, 4, 1, 1))
+
+
 def test_noise_is_standard_normal() -> None:
     noise = noise_frames(0, 1000, 16, (8, 32, 32))
     assert abs(noise.mean()) < 0.01 and abs(noise.std() - 1) < 0.01

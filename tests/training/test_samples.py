@@ -16,6 +16,7 @@ from patchvsr.training.distillation import DistillStage
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import (
+    FrameSample,
     PatchSample,
     Places,
     Sample,
@@ -63,6 +64,15 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
     expected = upscaling.of_patches([Box(0, 2, y0 // 16, y1 // 16, x0 // 16, x1 // 16)])
     for name in ("location_mask", "crop_box", "scale", "global_latents"):
         torch.testing.assert_close(getattr(trained, name), getattr(expected, name), msg=name)
+
+
+def test_frames_of_a_clip_can_share_their_noise() -> None:
+    geometry, cells = toy.autoencoder().geometry, (2, 4, 4)
+    for make in (PatchSample, FrameSample):
+        still = make(replace(RECIPE, still_noise=True), geometry).noise(toy.seeded(), cells)["noise"]
+        assert still.shape == (toy.LATENT_CHANNELS, *cells) and torch.equal(still[:, 0], still[:, 1])
+        apart = make(RECIPE, geometry).noise(toy.seeded(), cells)["noise"]
+        assert not torch.equal(apart[:, 0], apart[:, 1])
 
 
 def test_noise_augmentation_is_told() -> None:

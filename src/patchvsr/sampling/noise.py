@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def noise_frames(seed: int, first_frame: int, num_frames: int, shape: tuple[int, int, int]) -> Tensor:
+def noise_frames(
+    seed: int, first_frame: int, num_frames: int, shape: tuple[int, int, int], *, still: bool = False
+) -> Tensor:
     """Return Gaussian noise (C, T, H, W) for `num_frames` latent frames from `first_frame`, float32 on the CPU.
 
     Each frame has its own generator, seeded by `seed` and its absolute index, so the noise of a frame is the same for
@@ -17,7 +19,10 @@ def noise_frames(seed: int, first_frame: int, num_frames: int, shape: tuple[int,
         first_frame: absolute index in the video, in latent frames.
         num_frames: T.
         shape: (C, H, W) of the whole canvas; patches are cut from it.
+        still: every frame gets the noise of frame 0, so that what a model makes of it does not flicker.
     """
+    if still:
+        return noise_frames(seed, 0, 1, shape).expand(-1, num_frames, -1, -1)
     noise = torch.empty(shape[0], num_frames, *shape[1:])
     for i in range(num_frames):
         generator = torch.Generator("cpu").manual_seed(_frame_seed(seed, first_frame + i))

@@ -51,6 +51,7 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
         patch_px=patch_px,
         patch_frames=patch_frames,
         noise_timestep=recipe.min_noise_timestep,
+        still_noise=recipe.still_noise,
     )
 
 

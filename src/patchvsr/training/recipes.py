@@ -61,6 +61,7 @@ class Recipe:
     train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
+    still_noise: bool = False  # all frames of a clip start from the same noise, so that detail does not flicker
     clean_condition_share: float = 0.5  # share of patches without noise augmentation
     lora_rank: int = 16
     objective: str = "pixel"  # distill: pixel; the others add a term to the pixel losses

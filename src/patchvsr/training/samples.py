@@ -103,10 +103,7 @@ class FrameSample(_ClipSample):
         return {"hq": as_video(clip), "canvas": as_video(canvas), **known}
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
-        return {
-            "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
-            "sigma": draw_sigma(generator),
-        }
+        return {"noise": draw_noise(generator, self.recipe, self.geometry, cells), "sigma": draw_sigma(generator)}
 
 
 @dataclass(frozen=True)
@@ -142,17 +139,16 @@ class PatchSample:
         }
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
-        latents, condition = self.geometry.latent_channels, self.geometry.condition_channels
         noise = {
             "sigma": draw_few_step_sigma(generator) if self.few_steps else draw_sigma(generator),
-            "noise": torch.randn(latents, *cells, generator=generator),
+            "noise": draw_noise(generator, self.recipe, self.geometry, cells),
             "noise_timestep": draw_noise_timestep(generator, self.recipe),
-            "condition_noise": torch.randn(condition, *cells, generator=generator),
+            "condition_noise": torch.randn(self.geometry.condition_channels, *cells, generator=generator),
         }
         if self.few_steps:
             noise["crops"] = self._draw_crops(generator, cells)
             noise["second_sigma"] = torch.rand((), generator=generator)
-            noise["second_noise"] = torch.randn(latents, *cells, generator=generator)
+            noise["second_noise"] = draw_noise(generator, self.recipe, self.geometry, cells)
         return noise
 
     def _draw_crops(self, generator: Generator, cells: Cells) -> Tensor:
@@ -180,6 +176,13 @@ def draw_canvas_size(generator: Generator, recipe: Recipe) -> tuple[int, int]:
     choices = (recipe.canvas_max - recipe.canvas_min) // 32 + 1
     height, width = (recipe.canvas_min + 32 * below(generator, choices) for _ in range(2))
     return height, width
+
+
+def draw_noise(generator: Generator, recipe: Recipe, geometry: Geometry, cells: Cells) -> Tensor:
+    """Draw the noise (C, T, h, w) of latents, the same for all frames if the recipe says so."""
+    length, *sides = cells
+    drawn = 1 if recipe.still_noise else length
+    return torch.randn(geometry.latent_channels, drawn, *sides, generator=generator).expand(-1, length, -1, -1)
 
 
 def draw_sigma(generator: Generator) -> Tensor:

@@ -287,6 +287,7 @@ class AdapterStage(Stage):
             new_scheduler(recipe.base),
             patch_px=max(recipe.size_choices), patch_frames=recipe.num_frames,
             noise_timestep=recipe.min_noise_timestep,
+            still_noise=recipe.still_noise,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

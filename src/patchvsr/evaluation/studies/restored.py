@@ -45,7 +45,8 @@ def restore(pipeline: PatchVSRPipeline, clip: StudyClip, *, steps: int, **settin
 
     def on_step(pipe: PatchVSRPipeline, step: int, _: Any, tensors: dict[str, Tensor]) -> None:
         if step == 0:
-            velocities.append(_velocity(tensors["latents"], *pipe.scheduler.sigmas[:2].tolist()))
+            before, after = pipe.scheduler.sigmas[:2].tolist()
+            velocities.append(_velocity(tensors["latents"], before, after, still=pipe.config.still_noise))
 
     started_at = time.perf_counter()
     restored = pipeline(
@@ -57,10 +58,10 @@ def restore(pipeline: PatchVSRPipeline, clip: StudyClip, *, steps: int, **settin
     return Restored(frames, velocities[0] if velocities else None, seconds)
 
 
-def _velocity(latents: Tensor, before: float, after: float) -> Tensor:
+def _velocity(latents: Tensor, before: float, after: float, *, still: bool) -> Tensor:
     """Return the velocity of one Euler step from noise of seed 0 to `latents` (C, T, h, w), between two sigmas."""
     channels, length, height, width = latents.shape
-    return (latents - noise_frames(0, 0, length, (channels, height, width))) / (after - before)
+    return (latents - noise_frames(0, 0, length, (channels, height, width), still=still)) / (after - before)
 
 
 def scores(clip: StudyClip, frames: Tensor, metrics: Sequence[str], lines: tuple[Lines, Lines] | None = None) -> Row:
