@@ -95,7 +95,7 @@ def test_a_failed_job_says_why_and_can_be_tried_again(client, folder, gate):
 def test_a_killed_command_fails_its_job_only(client, folder, gate):
     id = submit(client, folder / "clip.mkv")
     wait_for(client, id, State.RUNNING, frames=1)
-    (command,) = psutil.Process().children()
+    (command,) = (child for child in psutil.Process().children() if str(folder / "clip.mkv") in child.cmdline())
     command.kill()
     assert "signal 9" in wait_for(client, id, State.FAILED)["reason"]
     gate.unlink()

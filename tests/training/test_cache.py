@@ -97,6 +97,18 @@ def test_does_not_depend_on_the_batch_size(cache: Path, source: ClipSource, tmp_
     assert all(file.read_bytes() == (tmp_path / file.name).read_bytes() for file in cache.glob("*.safetensors"))
 
 
+def test_neighbours_are_cut_from_one_canvas(source: ClipSource, tmp_path: Path) -> None:
+    """A slow canvas is made once for all its patches."""
+    recipe, stage = replace(RECIPE, canvas_min=128, patches_per_canvas=2), adapter()
+    list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 4))
+    one, other, next_one, _ = (load_file(file) for file in sorted(tmp_path.glob("*.safetensors")))
+    assert torch.equal(one["global_latents"], other["global_latents"])
+    assert not torch.equal(one["global_latents"], next_one["global_latents"])
+    assert not torch.equal(one["box"], other["box"])
+    with pytest.raises(SettingsError, match="samples of another recipe"):
+        CachedSamples(stage, tmp_path, RECIPE)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_encodes_on_the_gpu(source: ClipSource, tmp_path: Path) -> None:
     stage = adapter()

@@ -26,7 +26,10 @@ from patchvsr.training.stages import AdapterStage, BaseStage, Stage
 
 INDEX = "cache.json"
 # Recipe fields that encoded samples depend on; all others may change between uses of a cache.
-SHAPING = ("stage", "base", "seed", "num_frames", "sizes", "canvas_min", "canvas_max", "photo_share", "degradation")
+SHAPING = (
+    "stage", "base", "seed", "num_frames", "sizes", "canvas_min", "canvas_max", "patches_per_canvas", "photo_share",
+    "degradation", "single_pass_share",
+)  # fmt: skip
 
 
 def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, count: int) -> Iterator[int]:
@@ -49,7 +52,7 @@ def write_cache(recipe: Recipe, stage: Stage, samples: Samples, folder: Path, co
     for number in range(count):
         file = _file(folder, number)
         if not file.exists():
-            sample = samples[number, 0]
+            sample = samples[divmod(number, recipe.patches_per_canvas)]
             encoded = stage.encode({name: value.unsqueeze(0).to(device) for name, value in sample.items()})
             kept: Sample = {name: sample[name] for name in ("mask", "box", "scale") if name in sample}
             kept |= {name: value[0].to(torch.bfloat16).cpu().contiguous() for name, value in encoded.items()}
