@@ -17,7 +17,7 @@ from patchvsr.training.cache import CachedSamples, write_cache
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.distillation import DistillStage
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import Samples
+from patchvsr.training.samples import PatchSample, Samples
 from patchvsr.training.stages import AdapterStage, BaseStage
 from patchvsr.training.trainer import train
 
@@ -100,7 +100,8 @@ def test_does_not_depend_on_the_batch_size(cache: Path, source: ClipSource, tmp_
 def test_neighbours_are_cut_from_one_canvas(source: ClipSource, tmp_path: Path) -> None:
     """A slow canvas is made once for all its patches."""
     recipe, stage = replace(RECIPE, canvas_min=128, patches_per_canvas=2), adapter()
-    list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 4))
+    make = PatchSample(recipe, stage.autoencoder.geometry)
+    list(write_cache(recipe, stage, Samples(make, source, recipe), tmp_path, 4))
     one, other, next_one, _ = (load_file(file) for file in sorted(tmp_path.glob("*.safetensors")))
     assert torch.equal(one["global_latents"], other["global_latents"])
     assert not torch.equal(one["global_latents"], next_one["global_latents"])
