@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from patchvsr.training.build import build_stage
 from patchvsr.training.checkpoint import trained_parameters
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.export import export
-from patchvsr.training.recipes import Recipe
+from patchvsr.training.recipes import PLACES, Recipe
 from patchvsr.training.run import cache_recipe, run_recipe
 from patchvsr.training.stages import AdapterStage
 
@@ -62,6 +63,10 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
         assert torch.equal(own[name if name in own else lora], value), name  # the base stays as it is
 
     export(chosen, tmp_path / "model", num_inference_steps=1)
+    provenance = json.loads((tmp_path / "model" / "provenance.json").read_text())
+    (trained,) = provenance["stages"].values()
+    assert trained["recipe"]["learning_rate"] == chosen.learning_rate
+    assert not set(PLACES) & trained["recipe"].keys()  # a published model does not tell of folders
     with pytest.raises(SettingsError, match="is an adapter for another base"):
         build_stage(replace(chosen, base="mini", init=str(tmp_path / "model")))
     pipeline = PatchVSRPipeline.from_pretrained(str(tmp_path / "model"), dtype=torch.bfloat16)

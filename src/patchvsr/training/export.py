@@ -22,7 +22,7 @@ from patchvsr.training.build import trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, read_state
 from patchvsr.training.logs import read_log
 from patchvsr.training.model_card import base_was_trained, model_card
-from patchvsr.training.recipes import STAGES, Recipe
+from patchvsr.training.recipes import PLACES, STAGES, Recipe
 
 MAX_SHARD_SIZE = "15MB"  # source code hosts reject large files
 
@@ -131,14 +131,18 @@ def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:
 
 
 def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
-    """Collect the recipe, steps and duration of every stage, the data digest, and the initial model."""
+    """Collect the recipe, steps and duration of every stage, the data digest, and the initial model.
+
+    Folders of this machine are left out: they are of no use elsewhere, and may tell who trained the model.
+    """
     stages = {}
     for stage in STAGES[: STAGES.index(last.stage) + 1]:
         run = last.run_of(stage)
         if checkpoints(run):
             state = read_state(last_checkpoint(run))
             minutes = round(_seconds(read_log(run)) / 60, 1)
-            stages[run.name] = {"steps": state["step"], "minutes": minutes, "recipe": state["recipe"]}
+            recipe = {name: value for name, value in state["recipe"].items() if name not in PLACES}
+            stages[run.name] = {"steps": state["step"], "minutes": minutes, "recipe": recipe}
     provenance: dict[str, Any] = {
         "patchvsr": __version__,
         "data_sha256": read_state(last_checkpoint(last.run))["data"],

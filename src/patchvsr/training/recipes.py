@@ -13,6 +13,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.models.geometry import is_clip_length
 
 STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
+PLACES = ("data", "packed", "output", "cache", "validation", "validation_packed")  # fields that hold folders
 OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
 
 
@@ -55,6 +56,7 @@ class Recipe:
     # objectives
     spectral_weight: float = 0.1
     feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
+    adversary: str = "runs"  # what the discriminator sees: runs, or features of frames
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
     dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
     told_share: float = 0.5  # restorer: share of clips for which it is told the true degradation, not its estimate
