@@ -1,6 +1,12 @@
-"""Patch discriminator on short runs of frames, with generator and discriminator losses computed in one step."""
+"""Discriminators, with the losses of generator and discriminator computed in one step.
+
+runs        a patch discriminator of runs of frames, trained from scratch
+features    heads on what a frozen classifier sees in single frames (Sauer et al., "Projected GANs Converge Faster")
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +14,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
+from patchvsr.training.perceptual import classifier
+
 RUN_FRAMES = 3  # of a run that is judged at once; a shorter clip repeats its last frame
+FEATURE_CHANNELS = (16, 24, 40)  # of the classifier
 
 
-class Discriminator(nn.Module):
+class Verdict(NamedTuple):
+    """What a discriminator says: its scores, and features of its own to compare."""
+
+    scores: list[Tensor]
+    features: list[Tensor]
+
+
+class RunDiscriminator(nn.Module):
     """Score runs of frames, with the canvas of their middle frame, per patch of about 60 pixels (PatchGAN).
 
     Runs, so that detail that does not move with the scene gives itself away. Conditioning on the canvas makes it judge
@@ -27,13 +43,56 @@ class Discriminator(nn.Module):
         )
         self.judge = spectral_norm(nn.Conv2d(others[-1], 1, 3, padding=1))
 
-    def forward(self, runs: Tensor) -> list[Tensor]:
-        """Return the features of every layer, and last the scores (N, 1, h, w), of runs (N, 12, H, W)."""
-        found = []
+    def look(self, video: Tensor, canvas: Tensor) -> list[Tensor]:
+        """Cut videos (N, 3, F, H, W) into runs that follow each other, joined with their canvas: (N*R, 12, H, W)."""
+        missing = -video.shape[2] % RUN_FRAMES
+        frames = torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
+        runs = frames.unflatten(2, (-1, RUN_FRAMES)).permute(0, 2, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
+        middles = torch.arange(0, frames.shape[2], RUN_FRAMES).add(RUN_FRAMES // 2).clamp_max(canvas.shape[2] - 1)
+        return [torch.cat([runs, canvas[:, :, middles].transpose(1, 2).flatten(0, 1)], dim=1)]
+
+    def forward(self, seen: list[Tensor]) -> Verdict:
+        (runs,) = seen
+        features = []
         for layer in self.layers:
             runs = F.leaky_relu(layer(runs), 0.2)
-            found.append(runs)
-        return [*found, self.judge(runs)]
+            features.append(runs)
+        return Verdict([self.judge(runs)], features)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Score frames by the features that a frozen classifier finds in them and in their canvas.
+
+    Little is left to learn, so it is a useful opponent after hundreds of steps.
+    """
+
+    def __init__(self, width: int = 64, every: int = 3):
+        super().__init__()
+        self.every = every
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(2 * channels, width, 3, padding=1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, 1, 1)),
+            )
+            for channels in FEATURE_CHANNELS
+        )
+
+    def look(self, video: Tensor, canvas: Tensor) -> list[Tensor]:
+        """Return the features of every n-th frame of videos (N, 3, F, H, W), joined with those of their canvas."""
+        network = classifier(video.device)
+        shown, before = (
+            clip[:, :, :: self.every].transpose(1, 2).flatten(0, 1).add(1).div(2) for clip in (video, canvas)
+        )
+        with torch.no_grad():
+            known = network(before)
+        return [torch.cat(pair, dim=1) for pair in zip(network(shown), known, strict=True)]
+
+    def forward(self, seen: list[Tensor]) -> Verdict:
+        return Verdict([head(features) for head, features in zip(self.heads, seen, strict=True)], [])
+
+
+DISCRIMINATORS = {"runs": RunDiscriminator, "features": FeatureDiscriminator}
 
 
 class Adversary(nn.Module):
@@ -43,31 +102,29 @@ class Adversary(nn.Module):
     detached discriminator weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.discriminator = Discriminator()
+        self.discriminator = DISCRIMINATORS[kind]()
 
     def losses(self, output: Tensor, target: Tensor, canvas: Tensor, *, weight: float) -> dict[str, Tensor]:
         """Return both losses for `output` and `target`, given the `canvas`, each (N, 3, F, H, W) in [-1, 1]."""
-        real_runs, fake_runs = (_runs(clip.float(), canvas.float()) for clip in (target, output))
-        *real_features, real = self.discriminator(real_runs)
-        *_, fake = self.discriminator(fake_runs.detach())
+        look = self.discriminator.look
+        with torch.no_grad():
+            real_seen = look(target.float(), canvas.float())
+        fake_seen = look(output.float(), canvas.float())
+        real, fake = self.discriminator(real_seen), self.discriminator([seen.detach() for seen in fake_seen])
         fixed = {name: value.detach() for name, value in self.discriminator.named_parameters()}
         fixed |= {name: value.clone() for name, value in self.discriminator.named_buffers()}
-        *features, judged = functional_call(self.discriminator, fixed, (fake_runs,))
-        pairs = zip(features, real_features, strict=True)
-        matching = torch.stack([(one - other.detach()).abs().mean() for one, other in pairs]).mean()
-        return {
-            "discriminator": F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
-            "adversarial": -weight * judged.mean(),
-            "matching": weight * matching,
+        judged = functional_call(self.discriminator, fixed, (fake_seen,))
+        pairs = zip(judged.features, real.features, strict=True)
+        matching = [(one - other.detach()).abs().mean() for one, other in pairs]
+        losses = {
+            "discriminator": _mean([F.relu(1 - score) for score in real.scores])
+            + _mean([F.relu(1 + score) for score in fake.scores]),
+            "adversarial": -weight * _mean(judged.scores),
         }
+        return losses | ({"matching": weight * _mean(matching)} if matching else {})
 
 
-def _runs(video: Tensor, canvas: Tensor) -> Tensor:
-    """Cut videos (N, 3, F, H, W) into runs that follow each other, joined with their canvas: (N*R, 12, H, W)."""
-    missing = -video.shape[2] % RUN_FRAMES
-    frames = torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
-    runs = frames.unflatten(2, (-1, RUN_FRAMES)).permute(0, 2, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
-    middles = torch.arange(0, frames.shape[2], RUN_FRAMES).add(RUN_FRAMES // 2).clamp_max(canvas.shape[2] - 1)
-    return torch.cat([runs, canvas[:, :, middles].transpose(1, 2).flatten(0, 1)], dim=1)
+def _mean(maps: list[Tensor]) -> Tensor:
+    return torch.stack([one.mean() for one in maps]).mean()

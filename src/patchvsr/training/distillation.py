@@ -45,7 +45,7 @@ class DistillStage(AdapterStage):
         if recipe.objective == "distribution":
             self.score_of_student = copy.deepcopy(transformer)
         if recipe.objective == "adversarial":
-            self.adversary = Adversary()
+            self.adversary = Adversary(recipe.adversary)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         batch = self.with_latents(batch)

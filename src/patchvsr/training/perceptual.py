@@ -21,7 +21,7 @@ def perceptual(output: Tensor, target: Tensor, *, every: int = 3) -> Tensor:
     """
     from patchvsr.measures.features import feature_distance
 
-    network = _network(output.device)
+    network = classifier(output.device)
     shown = [clip[:, :, ::every].transpose(1, 2).flatten(0, 1).float().add(1).div(2) for clip in (output, target)]
     with torch.no_grad():
         wanted = network(shown[1])
@@ -29,7 +29,8 @@ def perceptual(output: Tensor, target: Tensor, *, every: int = 3) -> Tensor:
 
 
 @cache
-def _network(device: torch.device) -> ImageFeatures:
+def classifier(device: torch.device) -> ImageFeatures:
+    """Return the network that losses see with: Lite0."""
     from patchvsr.measures.features import ImageFeatures
 
     return ImageFeatures("lite0").to(device)

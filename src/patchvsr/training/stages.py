@@ -129,7 +129,7 @@ class AutoencoderStage(Stage):
         super().__init__(recipe)
         self.autoencoder = autoencoder
         autoencoder.encoder.requires_grad_(recipe.train_encoder)
-        self.adversary = Adversary() if recipe.adversarial_weight else None
+        self.adversary = Adversary(recipe.adversary) if recipe.adversarial_weight else None
         self.make_sample = AutoencoderSample(recipe, autoencoder.geometry)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -173,7 +173,7 @@ class ResidualAutoencoderStage(Stage):
         autoencoder.encoder.requires_grad_(recipe.train_encoder)
         geometry = autoencoder.geometry
         self.predict = nn.Conv3d(geometry.condition_channels, geometry.latent_channels, 1)
-        self.adversary = Adversary() if recipe.adversarial_weight else None
+        self.adversary = Adversary(recipe.adversary) if recipe.adversarial_weight else None
         self.make_sample = AutoencoderSample(recipe, geometry)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
