@@ -68,6 +68,7 @@ def test_a_saved_recipe_is_a_recipe(tmp_path: Path) -> None:
         ("wan21_adapter", {"max_noise_timestep": "100"}, "min_noise_timestep <= max_noise_timestep"),
         ("wan21_adapter", {"init": "mini"}, "init only works with base mini"),
         ("mini_distill", {"objective": "adversarial"}, "needs an adversarial_weight above 0"),
+        ("mini_distill", {"adversary": "eyes"}, "adversary is 'eyes': choose runs or features"),
     ],
 )
 def test_refusals(name: str, overrides: dict[str, str], message: str) -> None:

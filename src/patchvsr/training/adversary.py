@@ -17,7 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from patchvsr.training.perceptual import classifier
 
 RUN_FRAMES = 3  # of a run that is judged at once; a shorter clip repeats its last frame
-FEATURE_CHANNELS = (16, 24, 40)  # of the classifier
+# Of the classifier: channels at each stride, and about the deviation of all of them on photos.
+FEATURE_CHANNELS, FEATURE_DEVIATION = (16, 24, 40), 6.0
 
 
 class Verdict(NamedTuple):
@@ -86,13 +87,13 @@ class FeatureDiscriminator(nn.Module):
         )
         with torch.no_grad():
             known = network(before)
-        return [torch.cat(pair, dim=1) for pair in zip(network(shown), known, strict=True)]
+        return [torch.cat(pair, dim=1) / FEATURE_DEVIATION for pair in zip(network(shown), known, strict=True)]
 
     def forward(self, seen: list[Tensor]) -> Verdict:
         return Verdict([head(features) for head, features in zip(self.heads, seen, strict=True)], [])
 
 
-DISCRIMINATORS = {"runs": RunDiscriminator, "features": FeatureDiscriminator}
+DISCRIMINATORS = {"runs": RunDiscriminator, "features": FeatureDiscriminator}  # as recipes name them
 
 
 class Adversary(nn.Module):

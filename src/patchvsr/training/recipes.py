@@ -14,6 +14,7 @@ from patchvsr.models.geometry import is_clip_length
 
 STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
 PLACES = ("data", "packed", "output", "cache", "validation", "validation_packed")  # fields that hold folders
+ADVERSARIES = ("runs", "features")  # what a discriminator sees
 OBJECTIVES = ("pixel", "consistency", "distribution", "adversarial")
 
 
@@ -56,7 +57,7 @@ class Recipe:
     # objectives
     spectral_weight: float = 0.1
     feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
-    adversary: str = "runs"  # what the discriminator sees: runs, or features of frames
+    adversary: str = "runs"  # runs of frames; or features, of single frames by a classifier
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
     dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
     told_share: float = 0.5  # restorer: share of clips for which it is told the true degradation, not its estimate
@@ -116,6 +117,8 @@ class Recipe:
             raise SettingsError(f"{self.name}: precision is {self.precision!r}: choose bf16 or fp32")
         if self.objective not in OBJECTIVES:
             raise SettingsError(f"{self.name}: objective is {self.objective!r}: choose one of {', '.join(OBJECTIVES)}")
+        if self.adversary not in ADVERSARIES:
+            raise SettingsError(f"{self.name}: adversary is {self.adversary!r}: choose {' or '.join(ADVERSARIES)}")
         if self.objective == "adversarial" and self.adversarial_weight <= 0:
             raise SettingsError(f"{self.name}: objective adversarial needs an adversarial_weight above 0")
         if self.init and self.base != "mini":
