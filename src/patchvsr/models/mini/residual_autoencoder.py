@@ -30,6 +30,8 @@ from patchvsr.models.mini.restorer import Restorer, added
 
 # What is missing is small beside the picture; so amplified, both reach the encoder alike.
 RESIDUAL_GAIN = 8.0
+# Logits by which the estimate is lowered: a clean input that is restored loses more than a degraded one that is not.
+CAUTION = 0.6
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
 
@@ -45,7 +47,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     encodes_residual = True
     tile_px = 3840
     tile_bytes, state_bytes = 160, 80
-    independent_votes = 1.0
+    independent_votes = 1.25
 
     @register_to_config
     def __init__(
@@ -149,7 +151,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
             canvas = canvas.expand(-1, -1, 2, -1, -1)
         missing = [max(0, BLOCK_PX - side) for side in canvas.shape[-2:]]
         canvas = F.pad(canvas, (0, missing[1], 0, missing[0], 0, 0), mode="replicate")
-        return self.restorer.estimator(canvas, scale).float()
+        return self.restorer.estimator(canvas, scale).float() - CAUTION
 
     def decode(
         self,
