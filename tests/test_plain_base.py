@@ -14,6 +14,7 @@ from command import run_here
 
 from patchvsr import pipeline as pipeline_module
 from patchvsr.errors import ModelError
+from patchvsr.jobs.identity import model_identity
 from patchvsr.loading import load_pipeline
 from patchvsr.media.tensors import read_rgb
 from patchvsr.models.registry import REGISTRY, Base
@@ -50,6 +51,18 @@ def test_a_file_is_upscaled_with_a_base_alone(base: str, tmp_path: Path, capfd: 
     assert done.returncode == 0, done.stderr
     frames = torch.stack([*read_rgb(tmp_path / "out.mkv")])
     assert frames.shape == (6, 3, 64, 64)
+
+
+def test_it_is_the_same_model_whenever_it_is_loaded(base: str, capfd: Any) -> None:
+    """Or a job that was killed could not go on: weights of an adapter that is not there would be drawn anew."""
+    run_here(capfd, "cache-prompt", base)
+    known = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        pipeline = PatchVSRPipeline.from_base(base)
+        known.append(model_identity(pipeline))
+    assert known[0] == known[1]
+    assert pipeline.transformer.adapter_state_dict().keys() == {"prompt_embeds"}
 
 
 def test_little_strength_keeps_the_latents_of_the_input(base: str, capfd: Any) -> None:

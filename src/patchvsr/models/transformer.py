@@ -137,11 +137,12 @@ class PatchVSRBlock(WanTransformerBlock):
     The addition is inside the block, not between blocks, because the caching hooks of diffusers replace whole blocks.
     """
 
-    def __init__(self, dim: int, *args: Any, prompt_length: int, **kwargs: Any):
-        super().__init__(dim, *args, **kwargs)
+    def __init__(self, dim: int, *args: Any, prompt_length: int, adapted: bool):
+        super().__init__(dim, *args, added_kv_proj_dim=dim if adapted else None)
         self.attn2.set_processor(DualCrossAttnProcessor(prompt_length))
-        self.patch_proj = zero_init(nn.Linear(dim, dim))
-        zero_init(self.attn2.add_v_proj)
+        if adapted:
+            self.patch_proj = zero_init(nn.Linear(dim, dim))
+            zero_init(self.attn2.add_v_proj)
 
     def forward(
         self,
@@ -181,6 +182,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     Arguments in addition to the base's:
         condition_channels: channels of the patch and global latents.
         num_branch_blocks: blocks of the patch branch; base block i of L receives the output of branch block i * n // L.
+            0: the base alone, without any part of the adapter.
         branch_input: "condition" computes patch features once, from the input alone; "noisy" adds the noisy tokens to
             the branch input and runs the branch at every step, as in ControlNet and VACE.
         prompt_length: tokens of the fixed prompt.
@@ -212,29 +214,31 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     ):
         if branch_input not in ("condition", "noisy"):
             raise ValueError(f"branch_input is {branch_input!r}: choose condition or noisy")
-        dim = num_attention_heads * attention_head_dim
+        dim, adapted = num_attention_heads * attention_head_dim, num_branch_blocks > 0
+        of_adapter = dim if adapted else None
         own_config: Any = self._internal_dict  # type: ignore[has-type]
         # Build the parent without blocks: ours replace them, and a 14B base should not be allocated twice.
         super().__init__(
             patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
-            ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=dim, added_kv_proj_dim=dim,
+            ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=of_adapter, added_kv_proj_dim=of_adapter,
             rope_max_seq_len=rope_max_seq_len,
         )  # fmt: skip
         self._internal_dict = own_config  # the parent's constructor registered its own arguments
         block_args = (dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
         self.blocks = nn.ModuleList(
-            PatchVSRBlock(*block_args, added_kv_proj_dim=dim, prompt_length=prompt_length) for _ in range(num_layers)
+            PatchVSRBlock(*block_args, prompt_length=prompt_length, adapted=adapted) for _ in range(num_layers)
         )
         self.branch_blocks = nn.ModuleList(WanTransformerBlock(*block_args) for _ in range(num_branch_blocks))
-        self.condition_embedding = nn.Conv3d(condition_channels, dim, patch_size, patch_size)
-        self.global_encoder = GlobalEncoder(condition_channels, dim, patch_size)
-        self.micro_embedder = MicroEmbedder(dim)
+        if adapted:
+            self.condition_embedding = nn.Conv3d(condition_channels, dim, patch_size, patch_size)
+            self.global_encoder = GlobalEncoder(condition_channels, dim, patch_size)
+            self.micro_embedder = MicroEmbedder(dim)
         self.prompt_embeds = nn.Parameter(torch.zeros(1, prompt_length, text_dim))
 
     # --- branches -----------------------------------------------------------------------------------------
 
     def encode_conditions(self, conditions: PatchConditions) -> PatchFeatures:
-        """Run both branches, once per patch before denoising."""
+        """Run both branches, once per patch before denoising. A base without an adapter has none."""
         micro = self.micro_embedder(conditions)
         global_tokens = self.global_encoder(conditions.global_latents, conditions.location_mask)
         global_tokens = self.condition_embedder.image_embedder(global_tokens)
@@ -370,7 +374,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     @property
     def has_adapter(self) -> bool:
         """Whether there is a patch branch. A base without one knows the input by the start of denoising only."""
-        return len(self.branch_blocks) > 0
+        return self.config.num_branch_blocks > 0
 
     def adapter_state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of the adapter: all that the base lacks, except LoRA."""
