@@ -7,8 +7,8 @@ python benchmarks/bases.py cost /tmp/wan2.1-1.3b --frames 17 --device cpu
 
 `count` builds every base without memory and compares its number of parameters with the published one. `plan` prints
 what `patchvsr upscale --plan` computes for cards of 24, 48 and 80 GB. `make` writes a base in the Hub's layout, with
-its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, and encoding and decoding one, each in a
-process of its own: seconds and peak memory, on the device or of the process.
+its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, encoding and decoding one, and a step of
+training an adapter on one, each in a process of its own: seconds and peak memory, on the device or of the process.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,10 @@ from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, prompt_
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import RestoreSettings
+from patchvsr.training.build import trained_in_float32
+from patchvsr.training.checkpoint import trained_parameters
+from patchvsr.training.recipes import wan21_adapter
+from patchvsr.training.stages import AdapterStage
 
 GIB = 2**30
 CONTEXT_GIB = 1.0  # what a process takes of a card before it computes
@@ -99,9 +104,9 @@ def make(name: str, folder: Path) -> None:
     save_file({"prompt_embeds": torch.randn(1, PROMPT_LENGTH, 4096)}, prompt, metadata=made_of)
 
 
-def cost(folder: Path, frames: int, side: int, device: str) -> None:
+def cost(folder: Path, parts: str, frames: int, side: int, device: str) -> None:
     """Print one JSON line for each part of the work on a patch."""
-    for part in PARTS:
+    for part in parts.split(","):
         command = [sys.executable, __file__, "part", str(folder), part, str(frames), str(side), device]
         measured = run_measured(command)
         print(measured.last_words() if measured.code else measured.output.strip(), flush=True)
@@ -128,7 +133,7 @@ def measure(folder: Path, part: str, frames: int, side: int, device: str) -> dic
 
 def _step(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
     noise = torch.randn(1, autoencoder.geometry.latent_channels, *cells, dtype=torch.bfloat16, device=video.device)
-    prompt = torch.randn(1, PROMPT_LENGTH, 4096, dtype=torch.bfloat16, device=video.device)
+    prompt = torch.randn(1, PROMPT_LENGTH, transformer.config.text_dim, dtype=torch.bfloat16, device=video.device)
     return lambda: transformer(noise, torch.tensor([500.0], device=video.device), prompt).sample
 
 
@@ -141,7 +146,40 @@ def _decode(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cel
     return lambda: autoencoder.decode(latents, video)
 
 
-PARTS = {"step": _step, "encode": _encode, "decode": _decode}
+def _train(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
+    """Return one training step of a new adapter on one patch, as the recipe of a base has it."""
+    side = video.shape[-1]
+    recipe = replace(wan21_adapter(), num_frames=video.shape[2], sizes=str(side), canvas_min=side, batch_size=1)
+    prompt = torch.randn(1, PROMPT_LENGTH, transformer.config.text_dim)
+    condition_channels = autoencoder.geometry.condition_channels
+    model = PatchVSRTransformer3DModel.from_base(
+        transformer, prompt_embeds=prompt, condition_channels=condition_channels
+    ).to(video.device)
+    model.train_adapter_and_lora(rank=recipe.lora_rank)
+    model.enable_gradient_checkpointing()
+    stage = trained_in_float32(AdapterStage(recipe, autoencoder, model))
+    trained = list(trained_parameters(stage).values())
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    conditions = torch.zeros(condition_channels, *cells)
+    sample = stage.make_sample.noise(torch.Generator().manual_seed(0), cells) | {
+        "latents": torch.zeros(autoencoder.geometry.latent_channels, *cells),
+        "patch_latents": conditions, "global_latents": conditions, "mask": torch.ones(1, *cells[1:]),
+        "box": torch.tensor([0.0, 0.0, 1.0, 1.0]), "scale": torch.tensor(4.0),
+    }  # fmt: skip
+    batch = {name: value.unsqueeze(0).to(video.device) for name, value in sample.items()}
+
+    @torch.enable_grad()
+    def step() -> None:
+        with torch.autocast(video.device.type, torch.bfloat16):
+            losses = stage(batch)
+        sum(losses.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+PARTS = {"step": _step, "encode": _encode, "decode": _decode, "train": _train}
 
 
 def _memory_gib(device: str) -> float:
@@ -166,6 +204,7 @@ def main() -> None:
     making.add_argument("folder", type=Path)
     costing = commands.add_parser("cost")
     costing.add_argument("folder", type=Path)
+    costing.add_argument("--parts", default=",".join(PARTS), help="with commas")
     costing.add_argument("--frames", type=int, default=17)
     costing.add_argument("--side", type=int, default=512)
     costing.add_argument("--device", default="cpu")

@@ -133,14 +133,14 @@ def _on_open_base(recipe: Recipe) -> Stage:
         tuned = load_file(last_checkpoint(recipe.run_of("base")) / "average.safetensors")
         transformer.load_state_dict({name.removeprefix("base."): value for name, value in tuned.items()}, strict=False)
     transformer.train_adapter_and_lora(rank=recipe.lora_rank)
-    adapter_stage = _trained_in_float32(AdapterStage(recipe, autoencoder, transformer))
+    adapter_stage = trained_in_float32(AdapterStage(recipe, autoencoder, transformer))
     if recipe.stage == "adapter":
         return adapter_stage
     load_average(recipe.run_of("adapter"), adapter_stage)
-    return _trained_in_float32(DistillStage(recipe, autoencoder, transformer))
+    return trained_in_float32(DistillStage(recipe, autoencoder, transformer))
 
 
-def _trained_in_float32(stage: Stage) -> Stage:
+def trained_in_float32(stage: Stage) -> Stage:
     """Cast trained parameters to float32, because bfloat16 would round small updates away."""
     for parameter in trained_parameters(stage).values():
         parameter.data = parameter.data.float()
