@@ -74,7 +74,8 @@ class DistillStage(AdapterStage):
             latents = torch.cat([latents[: -len(estimate)], torch.zeros_like(latents[-len(estimate) :])])
         known = (batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale"))
         output = torch.cat(by_clip(self._decode, latents, canvas, *known))
-        return pixel_losses(output, hq, canvas, self.recipe, self.adversary)
+        shift = batch["shift"].repeat(DECODED_CROPS, 1)
+        return pixel_losses(output, hq, canvas, self.recipe, self.adversary, shift)
 
     def _decode(self, latents: Tensor, canvas: Tensor, restoration: Tensor, scale: Tensor) -> Tensor:
         return self.autoencoder.decode(latents, canvas, restoration=restoration, scale=scale)

@@ -30,6 +30,7 @@ Cells = tuple[int, int, int]  # (T, h, w) of latents
 # Noise levels of 1 to 4 denoising steps; sigma 1, where sampling starts, is drawn twice as often.
 FEW_STEP_SIGMAS = (1.0, 1.0, 0.75, 0.5, 0.25)
 DECODED_CROPS = 3
+LOOK_PX = 8  # stride of the features that networks look at decoded crops with
 SINGLE_PASS = replace(LIGHT, codecs="h264,h264,hevc")
 TOKEN_PX = 32  # of the bundled model and Wan2.2; a multiple of Wan2.1's
 
@@ -112,7 +113,7 @@ class PatchSample:
 
     recipe: Recipe
     geometry: Geometry
-    few_steps: bool = False  # draw the noise levels of few-step sampling, and crops to decode
+    few_steps: bool = False  # draw the noise levels of few-step sampling, crops to decode, and where they are looked at
 
     def whole(self, source: ClipSource, generator: Generator, side: int) -> Sample:
         height, width = draw_canvas_size(generator, self.recipe)
@@ -147,6 +148,7 @@ class PatchSample:
         }
         if self.few_steps:
             noise["crops"] = self._draw_crops(generator, cells)
+            noise["shift"] = torch.tensor([below(generator, LOOK_PX) for _ in range(2)])
             noise["second_sigma"] = torch.rand((), generator=generator)
             noise["second_noise"] = draw_noise(generator, self.recipe, self.geometry, cells)
         return noise

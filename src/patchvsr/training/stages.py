@@ -27,7 +27,14 @@ from patchvsr.training.adversary import Adversary
 from patchvsr.training.losses import charbonnier, spectral
 from patchvsr.training.perceptual import perceptual
 from patchvsr.training.recipes import Recipe
-from patchvsr.training.samples import AutoencoderSample, FrameSample, MakeSample, PatchSample, RestorerSample
+from patchvsr.training.samples import (
+    LOOK_PX,
+    AutoencoderSample,
+    FrameSample,
+    MakeSample,
+    PatchSample,
+    RestorerSample,
+)
 
 Batch = dict[str, Tensor]
 Result = TypeVar("Result")
@@ -325,17 +332,35 @@ def encoded(autoencoder: Autoencoder, batch: Batch) -> Tensor:
 
 
 def pixel_losses(
-    output: Tensor, target: Tensor, canvas: Tensor, recipe: Recipe, adversary: Adversary | None
+    output: Tensor,
+    target: Tensor,
+    canvas: Tensor,
+    recipe: Recipe,
+    adversary: Adversary | None,
+    shift: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Compare restored clips (N, 3, F, H, W) with the originals."""
+    """Compare restored clips (N, 3, F, H, W) with the originals.
+
+    shift: (N, 2), rows and columns below `LOOK_PX` that networks do not see. They look at a fixed grid of pixels:
+    without a shift, a pattern of the decoder's period would look the same to them everywhere.
+    """
     losses = {"pixel": charbonnier(output, target)}
     if recipe.spectral_weight:
         losses["spectral"] = recipe.spectral_weight * spectral(output, target)
+    if shift is not None:
+        output, target, canvas = (_shifted(clip, shift) for clip in (output, target, canvas))
     if recipe.feature_weight:
         losses["features"] = recipe.feature_weight * perceptual(output, target)
     if adversary is not None:
         losses |= adversary.losses(output, target, canvas, weight=recipe.adversarial_weight)
     return losses
+
+
+def _shifted(clips: Tensor, shift: Tensor) -> Tensor:
+    """Cut clips (N, 3, F, H, W) by `LOOK_PX` - 1 rows and columns, of which the first (N, 2) are left out before."""
+    height, width = (side - LOOK_PX + 1 for side in clips.shape[-2:])
+    cut = [clip[..., y : y + height, x : x + width] for clip, (y, x) in zip(clips, shift.tolist(), strict=True)]
+    return torch.stack(cut)
 
 
 def add_noise(latents: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
