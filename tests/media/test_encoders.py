@@ -116,3 +116,9 @@ def test_prores_takes_its_profile_from_the_pixels(source, tmp_path):
 def test_a_quality_that_an_encoder_lacks_is_refused(source, name, words):
     with pytest.raises(SettingsError, match=words):
         choose_encoder(EncodeSettings(name, crf=20), source, Size(SIDE, SIDE))
+
+
+@pytest.mark.parametrize("name", ["exr", "rpza", "gif", "msvideo1", "pbm"])
+def test_an_encoder_without_colours_of_8_to_16_bits_is_refused(source, name):
+    with pytest.raises(SettingsError, match=f"codec {name} takes only .*: frames have colours of 8 to 16 bits"):
+        choose_encoder(EncodeSettings(name), source, Size(SIDE, SIDE))

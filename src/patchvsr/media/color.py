@@ -26,6 +26,7 @@ from patchvsr.pixels.size import Size
 # H.273 code points, as PyAV reports them.
 RGB, BT709, UNSPECIFIED, SMPTE170M, BT2020_NCL = 0, 1, 2, 6, 9
 LIMITED, FULL = 1, 2
+MADE_DEPTHS = (8, 9, 10, 12, 14, 16)  # of which FFmpeg has planar YUV and RGB
 
 # H.273 matrix: (kr, kb, swscale's number of the same matrix).
 MATRICES = {
@@ -107,6 +108,11 @@ def opaque(rgb: np.ndarray) -> np.ndarray:
 def is_rgb(pix_fmt: av.VideoFormat) -> bool:
     """Return whether the format is RGB in any order or a palette. Grey counts as YUV without chroma."""
     return pix_fmt.is_rgb or pix_fmt.has_palette
+
+
+def can_make(pix_fmt: av.VideoFormat) -> bool:
+    """Return whether `ColorConverter.from_rgb` makes this format: not fewer than 8 bits, floating point or palettes."""
+    return bit_depth(pix_fmt) in MADE_DEPTHS and not pix_fmt.has_palette
 
 
 class ColorConverter:

@@ -15,7 +15,7 @@ from av.codec.context import ThreadType
 from av.video.stream import VideoStream
 
 from patchvsr.errors import SettingsError
-from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, holds_alpha, is_rgb
+from patchvsr.media.color import BT709, LIMITED, ColorTags, bit_depth, can_make, holds_alpha, is_rgb
 from patchvsr.media.encoder_profiles import ALPHA_PIX_FMTS, PROFILES, PRORES_ALPHA_PROFILES, Profile
 from patchvsr.media.hdr import HDR_ENCODERS, hdr_options
 from patchvsr.media.info import VideoInfo
@@ -215,7 +215,12 @@ def _find_codec(name: str) -> av.Codec:
 
 def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, source: VideoInfo, size: Size) -> str:
     # "yuvj" formats are deprecated names for full range, which here follows the tags of the source.
-    supported = [f.name for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
+    formats = [f for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
+    supported = [f.name for f in formats if can_make(f)]
+    coloured = [f.name for f in formats if f.name in supported and len(f.components) >= 3]
+    if formats and not coloured:
+        names = ", ".join(f.name for f in formats)
+        raise SettingsError(f"codec {codec.name} takes only {names}: frames have colours of 8 to 16 bits")
     deep = (source.bit_depth > 8) + (source.bit_depth > 10)
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
@@ -229,7 +234,7 @@ def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, sourc
         choices = profile.odd_pix_fmts or choices
     pix_fmt = choices[deep]
     if supported and pix_fmt not in supported:
-        pix_fmt = supported[0]
+        pix_fmt = coloured[0]
     _check_even(pix_fmt, size, codec.name, profile)
     return pix_fmt
 
