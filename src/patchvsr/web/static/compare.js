@@ -1,7 +1,7 @@
 // Before and after under one slider: pictures, or two players that keep step.
 
 import { make } from "./dom.js";
-import { clock } from "./words.js";
+import { clock, lastMoment } from "./words.js";
 
 const STILL_AFTER_MS = 250; // the moment has not changed for so long: get its pictures
 
@@ -46,11 +46,13 @@ export function compareJob(job) {
 function players(job, width, height, fail) {
   const video = (side, muted) => make("video", { src: `/api/jobs/${job.id}/${side}`, muted, playsInline: true, preload: "auto" });
   const before = video("input", true), after = video("output", false);
+  before.ariaLabel = "before";
+  after.ariaLabel = "after";
   const play = make("button", { type: "button" }, "Play");
   const sound = make("button", { type: "button" }, "Mute");
   const time = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, className: "grow" });
   time.setAttribute("aria-label", "Time");
-  const text = make("output", {}, "0:00");
+  const text = make("output", {}, clock(0));
 
   for (const player of [before, after]) {
     player.onerror = fail;
@@ -88,7 +90,7 @@ function players(job, width, height, fail) {
 function stills(job, width, height) {
   const picture = (side) => make("img", { alt: side });
   const before = picture("before"), after = picture("after");
-  const end = Math.max(0, (job.output_duration_s ?? 0) - 0.1);
+  const end = lastMoment(job.output_duration_s, job.frames);
   const time = make("input", { type: "range", min: 0, max: end, step: 0.04, value: end / 3, className: "grow" });
   time.setAttribute("aria-label", "Time");
   const text = make("output");

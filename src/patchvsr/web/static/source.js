@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { comparePreview } from "./compare.js";
 import { during, fillList, fromTemplate, make } from "./dom.js";
-import { CHOICES, clock, duration, estimateText, streamName, summary } from "./words.js";
+import { CHOICES, clock, duration, estimateText, lastMoment, streamName, summary } from "./words.js";
 
 const NUMBERS = ["crf", "start_s", "end_s", "num_inference_steps", "seed"];
 const CROP_SIDE_PX = 160; // of the part that is chosen at first
@@ -71,7 +71,7 @@ function chosen(form) {
 function addLook(panel, form, source, facts, wish, errors) {
   const fields = form.elements, picture = panel.querySelector("img"), box = panel.querySelector(".crop");
   const names = ["crop_x", "crop_y", "crop_width", "crop_height"];
-  fields.moment.max = facts.duration_s ?? 0;
+  fields.moment.max = lastMoment(facts.duration_s, facts.frames);
   fields.moment.value = (facts.duration_s ?? 0) / 3;
   const side = Math.min(CROP_SIDE_PX, facts.width, facts.height);
   setCrop([Math.floor((facts.width - side) / 2), Math.floor((facts.height - side) / 2), side, side]);

@@ -60,6 +60,14 @@ export function clock(seconds) {
   return `${text.replace(/^00:/, "")}.${Math.floor((seconds % 1) * 100).toString().padStart(2, "0")}`;
 }
 
+const UNKNOWN_FRAME_S = 0.1;
+
+// When the last frame begins: later moments have no picture.
+export function lastMoment(duration_s, frames) {
+  if (!duration_s) return 0;
+  return Math.max(0, duration_s - (frames ? duration_s / frames : UNKNOWN_FRAME_S));
+}
+
 export function bytes(count) {
   for (const unit of ["bytes", "KiB", "MiB", "GiB"]) {
     if (count < 1024 || unit === "GiB") return `${count >= 100 || unit === "bytes" ? Math.round(count) : count.toFixed(1)} ${unit}`;
