@@ -60,7 +60,7 @@ class Window:
     def __init__(self, context: BrowserContext, address: str) -> None:
         self._context, self._address = context, address
         self.wrong: list[str] = []
-        self.unreachable = False  # the service is down, and the browser may say so
+        self.fails = False  # requests fail now, and the browser may say so
         context.set_default_timeout(HANGS_AFTER_MS)
         context.on("console", self._console)
         context.on("weberror", lambda error: self.wrong.append(f"error: {error.error}"))
@@ -73,7 +73,7 @@ class Window:
         return page
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not (self.unreachable and "net::ERR_" in message.text):
+        if message.type in ("error", "warning") and not (self.fails and "Failed to load resource" in message.text):
             self.wrong.append(f"{message.type}: {message.text} {message.location}")
 
     def _request(self, request: Request) -> None:
