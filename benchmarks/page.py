@@ -128,6 +128,7 @@ def main() -> None:
             window(browser, str(client.base_url).rstrip("/"), viewport=WIDE) as opened,
         ):
             page = opening(opened)
+            expect(page.locator("#no-jobs")).to_be_visible()
             album.keep(page, "empty")
             looking(page, clip, album)
             upscaling(page, album, chosen.frames)

@@ -84,7 +84,7 @@ function players(job, width, height, fail) {
   play.onclick = () => (after.paused ? start(after) : after.pause());
   sound.onclick = () => { after.muted = !after.muted; sound.textContent = after.muted ? "Sound" : "Mute"; };
   time.oninput = () => { after.currentTime = Number(time.value); };
-  return [slider(before, after, width, height), make("div", { className: "row" }, play, time, text, sound)];
+  return [slider(before, after, width, height), make("div", { className: "row player" }, play, time, text, sound)];
 }
 
 function stills(job, width, height) {
@@ -105,5 +105,5 @@ function stills(job, width, height) {
   };
   time.oninput();
   const why = make("p", { className: "state" }, "This browser cannot play one of the two files, so here are pictures of any moment.");
-  return [why, slider(before, after, width, height), make("div", { className: "row" }, time, text)];
+  return [why, slider(before, after, width, height), make("div", { className: "row player" }, time, text)];
 }

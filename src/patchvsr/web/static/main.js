@@ -7,7 +7,7 @@ import { showSource } from "./source.js";
 import { send } from "./upload.js";
 import { bytes } from "./words.js";
 
-const REFRESH_MS = 300;
+const PAUSE_MS = 300; // between two looks at the jobs, however many events there are
 const find = (id) => document.getElementById(id);
 
 const service = await ask("GET", "/service");
@@ -23,9 +23,9 @@ async function refreshSoon() {
   if (working) return;
   working = true;
   while (wanted) {
-    await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
     wanted = false;
     await refresh();
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
   working = false;
 }
@@ -46,9 +46,10 @@ follow(service.last_event, refreshSoon, (connected) => {
 
 function show(source, facts) {
   find("source-error").textContent = "";
-  showSource(find("source"), source, facts, service, () => {
+  showSource(find("source"), source, facts, service, (next) => {
     find("source").hidden = true;
     find("source").replaceChildren();
+    find(next).focus();
     showWaitingUploads();
     refreshSoon();
   });

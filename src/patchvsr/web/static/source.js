@@ -9,7 +9,7 @@ const NUMBERS = ["crf", "start_s", "end_s", "num_inference_steps", "seed"];
 const CROP_SIDE_PX = 160; // of the part that is chosen at first
 const STILL_AFTER_MS = 250;
 
-// source: {input: path} or {upload: id}. done: called when the form is not needed any more.
+// source: {input: path} or {upload: id}. done: called when the form is not needed any more, with the id of what is used next.
 export function showSource(place, source, facts, service, done) {
   place.replaceChildren(fromTemplate("source-template"));
   place.hidden = false;
@@ -39,7 +39,7 @@ export function showSource(place, source, facts, service, done) {
   find(".forget").onclick = async () => {
     look.stop();
     if (source.upload) await ask("DELETE", `/uploads/${source.upload}`).catch(() => null); // in use by a job: kept
-    done();
+    done("file");
   };
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -48,7 +48,7 @@ export function showSource(place, source, facts, service, done) {
       await ask("POST", "/jobs", {
         ...wish(), priority: Number(form.elements.priority.value), ...(output ? { output } : {}),
       });
-      done();
+      done("jobs-heading");
     });
   };
   find(".name").focus();

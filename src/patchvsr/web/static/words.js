@@ -11,7 +11,7 @@ export const CHOICES = {
     ["The same size, only cleaner", { scale: 1 }],
   ],
   restoration: [
-    ["let the model judge each shot", {}],
+    ["clean or damaged: the model judges each shot", {}],
     ["clean, only small: keep every detail", { restoration: 0 }],
     ["a little compressed or noisy", { restoration: 0.5 }],
     ["noisy, blurred or badly compressed", { restoration: 1 }],
@@ -90,9 +90,9 @@ export function streamName(stream) {
 }
 
 export function estimateText(plan) {
-  return `About ${duration(plan.seconds)} for ${plan.frames} frames of ${plan.output_size[0]} × ${plan.output_size[1]}; `
-    + `${plan.memory_gib.toFixed(1)} GiB of memory of ${plan.free_memory_gib.toFixed(1)} free; `
-    + `${bytes(plan.disk_gib * 2 ** 30)} of disk while working, ${bytes(plan.output_gib * 2 ** 30)} in the end.`;
+  return `About ${duration(plan.seconds)} for ${plan.frames} frames of ${plan.output_size[0]} × ${plan.output_size[1]}. `
+    + `Memory: ${plan.memory_gib.toFixed(1)} GiB, ${plan.free_memory_gib.toFixed(1)} GiB are free. `
+    + `Disk: ${bytes(plan.disk_gib * 2 ** 30)} while it works, ${bytes(plan.output_gib * 2 ** 30)} in the end.`;
 }
 
 export function jobText(job) {
@@ -123,7 +123,7 @@ export function reportRows({ job, measures }) {
   const rows = [
     ["Frames", `${job.frames}, in ${job.shots} ${job.shots === 1 ? "shot" : "shots"}; all of them are there`],
     ["Time to restore", duration(job.seconds)],
-    ["Seams", seams == null ? "none possible: the frame is one patch" : `${seams.toFixed(2)} (1.00: not measurable)`],
+    ["Seams", seams == null ? "none possible: the frame is one patch" : `${seams.toFixed(2)} (1.00: none that can be measured)`],
     ["Flicker", measures.flicker ? `${measures.flicker.score.toFixed(2)} times that of plain enlarging` : null],
     ["Colour", `differs by ${measures.chroma_difference_levels.toFixed(2)} of 255 levels from the input`],
     ["Restoration", restorations.length ? `${range(restorations)} (0 sharpens only, 1 cleans)` : null],
