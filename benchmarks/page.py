@@ -22,6 +22,11 @@ from service import running
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDE, NARROW = {"width": 1000, "height": 700}, {"width": 360, "height": 740}
+# Resolved when both players show the moment that was chosen.
+SHOWN = """async () => {
+    const players = [...document.querySelectorAll("video")];
+    while (players.some((player) => player.seeking || player.readyState < 2)) await new Promise(requestAnimationFrame);
+}"""
 SETTLED_S = 0.5  # of a comparison: until then the players start
 
 
@@ -32,7 +37,7 @@ class Album:
 
     def keep(self, page: Page, name: str) -> None:
         """Keep a picture of the whole page: photos as JPEG, plain areas as PNG."""
-        for suffix, options in ((".png", {}), (".jpg", {"quality": 80})):
+        for suffix, options in ((".png", {}), (".jpg", {"quality": 72})):
             page.screenshot(path=self._folder / f"{name}{suffix}", full_page=True, **options)
         larger = max(
             (self._folder / f"{name}{suffix}" for suffix in (".png", ".jpg")), key=lambda file: file.stat().st_size
@@ -97,13 +102,15 @@ def comparing(page: Page, album: Album) -> None:
     expect(page.locator(".details dl")).to_be_visible()
     album.keep(page, "done")
     page.get_by_role("button", name="Compare").click()
-    steps = page.evaluate(PLAY)
+    steps = page.evaluate(PLAY, 0)
     apart = [abs(ahead) * 1000 for at, ahead in steps if at > SETTLED_S]
     print(
         f"players apart, {len(apart)} pictures of {steps[-1][0]:.1f} s from {SETTLED_S} s on: "
         f"median {statistics.median(apart):.0f} ms, at most {max(apart):.0f} ms; "
         f"at the end {abs(steps[-1][1]) * 1000:.0f} ms"
     )
+    page.get_by_label("Time").fill("0.5")
+    page.evaluate(SHOWN)
     album.keep(page, "compare")
     page.emulate_media(color_scheme="dark")
     album.keep(page, "dark")

@@ -146,8 +146,9 @@ def pale(page: Page) -> list[str]:
     }""")
 
 
-# Plays a comparison to its end. Each picture: time of the output, and how far the input is ahead of it.
-PLAY = """async () => {
+# Plays a comparison to its end, with the input pushed ahead by some seconds at the beginning.
+# Each picture: time of the output, and how far the input is ahead of it.
+PLAY = """async (push) => {
     const [after, before] = document.querySelectorAll(".compare video");
     const button = [...document.querySelectorAll(".details button")].find((found) => found.textContent === "Play");
     const steps = [];
@@ -157,6 +158,7 @@ PLAY = """async () => {
         requestAnimationFrame(note);
     };
     await new Promise((resolve) => { after.addEventListener("playing", resolve, { once: true }); button.click(); });
+    if (push) before.currentTime += push;
     note();
     await ended;
     await new Promise(requestAnimationFrame);

@@ -12,14 +12,15 @@ export async function ask(method, path, body) {
     method,
     headers: body === undefined || isBytes ? {} : { "content-type": "application/json" },
     body: body === undefined || isBytes ? body : JSON.stringify(body),
-  });
+  }).catch(() => { throw new Error("the service does not answer: try again when it is back"); });
   return read(response);
 }
 
 export async function read(response) {
   if (response.status === 204) return null;
-  const found = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refusal(response.status, found.detail ?? `the service answers ${response.status}`);
+  const found = await response.json().catch(() => null);
+  if (!response.ok) throw new Refusal(response.status, found?.detail ?? `the service answers ${response.status}`);
+  if (found === null) throw new Error("the answer of the service was cut off: try again"); // it was killed on the way
   return found;
 }
 

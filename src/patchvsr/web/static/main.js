@@ -22,12 +22,15 @@ async function refreshSoon() {
   wanted = true;
   if (working) return;
   working = true;
-  while (wanted) {
-    wanted = false;
-    await refresh();
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  try {
+    while (wanted) {
+      wanted = false;
+      await refresh();
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
+  } finally {
+    working = false;
   }
-  working = false;
 }
 
 async function refresh() {
