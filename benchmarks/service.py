@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,22 +66,32 @@ def memory_mib(process: subprocess.Popen[str]) -> float:
 
 
 def kills(folder: Path, source: Path, count: int) -> None:
-    """Three jobs, and a service that is killed `count` times at random moments and then may finish."""
+    """Kill the service at random moments while three jobs are unfinished, `count` times; then let them end.
+
+    Three jobs that are done before the last kill are followed by three more, so every kill hits work.
+    """
     words = ["upscale", source, "-o", folder / "whole.mkv", "--preset", folder / "small.toml"]
     subprocess.run([sys.executable, "-m", "patchvsr", *map(str, words)], check=True, capture_output=True)
-    draw, ids = random.Random(0), []
-    for life in range(count + 1):
+    draw, ids, hit, done = random.Random(0), [], Counter[str](), False
+    while hit.total() < count or not done:
         with serving(folder) as (client, process):
-            ids = ids or [client.post("/api/jobs", json={"input": str(source)}).json()["id"] for _ in range(3)]
+            if not ids or done:
+                ids += [client.post("/api/jobs", json={"input": str(source)}).json()["id"] for _ in range(3)]
             ends_at = time.monotonic() + draw.uniform(0, LONGEST_LIFE_S)
-            while life == count or time.monotonic() < ends_at:
-                if all(job["state"] == "done" for job in client.get("/api/jobs").json()):
+            while True:
+                jobs = client.get("/api/jobs").json()
+                done = all(job["state"] == "done" for job in jobs)
+                if done or (hit.total() < count and time.monotonic() > ends_at):
                     break
                 time.sleep(0.1)
             process.kill()
+        if not done:
+            hit[next((job["phase"] or "queued" for job in jobs if job["state"] == "running"), "queued")] += 1
     outputs = [folder / "data" / "jobs" / id / "output.mkv" for id in ids]
     same = {hashlib.sha256(path.read_bytes()).digest() for path in (*outputs, folder / "whole.mkv")}
-    print(f"{count} kills during 3 jobs: {'the same bytes as without' if len(same) == 1 else 'OTHER BYTES'}")
+    verdict = "the same bytes as without" if len(same) == 1 else "OTHER BYTES"
+    print(f"{hit.total()} kills during {len(ids)} jobs, three at a time: {verdict}")
+    print("killed while " + ", ".join(f"{phase}: {number}" for phase, number in hit.most_common()))
 
 
 def burst(folder: Path, source: Path, count: int) -> None:

@@ -86,7 +86,7 @@ EXTRAS = {
 OPTIONAL_ROOMS = {"service"}
 WITHOUT_DEPENDENCIES = {"cvvdp"}  # in no extra, as it declares too much: the Makefile installs it with --no-deps
 FOR_DEVELOPERS = {
-    "pytest", "pytest-xdist", "pytest-cov", "httpx", "schemathesis", "ruff", "mypy", "pre-commit",
+    "pytest", "pytest-xdist", "pytest-cov", "httpx", "schemathesis", "playwright", "ruff", "mypy", "pre-commit",
     "mkdocs-material", "mkdocstrings-python",
 }  # fmt: skip
 

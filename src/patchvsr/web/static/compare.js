@@ -1,7 +1,7 @@
 // Before and after under one slider: pictures, or two players that keep step.
 
 import { make } from "./dom.js";
-import { clock } from "./words.js";
+import { clock, lastMoment } from "./words.js";
 
 const STILL_AFTER_MS = 250; // the moment has not changed for so long: get its pictures
 
@@ -46,11 +46,13 @@ export function compareJob(job) {
 function players(job, width, height, fail) {
   const video = (side, muted) => make("video", { src: `/api/jobs/${job.id}/${side}`, muted, playsInline: true, preload: "auto" });
   const before = video("input", true), after = video("output", false);
+  before.ariaLabel = "before";
+  after.ariaLabel = "after";
   const play = make("button", { type: "button" }, "Play");
   const sound = make("button", { type: "button" }, "Mute");
   const time = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, className: "grow" });
   time.setAttribute("aria-label", "Time");
-  const text = make("output", {}, "0:00");
+  const text = make("output", {}, clock(0));
 
   for (const player of [before, after]) {
     player.onerror = fail;
@@ -82,13 +84,13 @@ function players(job, width, height, fail) {
   play.onclick = () => (after.paused ? start(after) : after.pause());
   sound.onclick = () => { after.muted = !after.muted; sound.textContent = after.muted ? "Sound" : "Mute"; };
   time.oninput = () => { after.currentTime = Number(time.value); };
-  return [slider(before, after, width, height), make("div", { className: "row" }, play, time, text, sound)];
+  return [slider(before, after, width, height), make("div", { className: "row player" }, play, time, text, sound)];
 }
 
 function stills(job, width, height) {
   const picture = (side) => make("img", { alt: side });
   const before = picture("before"), after = picture("after");
-  const end = Math.max(0, (job.output_duration_s ?? 0) - 0.1);
+  const end = lastMoment(job.output_duration_s, job.frames);
   const time = make("input", { type: "range", min: 0, max: end, step: 0.04, value: end / 3, className: "grow" });
   time.setAttribute("aria-label", "Time");
   const text = make("output");
@@ -103,5 +105,5 @@ function stills(job, width, height) {
   };
   time.oninput();
   const why = make("p", { className: "state" }, "This browser cannot play one of the two files, so here are pictures of any moment.");
-  return [why, slider(before, after, width, height), make("div", { className: "row" }, time, text)];
+  return [why, slider(before, after, width, height), make("div", { className: "row player" }, time, text)];
 }

@@ -14,10 +14,12 @@ export function fillList(list, rows) {
   list.replaceChildren(...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
 }
 
-// Disables a button while its work runs and shows what went wrong, if anything.
+// Lets a button do nothing more while its work runs, and shows what went wrong, if anything. Disabled, it would lose the
+// focus, and who uses the keyboard their place.
 export async function during(button, errors, work) {
+  if (button.ariaBusy) return;
   const label = button.textContent;
-  button.disabled = true;
+  button.ariaBusy = "true";
   button.textContent = "One moment…";
   errors.textContent = "";
   try {
@@ -25,7 +27,7 @@ export async function during(button, errors, work) {
   } catch (error) {
     errors.textContent = error.message;
   } finally {
-    button.disabled = false;
+    button.ariaBusy = null;
     button.textContent = label;
   }
 }

@@ -13,7 +13,7 @@ const ACTIONS = {
   cancelled: ["resume", "delete"],
   done: ["delete"],
 };
-const LABELS = { pause: "Pause", resume: "Go on", cancel: "Cancel", delete: "Delete", front: "Next" };
+const LABELS = { pause: "Pause", resume: "Go on", cancel: "Cancel", delete: "Delete", front: "Do it next" };
 
 export function showJobs(list, jobs) {
   const shown = new Map([...list.children].map((line) => [line.dataset.id, line]));
@@ -27,7 +27,10 @@ export function showJobs(list, jobs) {
     if (list.children[index] !== line) list.insertBefore(line, list.children[index] ?? null);
     shown.delete(job.id);
   });
-  for (const line of shown.values()) line.remove();
+  for (const line of shown.values()) {
+    if (line.contains(document.activeElement)) document.getElementById("jobs-heading").focus();
+    line.remove();
+  }
 }
 
 function newLine(job) {
@@ -53,7 +56,9 @@ function update(line, job, waiting) {
   line.dataset.buttons = key;
   const errors = line.querySelector(".reason");
   const actions = [...ACTIONS[job.state].filter((action) => !job.wanted || action === "delete"), ...(place > 0 ? ["front"] : [])];
-  line.querySelector(".buttons").replaceChildren(
+  const buttons = line.querySelector(".buttons");
+  if (buttons.contains(document.activeElement)) line.querySelector("h3").focus(); // the button goes
+  buttons.replaceChildren(
     ...(job.state === "done" ? doneButtons(line, job, errors) : []),
     ...actions.map((action) => actionButton(action, job, errors, waiting)),
   );

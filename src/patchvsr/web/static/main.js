@@ -7,7 +7,7 @@ import { showSource } from "./source.js";
 import { send } from "./upload.js";
 import { bytes } from "./words.js";
 
-const REFRESH_MS = 300;
+const PAUSE_MS = 300; // between two looks at the jobs, however many events there are
 const find = (id) => document.getElementById(id);
 
 const service = await ask("GET", "/service");
@@ -16,15 +16,24 @@ if (service.folders.length) find("by-path").elements.path.placeholder = `${servi
 
 // --- jobs ---------------------------------------------------------------------------------------------------
 
-let planned = false;
-function refreshSoon() {
-  if (planned) return;
-  planned = true;
-  setTimeout(refresh, REFRESH_MS);
+// One request at a time, or an answer that is late would replace a newer one.
+let wanted = false, working = false;
+async function refreshSoon() {
+  wanted = true;
+  if (working) return;
+  working = true;
+  try {
+    while (wanted) {
+      wanted = false;
+      await refresh();
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
+  } finally {
+    working = false;
+  }
 }
 
 async function refresh() {
-  planned = false;
   const jobs = await ask("GET", "/jobs").catch(() => null);
   if (jobs === null) return; // the connection is lost, which is shown
   find("no-jobs").hidden = jobs.length > 0;
@@ -40,10 +49,10 @@ follow(service.last_event, refreshSoon, (connected) => {
 
 function show(source, facts) {
   find("source-error").textContent = "";
-  showSource(find("source"), source, facts, service, () => {
+  showSource(find("source"), source, facts, service, (next) => {
     find("source").hidden = true;
     find("source").replaceChildren();
-    find("file").value = "";
+    find(next).focus();
     showWaitingUploads();
     refreshSoon();
   });
@@ -62,6 +71,7 @@ async function sendFile(file) {
   const stopper = new AbortController();
   find("sending-name").textContent = file.name;
   find("sending").hidden = false;
+  find("file").disabled = true; // one at a time
   find("sending-stop").onclick = () => stopper.abort();
   await attempt(async () => {
     const { upload, facts } = await send(file, stopper.signal, (offset, size) => {
@@ -71,6 +81,7 @@ async function sendFile(file) {
     show({ upload }, facts);
   });
   find("sending").hidden = true;
+  find("file").disabled = false;
   showWaitingUploads();
 }
 
@@ -91,14 +102,19 @@ async function showWaitingUploads() {
   }));
 }
 
-find("file").onchange = (event) => { if (event.target.files[0]) sendFile(event.target.files[0]); };
-const drop = find("drop");
-drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
-drop.ondragleave = () => drop.classList.remove("over");
-drop.ondrop = (event) => {
+find("file").onchange = (event) => {
+  const [file] = event.target.files;
+  event.target.value = ""; // else choosing the same file again would be no change
+  if (file) sendFile(file);
+};
+// Anywhere on the page: a browser would show a file that misses a target, and leave the page.
+document.ondragover = (event) => { event.preventDefault(); find("drop").classList.add("over"); };
+document.ondragleave = (event) => { if (!event.relatedTarget) find("drop").classList.remove("over"); };
+document.ondrop = (event) => {
   event.preventDefault();
-  drop.classList.remove("over");
-  if (event.dataTransfer.files[0]) sendFile(event.dataTransfer.files[0]);
+  find("drop").classList.remove("over");
+  const [file] = event.dataTransfer.files;
+  if (file && !find("file").disabled) sendFile(file);
 };
 find("by-path").onsubmit = (event) => {
   event.preventDefault();

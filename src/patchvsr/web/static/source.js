@@ -3,13 +3,13 @@
 import { ask } from "./api.js";
 import { comparePreview } from "./compare.js";
 import { during, fillList, fromTemplate, make } from "./dom.js";
-import { CHOICES, clock, duration, estimateText, streamName, summary } from "./words.js";
+import { CHOICES, clock, duration, estimateText, lastMoment, streamName, summary } from "./words.js";
 
 const NUMBERS = ["crf", "start_s", "end_s", "num_inference_steps", "seed"];
 const CROP_SIDE_PX = 160; // of the part that is chosen at first
 const STILL_AFTER_MS = 250;
 
-// source: {input: path} or {upload: id}. done: called when the form is not needed any more.
+// source: {input: path} or {upload: id}. done: called when the form is not needed any more, with the id of what is used next.
 export function showSource(place, source, facts, service, done) {
   place.replaceChildren(fromTemplate("source-template"));
   place.hidden = false;
@@ -39,7 +39,7 @@ export function showSource(place, source, facts, service, done) {
   find(".forget").onclick = async () => {
     look.stop();
     if (source.upload) await ask("DELETE", `/uploads/${source.upload}`).catch(() => null); // in use by a job: kept
-    done();
+    done("file");
   };
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -48,7 +48,7 @@ export function showSource(place, source, facts, service, done) {
       await ask("POST", "/jobs", {
         ...wish(), priority: Number(form.elements.priority.value), ...(output ? { output } : {}),
       });
-      done();
+      done("jobs-heading");
     });
   };
   find(".name").focus();
@@ -71,7 +71,7 @@ function chosen(form) {
 function addLook(panel, form, source, facts, wish, errors) {
   const fields = form.elements, picture = panel.querySelector("img"), box = panel.querySelector(".crop");
   const names = ["crop_x", "crop_y", "crop_width", "crop_height"];
-  fields.moment.max = facts.duration_s ?? 0;
+  fields.moment.max = lastMoment(facts.duration_s, facts.frames);
   fields.moment.value = (facts.duration_s ?? 0) / 3;
   const side = Math.min(CROP_SIDE_PX, facts.width, facts.height);
   setCrop([Math.floor((facts.width - side) / 2), Math.floor((facts.height - side) / 2), side, side]);

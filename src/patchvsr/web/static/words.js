@@ -11,7 +11,7 @@ export const CHOICES = {
     ["The same size, only cleaner", { scale: 1 }],
   ],
   restoration: [
-    ["let the model judge each shot", {}],
+    ["clean or damaged: the model judges each shot", {}],
     ["clean, only small: keep every detail", { restoration: 0 }],
     ["a little compressed or noisy", { restoration: 0.5 }],
     ["noisy, blurred or badly compressed", { restoration: 1 }],
@@ -60,6 +60,14 @@ export function clock(seconds) {
   return `${text.replace(/^00:/, "")}.${Math.floor((seconds % 1) * 100).toString().padStart(2, "0")}`;
 }
 
+const UNKNOWN_FRAME_S = 0.1;
+
+// When the last frame begins: later moments have no picture.
+export function lastMoment(duration_s, frames) {
+  if (!duration_s) return 0;
+  return Math.max(0, duration_s - (frames ? duration_s / frames : UNKNOWN_FRAME_S));
+}
+
 export function bytes(count) {
   for (const unit of ["bytes", "KiB", "MiB", "GiB"]) {
     if (count < 1024 || unit === "GiB") return `${count >= 100 || unit === "bytes" ? Math.round(count) : count.toFixed(1)} ${unit}`;
@@ -82,9 +90,9 @@ export function streamName(stream) {
 }
 
 export function estimateText(plan) {
-  return `About ${duration(plan.seconds)} for ${plan.frames} frames of ${plan.output_size[0]} × ${plan.output_size[1]}; `
-    + `${plan.memory_gib.toFixed(1)} GiB of memory of ${plan.free_memory_gib.toFixed(1)} free; `
-    + `${bytes(plan.disk_gib * 2 ** 30)} of disk while working, ${bytes(plan.output_gib * 2 ** 30)} in the end.`;
+  return `About ${duration(plan.seconds)} for ${plan.frames} frames of ${plan.output_size[0]} × ${plan.output_size[1]}. `
+    + `Memory: ${plan.memory_gib.toFixed(1)} GiB, ${plan.free_memory_gib.toFixed(1)} GiB are free. `
+    + `Disk: ${bytes(plan.disk_gib * 2 ** 30)} while it works, ${bytes(plan.output_gib * 2 ** 30)} in the end.`;
 }
 
 export function jobText(job) {
@@ -115,7 +123,7 @@ export function reportRows({ job, measures }) {
   const rows = [
     ["Frames", `${job.frames}, in ${job.shots} ${job.shots === 1 ? "shot" : "shots"}; all of them are there`],
     ["Time to restore", duration(job.seconds)],
-    ["Seams", seams == null ? "none possible: the frame is one patch" : `${seams.toFixed(2)} (1.00: not measurable)`],
+    ["Seams", seams == null ? "none possible: the frame is one patch" : `${seams.toFixed(2)} (1.00: none that can be measured)`],
     ["Flicker", measures.flicker ? `${measures.flicker.score.toFixed(2)} times that of plain enlarging` : null],
     ["Colour", `differs by ${measures.chroma_difference_levels.toFixed(2)} of 255 levels from the input`],
     ["Restoration", restorations.length ? `${range(restorations)} (0 sharpens only, 1 cleans)` : null],
