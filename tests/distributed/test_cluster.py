@@ -168,11 +168,13 @@ def test_a_killed_driver_costs_nothing(tmp_path, cluster, engine, settings, sour
     words = ["upscale", source, "-o", target, "--preset", tmp_path / "small.toml", "--json"]
     driver = command.start(*words, "--ray", cluster.client_address, "--workers", 1)
     assert driver.stdout is not None
+    told = []
     for line in driver.stdout:
+        told.append(line)
         if json.loads(line)["event"] == "progress":
             driver.kill()
             break
-    driver.wait()
+    assert driver.wait() == -signal.SIGKILL, told
     assert not target.exists() and (JobFolder(target).path / "manifest.json").exists()
     list(upscale(source, target, settings))
     assert digest(target) == whole
