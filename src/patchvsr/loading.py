@@ -20,6 +20,7 @@ BUNDLED = RestoreSettings().model
 def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     """Return the model on its device in its dtype, ready for `upscale`. Raises ModelError and SettingsError."""
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     limit_threads()
     device = choose_device(settings.device)
     dtype = getattr(torch, settings.dtype) if settings.dtype else default_dtype(device)
@@ -29,8 +30,6 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     else:
         pipeline = PatchVSRPipeline.from_pretrained(settings.model, base=settings.base, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
-    if pipeline.vae.streaming:  # the others take few blocks of hundreds of megabytes, between which holes stay open
-        keep_freed_memory()
     _set_kernels(pipeline.transformer, settings)
     if not settings.cpu_offload:
         return pipeline.to(device)
