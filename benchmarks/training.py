@@ -57,7 +57,7 @@ def main() -> None:
 
 def row(recipe: Recipe, steps: int) -> str:
     stage = build_stage(recipe)
-    loader = iter(batches(samples_of(recipe, stage), recipe, 0))
+    loader = batches(samples_of(recipe, stage), recipe, 0)
     batch = next(loader)  # the workers have started
     loading = seconds(loader.__next__, steps)
     del loader

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import command
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,27 +27,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-class Served:
-    """A real service in a process of its own, which can be killed and started again at the same address."""
-
-    def __init__(self, folder: Path, *options: object) -> None:
-        self._words = ("serve", folder, "--data", folder / "data", "--device", "cpu", "--min-free-gib", 0, *options)
-        self._port = 0
-        self.start()
-
-    def start(self) -> None:
-        self._process = command.start(*self._words, "--port", self._port)
-        assert self._process.stderr is not None
-        line = self._process.stderr.readline().decode()
-        found = re.search(r"http://[^/\s]+", line)
-        assert found, line
-        self.address, self._port = found[0], urlsplit(found[0]).port
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 class Window:

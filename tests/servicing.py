@@ -1,13 +1,37 @@
-"""What tests of the service share: jobs and uploads by HTTP."""
+"""What tests of the service share: a service in a process of its own, jobs and uploads by HTTP."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import command
 from starlette.testclient import TestClient
 
 from patchvsr.service.queue import State
+
+
+class Served:
+    """A real service in a process of its own, which can be killed and started again at the same address."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        self._words = ("serve", folder, "--data", folder / "data", "--device", "cpu", "--min-free-gib", 0, *options)
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        self._process = command.start(*self._words, "--port", self._port)
+        assert self._process.stderr is not None
+        line = self._process.stderr.readline().decode()
+        found = re.search(r"http://[^/\s]+", line)
+        assert found, line
+        self.address, self._port = found[0], urlsplit(found[0]).port
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
 def submit(client: TestClient, path: Path, **fields: Any) -> str:

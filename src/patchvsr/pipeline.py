@@ -460,13 +460,13 @@ class PatchVSRPipeline(DiffusionPipeline):
             answer = callback(self, step, scheduler.timesteps[step], {"latents": latents})
             return (answer or {}).get("latents")
 
-        noise = self._latent_noise(settings.seed, first_frame, shape)
+        noise = self.latent_noise(settings.seed, first_frame, shape)
         return denoise(
             velocity, noise, tilings, scheduler,
             start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
         )  # fmt: skip
 
-    def _latent_noise(self, seed: int, first_frame: int, shape: tuple[int, ...]) -> Tensor:
+    def latent_noise(self, seed: int, first_frame: int, shape: tuple[int, ...]) -> Tensor:
         """Return the noise (C, T, h, w) that latents of `shape` (T, h, w) start from."""
         length, *sides = shape
         of_frame = (self.vae.geometry.latent_channels, *sides)
@@ -489,7 +489,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             conditions, canvas_latents=latents, noise=torch.zeros(()).expand(latents.shape), noise_timestep=0.0
         )
         velocity = PatchVelocity(self.transformer, of_view, device=self._execution_device)
-        noise = self._latent_noise(settings.seed + COARSE_SEED_OFFSET, first_frame, shape)
+        noise = self.latent_noise(settings.seed + COARSE_SEED_OFFSET, first_frame, shape)
         scheduler = set_steps(self.scheduler, settings.num_inference_steps, settings.strength or 1.0)
         boxes = self.boxes(shape, "independent")
         restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)

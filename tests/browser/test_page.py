@@ -16,9 +16,10 @@ import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
 
-from browsing import CHROMIUM, HANGS_AFTER_MS, PLAY, Served, chromium, controls, pale, too_wide, window
+from browsing import CHROMIUM, HANGS_AFTER_MS, PLAY, chromium, controls, pale, too_wide, window
 from clips import make_video
 from playwright.sync_api import Browser, Page, Route, expect
+from servicing import Served
 
 from patchvsr.presets import save_preset
 from patchvsr.settings import UpscaleSettings

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import httpx
 import pytest
 from clips import read_timed
 from jobfiles import make_shots
+from servicing import Served
 
 from patchvsr.presets import save_preset
 from patchvsr.settings import UpscaleSettings
@@ -28,21 +27,14 @@ SETTINGS = UpscaleSettings.of(scale=1.0, chunk_frames=5, unit_frames=9, num_infe
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    process = command.start(
-        "serve", folder, "--data", folder / "data", "--preset", folder / "small.toml",
-        "--device", "cpu", "--port", 0, "--min-free-gib", 0,
-    )  # fmt: skip
+def _serving(folder: Path) -> Iterator[httpx.Client]:
+    """A client of a service that is killed at the end of the block."""
+    served = Served(folder, "--preset", folder / "small.toml")
     try:
-        assert process.stderr is not None
-        line = process.stderr.readline().decode()
-        address = re.search(r"http://\S+", line)
-        assert address, line
-        with httpx.Client(base_url=address[0], timeout=command.HANGS_AFTER_S) as client:
-            yield client, process
+        with httpx.Client(base_url=served.address, timeout=command.HANGS_AFTER_S) as client:
+            yield client
     finally:
-        process.kill()
-        process.communicate()
+        served.kill()
 
 
 def _follow(client: httpx.Client, id: str, last: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -70,18 +62,16 @@ def test_a_killed_service_goes_on_and_ends_with_the_same_bytes(tmp_path, patchvs
     assert done.returncode == 0, done.stderr
 
     seen: list[tuple[int, dict[str, Any]]] = []
-    with _serving(tmp_path) as (client, process):
+    with _serving(tmp_path) as client:
         id = client.post("/api/jobs", json={"input": str(source)}).raise_for_status().json()["id"]
         units = tmp_path / "data" / "jobs" / id / "output.mkv.job"
         for event in _follow(client, id, 0):
             seen.append(event)
             if (units / "unit-00000.json").exists():  # something to go on from
                 break
-        process.kill()
-        process.wait()
     assert not (units / "result.json").exists()
 
-    with _serving(tmp_path) as (client, _):
+    with _serving(tmp_path) as client:
         for event in _follow(client, id, seen[-1][0]):
             seen.append(event)
             if event[1].get("state") == "done":

@@ -32,7 +32,7 @@ from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe, load_recipe
-from patchvsr.training.samples import Samples
+from patchvsr.training.samples import Samples, batches
 from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, train
 
@@ -429,6 +429,15 @@ def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSour
         os.kill(os.getpid(), signal.SIGINT)
     steps.close()
     assert signal.getsignal(signal.SIGINT) is not handlers and not checkpoints(chosen.run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_leave_signals_to_the_trainer_from_their_first_moment(number: int, source: ClipSource) -> None:
+    chosen = recipe("autoencoder", Path(), workers=2)
+    loader = batches(Samples(build_stage(chosen).make_sample, source, chosen), chosen, 0)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    assert len(next(loader)["hq"]) == chosen.batch_size
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -111,7 +111,7 @@ def is_rgb(pix_fmt: av.VideoFormat) -> bool:
 
 
 def can_make(pix_fmt: av.VideoFormat) -> bool:
-    """Return whether `ColorConverter.from_rgb` makes this format: not fewer than 8 bits, floating point or palettes."""
+    """Return whether `ColorConverter.from_rgb` can make this format: 8 to 16 bits a component, and no palette."""
     return bit_depth(pix_fmt) in MADE_DEPTHS and not pix_fmt.has_palette
 
 

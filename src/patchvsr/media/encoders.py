@@ -217,10 +217,8 @@ def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, sourc
     # "yuvj" formats are deprecated names for full range, which here follows the tags of the source.
     formats = [f for f in codec.video_formats or [] if not f.name.startswith("yuvj")]
     supported = [f.name for f in formats if can_make(f)]
-    coloured = [f.name for f in formats if f.name in supported and len(f.components) >= 3]
-    if formats and not coloured:
-        names = ", ".join(f.name for f in formats)
-        raise SettingsError(f"codec {codec.name} takes only {names}: frames have colours of 8 to 16 bits")
+    if formats and not supported:
+        raise _without_colours(codec)
     deep = (source.bit_depth > 8) + (source.bit_depth > 10)
     if wanted is not None:
         if (supported and wanted not in supported) or wanted.startswith("yuvj"):
@@ -234,9 +232,19 @@ def _choose_pix_fmt(codec: av.Codec, profile: Profile, wanted: str | None, sourc
         choices = profile.odd_pix_fmts or choices
     pix_fmt = choices[deep]
     if supported and pix_fmt not in supported:
+        coloured = [name for name in supported if len(av.VideoFormat(name).components) >= 3]
+        if not coloured:
+            raise _without_colours(codec)
         pix_fmt = coloured[0]
     _check_even(pix_fmt, size, codec.name, profile)
     return pix_fmt
+
+
+def _without_colours(codec: av.Codec) -> SettingsError:
+    names = ", ".join(f.name for f in codec.video_formats or [])
+    return SettingsError(
+        f"codec {codec.name} takes only {names}: frames have colours of 8 to 16 bits; use another codec, such as ffv1"
+    )
 
 
 def _cuts(pix_fmt: str, size: Size) -> bool:

@@ -137,10 +137,10 @@ class PatchVSRBlock(WanTransformerBlock):
     The addition is inside the block, not between blocks, because the caching hooks of diffusers replace whole blocks.
     """
 
-    def __init__(self, dim: int, *args: Any, prompt_length: int, adapted: bool):
-        super().__init__(dim, *args, added_kv_proj_dim=dim if adapted else None)
+    def __init__(self, dim: int, *args: Any, prompt_length: int, added_kv_proj_dim: int | None):
+        super().__init__(dim, *args, added_kv_proj_dim=added_kv_proj_dim)
         self.attn2.set_processor(DualCrossAttnProcessor(prompt_length))
-        if adapted:
+        if added_kv_proj_dim is not None:
             self.patch_proj = zero_init(nn.Linear(dim, dim))
             zero_init(self.attn2.add_v_proj)
 
@@ -214,22 +214,23 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
     ):
         if branch_input not in ("condition", "noisy"):
             raise ValueError(f"branch_input is {branch_input!r}: choose condition or noisy")
-        dim, adapted = num_attention_heads * attention_head_dim, num_branch_blocks > 0
-        of_adapter = dim if adapted else None
+        dim = num_attention_heads * attention_head_dim
+        adapter_dim = dim if num_branch_blocks else None
         own_config: Any = self._internal_dict  # type: ignore[has-type]
         # Build the parent without blocks: ours replace them, and a 14B base should not be allocated twice.
         super().__init__(
             patch_size, num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
-            ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=of_adapter, added_kv_proj_dim=of_adapter,
+            ffn_dim, 0, cross_attn_norm, qk_norm, eps, image_dim=adapter_dim, added_kv_proj_dim=adapter_dim,
             rope_max_seq_len=rope_max_seq_len,
         )  # fmt: skip
         self._internal_dict = own_config  # the parent's constructor registered its own arguments
         block_args = (dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps)
         self.blocks = nn.ModuleList(
-            PatchVSRBlock(*block_args, prompt_length=prompt_length, adapted=adapted) for _ in range(num_layers)
+            PatchVSRBlock(*block_args, prompt_length=prompt_length, added_kv_proj_dim=adapter_dim)
+            for _ in range(num_layers)
         )
         self.branch_blocks = nn.ModuleList(WanTransformerBlock(*block_args) for _ in range(num_branch_blocks))
-        if adapted:
+        if adapter_dim is not None:
             self.condition_embedding = nn.Conv3d(condition_channels, dim, patch_size, patch_size)
             self.global_encoder = GlobalEncoder(condition_channels, dim, patch_size)
             self.micro_embedder = MicroEmbedder(dim)

@@ -6,6 +6,7 @@ features    heads on what a frozen classifier sees in single frames (Sauer et al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
-from patchvsr.training.perceptual import classifier
+from patchvsr.training.perceptual import features_of
 
 RUN_FRAMES = 3  # of a run that is judged at once; a shorter clip repeats its last frame
 # Of the classifier: channels at each stride, and about the deviation of all of them on photos.
@@ -44,13 +45,17 @@ class RunDiscriminator(nn.Module):
         )
         self.judge = spectral_norm(nn.Conv2d(others[-1], 1, 3, padding=1))
 
-    def look(self, video: Tensor, canvas: Tensor) -> list[Tensor]:
+    def look(self, videos: Sequence[Tensor], canvas: Tensor) -> list[list[Tensor]]:
         """Cut videos (N, 3, F, H, W) into runs that follow each other, joined with their canvas: (N*R, 12, H, W)."""
-        missing = -video.shape[2] % RUN_FRAMES
-        frames = torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
-        runs = frames.unflatten(2, (-1, RUN_FRAMES)).permute(0, 2, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
-        middles = torch.arange(0, frames.shape[2], RUN_FRAMES).add(RUN_FRAMES // 2).clamp_max(canvas.shape[2] - 1)
-        return [torch.cat([runs, canvas[:, :, middles].transpose(1, 2).flatten(0, 1)], dim=1)]
+        missing, last = -canvas.shape[2] % RUN_FRAMES, canvas.shape[2] - 1
+        middles = torch.arange(0, last + 1 + missing, RUN_FRAMES).add(RUN_FRAMES // 2).clamp_max(last)
+        of_canvas = canvas[:, :, middles].transpose(1, 2).flatten(0, 1)
+        seen = []
+        for video in videos:
+            frames = torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
+            runs = frames.unflatten(2, (-1, RUN_FRAMES)).permute(0, 2, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
+            seen.append([torch.cat([runs, of_canvas], dim=1)])
+        return seen
 
     def forward(self, seen: list[Tensor]) -> Verdict:
         (runs,) = seen
@@ -67,9 +72,8 @@ class FeatureDiscriminator(nn.Module):
     Little is left to learn, so it is a useful opponent after hundreds of steps.
     """
 
-    def __init__(self, width: int = 64, every: int = 3):
+    def __init__(self, width: int = 64):
         super().__init__()
-        self.every = every
         self.heads = nn.ModuleList(
             nn.Sequential(
                 spectral_norm(nn.Conv2d(2 * channels, width, 3, padding=1)),
@@ -79,21 +83,23 @@ class FeatureDiscriminator(nn.Module):
             for channels in FEATURE_CHANNELS
         )
 
-    def look(self, video: Tensor, canvas: Tensor) -> list[Tensor]:
-        """Return the features of every n-th frame of videos (N, 3, F, H, W), joined with those of their canvas."""
-        network = classifier(video.device)
-        shown, before = (
-            clip[:, :, :: self.every].transpose(1, 2).flatten(0, 1).add(1).div(2) for clip in (video, canvas)
-        )
-        with torch.no_grad():
-            known = network(before)
-        return [torch.cat(pair, dim=1) / FEATURE_DEVIATION for pair in zip(network(shown), known, strict=True)]
+    def look(self, videos: Sequence[Tensor], canvas: Tensor) -> list[list[Tensor]]:
+        """Return the features of frames of videos (N, 3, F, H, W) at each stride, joined with those of their canvas."""
+        of_canvas = features_of(canvas)
+        return [
+            [torch.cat(pair, dim=1) / FEATURE_DEVIATION for pair in zip(features_of(video), of_canvas, strict=True)]
+            for video in videos
+        ]
 
     def forward(self, seen: list[Tensor]) -> Verdict:
         return Verdict([head(features) for head, features in zip(self.heads, seen, strict=True)], [])
 
 
-DISCRIMINATORS = {"runs": RunDiscriminator, "features": FeatureDiscriminator}  # as recipes name them
+# As recipes name them.
+DISCRIMINATORS: dict[str, type[RunDiscriminator | FeatureDiscriminator]] = {
+    "runs": RunDiscriminator,
+    "features": FeatureDiscriminator,
+}
 
 
 class Adversary(nn.Module):
@@ -103,16 +109,15 @@ class Adversary(nn.Module):
     detached discriminator weights.
     """
 
+    discriminator: RunDiscriminator | FeatureDiscriminator
+
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.discriminator = DISCRIMINATORS[kind]()
 
     def losses(self, output: Tensor, target: Tensor, canvas: Tensor, *, weight: float) -> dict[str, Tensor]:
         """Return both losses for `output` and `target`, given the `canvas`, each (N, 3, F, H, W) in [-1, 1]."""
-        look = self.discriminator.look
-        with torch.no_grad():
-            real_seen = look(target.float(), canvas.float())
-        fake_seen = look(output.float(), canvas.float())
+        real_seen, fake_seen = self.discriminator.look((target.float(), output.float()), canvas.float())
         real, fake = self.discriminator(real_seen), self.discriminator([seen.detach() for seen in fake_seen])
         fixed = {name: value.detach() for name, value in self.discriminator.named_parameters()}
         fixed |= {name: value.clone() for name, value in self.discriminator.named_buffers()}

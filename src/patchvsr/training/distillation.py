@@ -53,9 +53,9 @@ class DistillStage(AdapterStage):
         features = self.features(batch)
         velocity = self.transformer(noisy, 1000 * batch["sigma"], features=features).sample.float()
         estimate = noisy - per_clip(batch["sigma"]) * velocity
-        # Pure noise tells nothing of the latents: there this loss would teach their mean, which has no detail.
-        known = (1 - per_clip(batch["sigma"])) * (velocity - target).square()
-        losses = {"velocity": VELOCITY_WEIGHT * known.mean()} | self._decoded(estimate, batch)
+        # At sigma 1 this loss would pull the estimate to the mean of all fitting latents, which has no detail.
+        errors = (1 - per_clip(batch["sigma"])) * (velocity - target).square()
+        losses = {"velocity": VELOCITY_WEIGHT * errors.mean()} | self._decoded(estimate, batch)
         if self.recipe.objective == "consistency":
             losses |= self._consistency(noisy, estimate, batch, features)
         if self.recipe.objective == "distribution":

@@ -12,8 +12,11 @@ if TYPE_CHECKING:  # its packages are an extra
     from patchvsr.measures.features import ImageFeatures
 
 
-def perceptual(output: Tensor, target: Tensor, *, every: int = 3) -> Tensor:
-    """Return the mean distance of every n-th frame of videos (N, 3, F, H, W) in [-1, 1], in features of Lite0.
+EVERY = 3  # frames: neighbours look alike, so the network sees one of them
+
+
+def perceptual(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean distance of every third frame of videos (N, 3, F, H, W) in [-1, 1], in features of Lite0.
 
     Models are judged by Lite1 (`measures.features`), never by the network of their loss.
 
@@ -21,16 +24,17 @@ def perceptual(output: Tensor, target: Tensor, *, every: int = 3) -> Tensor:
     """
     from patchvsr.measures.features import feature_distance
 
-    network = classifier(output.device)
-    shown = [clip[:, :, ::every].transpose(1, 2).flatten(0, 1).float().add(1).div(2) for clip in (output, target)]
-    with torch.no_grad():
-        wanted = network(shown[1])
-    return feature_distance(network(shown[0]), wanted).mean()
+    return feature_distance(*(features_of(clip) for clip in (output, target))).mean()
+
+
+def features_of(video: Tensor) -> list[Tensor]:
+    """Return the features that Lite0 finds in every third frame of videos (N, 3, F, H, W) in [-1, 1]."""
+    frames = video[:, :, ::EVERY].transpose(1, 2).flatten(0, 1)
+    return _network(video.device)(frames.float().add(1).div(2))
 
 
 @cache
-def classifier(device: torch.device) -> ImageFeatures:
-    """Return the network that losses see with: Lite0."""
+def _network(device: torch.device) -> ImageFeatures:
     from patchvsr.measures.features import ImageFeatures
 
     return ImageFeatures("lite0").to(device)

@@ -259,22 +259,23 @@ class Places(Sampler[list[tuple[int, int]]]):
         return (self.recipe.steps - self.first_step) * self.recipe.accumulate
 
 
-def batches(dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int = 0, num_ranks: int = 1) -> DataLoader:
-    """Return a loader with worker processes that prefetch batches."""
-    return DataLoader(
+def batches(
+    dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int = 0, num_ranks: int = 1
+) -> Iterator[Sample]:
+    """Start worker processes that prefetch batches, and yield those."""
+    loader = DataLoader(
         dataset,
         batch_sampler=Places(recipe, first_step, rank, num_ranks),
         num_workers=recipe.workers,
         prefetch_factor=2 if recipe.workers else None,
-        worker_init_fn=_leave_signals_to_the_trainer,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def _leave_signals_to_the_trainer(_: int) -> None:
-    """Ignore SIGINT and SIGTERM, which workers also receive: the last step of the trainer still needs samples."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Workers inherit what is blocked. Launchers signal them too, but the last step of the trainer still needs samples.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def generator_of(*place: int) -> Generator:

@@ -91,7 +91,7 @@ def train(
     players = accelerator.unwrap_model(model).players()
     if accelerator.is_main_process:
         save_recipe(recipe, run / "recipe.json")
-    loader = iter(batches(samples, recipe, state.step, accelerator.process_index, accelerator.num_processes))
+    loader = batches(samples, recipe, state.step, accelerator.process_index, accelerator.num_processes)
     log_lines = RunLog(run, step=state.step) if accelerator.is_main_process else nullcontext()
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
     clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)

@@ -18,7 +18,6 @@ from patchvsr.patches.grid import WeightedBox, control_lines
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
-from patchvsr.sampling.noise import noise_frames
 
 Row = dict[str, Any]
 METRICS = ("psnr", "ssim", "warping")
@@ -46,7 +45,8 @@ def restore(pipeline: PatchVSRPipeline, clip: StudyClip, *, steps: int, **settin
     def on_step(pipe: PatchVSRPipeline, step: int, _: Any, tensors: dict[str, Tensor]) -> None:
         if step == 0:
             before, after = pipe.scheduler.sigmas[:2].tolist()
-            velocities.append(_velocity(tensors["latents"], before, after, still=pipe.config.still_noise))
+            latents = tensors["latents"]  # (C, T, h, w), after one Euler step
+            velocities.append((latents - pipe.latent_noise(0, 0, latents.shape[1:])) / (after - before))
 
     started_at = time.perf_counter()
     restored = pipeline(
@@ -56,12 +56,6 @@ def restore(pipeline: PatchVSRPipeline, clip: StudyClip, *, steps: int, **settin
     assert not isinstance(restored, tuple) and isinstance(restored.frames, Tensor)
     frames = restored.frames.mul(255).round_().div_(255)
     return Restored(frames, velocities[0] if velocities else None, seconds)
-
-
-def _velocity(latents: Tensor, before: float, after: float, *, still: bool) -> Tensor:
-    """Return the velocity of one Euler step from noise of seed 0 to `latents` (C, T, h, w), between two sigmas."""
-    channels, length, height, width = latents.shape
-    return (latents - noise_frames(0, 0, length, (channels, height, width), still=still)) / (after - before)
 
 
 def scores(clip: StudyClip, frames: Tensor, metrics: Sequence[str], lines: tuple[Lines, Lines] | None = None) -> Row:

@@ -30,7 +30,8 @@ from patchvsr.models.mini.restorer import Restorer, added
 
 # What is missing is small beside the picture; so amplified, both reach the encoder alike.
 RESIDUAL_GAIN = 8.0
-# Logits by which the estimate is lowered: a clean input that is restored loses more than a degraded one that is not.
+# Logits by which the estimate is lowered, because restoring a clean input costs more than leaving a degraded one alone
+# (docs/experiments.md).
 CAUTION = 0.6
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
