@@ -1,25 +1,30 @@
 """Measure jobs on a cluster: kill workers, nodes and drivers; compare one worker with two; time the driver.
 
 python benchmarks/cluster.py kills --kills 20 10 20   # workers, nodes, drivers; every output must have the same bytes
-python benchmarks/cluster.py speed                 # units a second with two workers of one core, and with one
+python benchmarks/cluster.py counts                # 1, 2, 4 workers, shared storage or not, one slowed: the same bytes
+python benchmarks/cluster.py speed IN.mp4 --steps 0      # units a second with two workers of one core, and with one
+python benchmarks/cluster.py patches IN.mp4 --steps 4   # one worker of two cores that share patches, and of one
 python benchmarks/cluster.py driver --workers 1000 --units 20000   # simulated workers that only sleep
 python benchmarks/cluster.py joins IN.mp4 --steps 2     # what --independent-units costs where units meet
 
-`kills` and `speed` start a real cluster of several nodes on this machine with a toy model. `driver` runs the real
-driver: leases, checks, publishing on disk; only the workers are simulated, on a clock of their own.
+All but `driver` start a real cluster on this machine, `kills` and `counts` with a toy model. `driver` runs the
+real driver: leases, checks, publishing on disk; only the workers are simulated, on a clock of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -33,10 +38,10 @@ import torch
 from jobfiles import SMALL, digest, make_shots
 from simulating import SimulatedFleet, go_on
 
-from patchvsr.distributed.cluster import connect
+from patchvsr.distributed.cluster import Cluster, connect
 from patchvsr.distributed.distribution import Distribution
 from patchvsr.distributed.settings import ClusterSettings
-from patchvsr.events import Planned
+from patchvsr.events import Planned, Progress
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
@@ -161,25 +166,111 @@ def _words(process: psutil.Process) -> str:
 # --- speed ------------------------------------------------------------------------------------------------------
 
 
-def speed() -> bool:
-    """Print units a second with one worker and with two, model loaded."""
+def counts() -> bool:
+    """Run a job with 1, 2 and 4 workers, with shared storage and without, all equally fast and one slowed down."""
+    with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
+        folder, equal = Path(name), True
+        source, settings = _job(folder)
+        list(upscale(source, folder / "whole.mkv", settings))
+        for number in range(4):
+            clusters.add_node(cluster, f"node{number}")
+        print("| workers | storage | slowed | seconds | units of each | same bytes |\n" + "|---" * 6 + "|")
+        for workers in (1, 2, 4):
+            with connect(ClusterSettings(cluster.address, workers=workers), settings.restore) as engine:
+                _wait_for(engine, workers)
+                for shared, slowed in ((True, False), (False, False), (True, True)):
+                    engine._fleet.shared_storage, target = shared, folder / f"out{workers}{shared}{slowed}.mkv"
+                    started_at = time.monotonic()
+                    with _slowed(_devices()[-1]) if slowed else nullcontext():
+                        list(upscale(source, target, settings, get_engine=lambda e=engine: e))
+                    seconds, same = time.monotonic() - started_at, digest(target) == digest(folder / "whole.mkv")
+                    by = Counter(effort["worker"] for effort in JobFolder(target).read_efforts())
+                    equal &= same
+                    shown = f"{'shared' if shared else 'not shared'} | {'one' if slowed else 'none'}"
+                    print(f"| {workers} | {shown} | {seconds:.1f} | {sorted(by.values())} | {same} |", flush=True)
+        return equal
+
+
+@contextmanager
+def _slowed(process: psutil.Process) -> Iterator[None]:
+    """Let a process run a fifth of the time."""
+    ended = threading.Event()
+
+    def slow() -> None:
+        while not ended.is_set():
+            process.suspend()
+            ended.wait(0.4)
+            process.resume()
+            ended.wait(0.1)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def speed(source: Path, steps: int) -> bool:
+    """Print units a second with one worker and with two, of one core each, with the bundled model and short units."""
+    settings = UpscaleSettings.of(scale=2.0, num_inference_steps=steps, unit_frames=16, codec="ffv1")
     with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
         folder = Path(name)
-        source, settings = _job(folder)
         for number in range(2):
             clusters.add_node(cluster, f"node{number}")
         for workers in (1, 2):
-            with connect(ClusterSettings(cluster.address, workers=workers), settings.restore) as engine:
-                while len(engine._fleet.loaded) < workers:
-                    engine._fleet.refresh()
-                    list(engine._fleet.answers(1.0))
-                list(upscale(source, folder / f"warm{workers}.mkv", settings, get_engine=lambda e=engine: e))
-                started_at = time.monotonic()
-                events = list(upscale(source, folder / f"out{workers}.mkv", settings, get_engine=lambda e=engine: e))
-                seconds = time.monotonic() - started_at
-            (units,) = [event.units for event in events if isinstance(event, Planned)]
-            print(f"{workers} workers: {units / seconds:.2f} units a second ({units} units in {seconds:.1f} s)")
+            target = folder / f"out{workers}.mkv"
+            seconds, units = _timed(ClusterSettings(cluster.address, workers=workers), source, target, settings)
+            print(f"{workers} workers: {units / seconds:.3f} units a second ({units} units in {seconds:.1f} s)")
         return digest(folder / "out1.mkv") == digest(folder / "out2.mkv")
+
+
+def patches(source: Path, steps: int) -> bool:
+    """Print how long one worker takes with one device, and with two that share patches, with the bundled model."""
+    settings = UpscaleSettings.of(scale=4.0, num_inference_steps=steps, codec="ffv1", dtype="float32")
+    with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
+        clusters.add_node(cluster, "node", num_cpus=2)
+        for devices in (1, 2):
+            target = Path(name) / f"out{devices}.mkv"
+            options = ClusterSettings(cluster.address, workers=1, cpus_per_worker=1, patch_parallel=devices)
+            seconds, _ = _timed(options, source, target, settings)
+            print(f"{devices} devices: {seconds:.1f} s")
+        return digest(Path(name) / "out1.mkv") == digest(Path(name) / "out2.mkv")
+
+
+def _timed(cluster: ClusterSettings, source: Path, target: Path, settings: UpscaleSettings) -> tuple[float, int]:
+    """Return the seconds of a job whose workers are warm, and its number of units."""
+    with connect(cluster, settings.restore) as engine:
+        _wait_for(engine, cluster.workers or 1)
+        for core, process in enumerate(_devices()):  # one alone would also use another core, to encode for instance
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, [core])
+        warm: list[Progress] = []
+        events = upscale(
+            source, target.with_stem(f"{target.stem}_warm"), settings, get_engine=lambda: engine,
+            stop=lambda expected_s: bool(warm),
+        )  # fmt: skip
+        for event in events:
+            warm += [event] if isinstance(event, Progress) else []
+        started_at = time.monotonic()
+        told = list(upscale(source, target, settings, get_engine=lambda: engine))
+        seconds = time.monotonic() - started_at
+    (units,) = [event.units for event in told if isinstance(event, Planned)]
+    return seconds, units
+
+
+def _wait_for(engine: Cluster, workers: int) -> None:
+    """Return once so many workers have loaded the model."""
+    while len(engine._fleet.loaded) < workers:
+        engine._fleet.refresh()
+        list(engine._fleet.answers(1.0))
+
+
+def _devices() -> list[psutil.Process]:
+    """Return the processes of workers and their partners."""
+    names = "ray::Worker", "ray::Partner"
+    return [p for p in psutil.process_iter(["cmdline"]) if "".join(p.info["cmdline"] or []).startswith(names)]
 
 
 def _job(folder: Path) -> tuple[Path, UpscaleSettings]:
@@ -254,9 +345,9 @@ def _no_encoder() -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["kills", "speed", "joins", "driver"])
-    parser.add_argument("input", nargs="?", type=Path, help="of joins")
-    parser.add_argument("--steps", type=int, default=2, help="of joins")
+    parser.add_argument("what", choices=["kills", "counts", "speed", "patches", "joins", "driver"])
+    parser.add_argument("input", nargs="?", type=Path, help="of speed, patches and joins")
+    parser.add_argument("--steps", type=int, default=2, help="of speed, patches and joins")
     parser.add_argument("--kills", type=int, nargs=3, default=(20, 10, 20), help="workers, nodes, drivers")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and victims")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers")
@@ -268,8 +359,12 @@ def main() -> int:
     match args.what:
         case "kills":
             good = kills(*args.kills, args.seed)
+        case "counts":
+            good = counts()
         case "speed":
-            good = speed()
+            good = speed(args.input, args.steps)
+        case "patches":
+            good = patches(args.input, args.steps)
         case "joins":
             good = joins(args.input, args.steps)
         case _:

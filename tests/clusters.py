@@ -48,8 +48,8 @@ def cluster() -> Iterator[Any]:
 
 
 def add_node(to: Any, name: str, **options: Any) -> Any:
-    """A node with one CPU."""
-    return to.add_node(**_node(name, 1), **options)
+    """A node with one CPU, unless `options` say otherwise."""
+    return to.add_node(**_node(name, 1) | options)
 
 
 def _node(name: str, cpus: int) -> dict[str, Any]:

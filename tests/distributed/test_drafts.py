@@ -64,6 +64,9 @@ def test_only_the_folder_of_this_job_is_recognised(folder):
         ({}, {}, False, Room(0, 1, 0.0)),
         ({"cpus_per_worker": 3}, {"CPU": 16.0}, False, Room(5, 3, 0.0)),
         ({"gpus_per_worker": 0.5}, {"CPU": 4.0, "GPU": 1.0}, True, Room(2, 2, 0.5)),
+        ({"patch_parallel": 2}, {"CPU": 16.0, "GPU": 4.0}, True, Room(2, 4, 1.0)),
+        ({"patch_parallel": 2}, {"CPU": 5.0}, False, Room(1, 2, 0.0)),
+        ({"patch_parallel": 3}, {"CPU": 16.0, "GPU": 2.0}, True, Room(0, 8, 1.0)),
         ({"gpus_per_worker": 0.0, "cpus_per_worker": 8}, {"CPU": 16.0, "GPU": 4.0}, True, Room(2, 8, 0.0)),
     ],
 )

@@ -72,6 +72,10 @@ def upscale_command(
     cpus_per_worker: Annotated[
         int | None, typer.Option(help="With --ray: CPUs and threads of a worker.", show_default="its share of the node")
     ] = None,
+    patch_parallel: Annotated[
+        int | None,
+        typer.Option(help="With --ray: devices of a node that share the patches of every step.", show_default="1"),
+    ] = None,
     shared_storage: Annotated[
         bool | None,
         typer.Option(
@@ -87,7 +91,7 @@ def upscale_command(
 
     cluster = cluster_settings(
         ray, workers=workers, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
-        shared_storage=shared_storage,
+        patch_parallel=patch_parallel, shared_storage=shared_storage,
     )  # fmt: skip
     if plan and cluster is not None:
         raise SettingsError("--plan estimates the work on this machine: give it without --ray")

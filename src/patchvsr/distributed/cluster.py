@@ -98,11 +98,11 @@ class Cluster(Engine):
             raise ClusterError(f"no node of the cluster can be used: {reasons}")
         if started_at is not None and time.monotonic() - started_at > PATIENCE_S:
             rooms = fleet.rooms.values()
-            wanted = f"{max((room.cpus for room in rooms), default=1)} CPUs"
-            gpus = max((room.gpus for room in rooms), default=0)
+            cpus, gpus = max((room.cpus for room in rooms), default=1), max((room.gpus for room in rooms), default=0)
             raise ClusterError(
-                f"none of the {len(rooms)} nodes of the cluster has room for a worker of {wanted} and {gpus:g} GPUs: "
-                "see `ray status`, and reduce --cpus-per-worker or --gpus-per-worker"
+                f"none of the {len(rooms)} nodes of the cluster has room for a worker with "
+                f"{fleet.devices} devices of {cpus} CPUs and {gpus:g} GPUs: see `ray status`, and reduce "
+                "--cpus-per-worker, --gpus-per-worker or --patch-parallel"
             )
 
 

@@ -71,11 +71,12 @@ class Fleet:
     `events` collects what users should know.
 
     versions: of the libraries here, which must be the same on every node.
+    devices: of a worker.
     """
 
     def __init__(self, settings: ClusterSettings, restore: RestoreSettings, versions: dict[str, Any]) -> None:
         self._settings, self._restore, self._versions = settings, restore, versions
-        self.shared_storage = settings.shared_storage
+        self.shared_storage, self.devices = settings.shared_storage, settings.patch_parallel
         self.members: dict[str, Member] = {}
         self.refusals: dict[str, str] = {}  # by node
         self.events: list[Event] = []
@@ -133,7 +134,8 @@ class Fleet:
             "concurrency_groups": {"watch": 1},
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         }
-        actor = ray.remote(**options)(_watched_worker()).remote(settings, room.cpus, uuid.uuid4().hex[:8])
+        token = uuid.uuid4().hex[:8]
+        actor = ray.remote(**options)(_watched_worker()).remote(settings, room.cpus, token, self.devices)
         member = Member(f"{name}/{self._count}", node["NodeID"], name, actor)
         self.members[member.name] = member
         self.call(member, "load")

@@ -10,7 +10,7 @@ from patchvsr.errors import SettingsError
 
 
 class Room(NamedTuple):
-    """Number of workers that a node holds, and the CPUs and GPUs that each reserves."""
+    """Number of workers that a node holds, and the CPUs and GPUs that each of their devices reserves."""
 
     workers: int
     cpus: int
@@ -27,6 +27,8 @@ class ClusterSettings:
     gpus_per_worker: None is 1 if any node has a GPU, else 0. Workers without a GPU compute on the CPU.
     cpus_per_worker: also the number of torch's threads. None shares the CPUs of a node among its workers with a GPU,
         or gives all of them to a single worker without.
+    patch_parallel: devices of a node that are one worker and share the patches of every step. Each reserves CPUs and
+        GPUs as above.
     shared_storage: whether workers see input and job folder under the same paths; None finds out for each worker.
     """
 
@@ -34,13 +36,14 @@ class ClusterSettings:
     workers: int | None = None
     gpus_per_worker: float | None = None
     cpus_per_worker: int | None = None
+    patch_parallel: int = 1
     shared_storage: bool | None = None
 
     def __post_init__(self) -> None:
         known = self.address in ("auto", "local") or ":" in self.address
         if not known:
             raise SettingsError(f"address {self.address!r} of a cluster: give auto, local or ray://HOST:10001")
-        for name in ("workers", "cpus_per_worker"):
+        for name in ("workers", "cpus_per_worker", "patch_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}: it must be at least 1")
@@ -51,6 +54,7 @@ class ClusterSettings:
         """Return the room on a node with these `resources`. any_gpus: whether any node of the cluster has a GPU."""
         gpus = float(any_gpus) if self.gpus_per_worker is None else self.gpus_per_worker
         node_cpus = int(resources.get("CPU", 0))
-        by_gpus = resources.get("GPU", 0) // gpus if gpus else inf
-        cpus = self.cpus_per_worker or max(1, int(node_cpus // by_gpus) if 0 < by_gpus < inf else node_cpus)
-        return Room(int(min(by_gpus, node_cpus // cpus)), cpus, gpus)
+        devices = resources.get("GPU", 0) // gpus if gpus else inf
+        sharing = devices if 0 < devices < inf else self.patch_parallel
+        cpus = self.cpus_per_worker or max(1, int(node_cpus // sharing))
+        return Room(int(min(devices, node_cpus // cpus) // self.patch_parallel), cpus, gpus)

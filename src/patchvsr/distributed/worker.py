@@ -1,4 +1,4 @@
-"""A worker: the model on one device of a node. Runs as a Ray actor, in a process of its own."""
+"""A worker: the model on one device of a node, or on several that share patches. A Ray actor with its own process."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Worker:
     Calls are served in order, except for `progress` and `drop`, which are served at any time.
     """
 
-    def __init__(self, settings: RestoreSettings, threads: int, token: str) -> None:
-        """token: distinguishes the files of this worker from those of others."""
-        self._settings, self._threads, self._token = settings, threads, token
+    def __init__(self, settings: RestoreSettings, threads: int, token: str, devices: int = 1) -> None:
+        """token: distinguishes the files of this worker from those of others. devices: that share its patches."""
+        self._settings, self._threads, self._token, self._devices = settings, threads, token, devices
         self._dropped: set[int] = set()
         self._restorer: Restorer | None = None
         self._unit: Unit | None = None
@@ -75,15 +75,22 @@ class Worker:
         try:
             import torch
 
+            from patchvsr.distributed.partners import connect_partners, start_partners
             from patchvsr.jobs.identity import machine_identity
             from patchvsr.loading import load_pipeline
 
+            partners = []
+            if self._devices > 1:  # they load the model meanwhile
+                partners = start_partners(self._settings, self._threads, self._devices - 1)
             self._pipeline = load_pipeline(self._settings)
             torch.set_num_threads(self._threads)
             identity = machine_identity(self._pipeline)
+            if partners:
+                connect_partners(self._pipeline, partners)
         except Exception as error:
             return _failure(error)
-        return Loaded(identity, identity["versions"]["device"])
+        device = identity["versions"]["device"]
+        return Loaded(identity, device if self._devices == 1 else f"{self._devices} x {device}")
 
     def machine(self, settings: RestoreSettings, size: Size) -> Machine:
         from patchvsr.jobs.here import machine_of
@@ -208,6 +215,11 @@ class Worker:
 
 
 def _failure(error: Exception) -> Failure:
+    from patchvsr.sampling.parallel import PeerLostError
+
+    if isinstance(error, PeerLostError):  # a new worker starts with new partners
+        logging.getLogger("patchvsr").error("%s", error)
+        os._exit(1)
     if not isinstance(error, PatchVSRError | FloatingPointError):
         logging.getLogger("patchvsr").exception("unexpected error")  # into Ray's log of this worker
         return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from patchvsr.patches.canvas import Canvas
 from patchvsr.patches.grid import Box, WeightedBox
 from patchvsr.sampling.coarse import low_frequencies
+from patchvsr.sampling.parallel import ALONE, Alone
 
 # (patches (N, C, t, h, w), timestep, their boxes) -> velocities (N, C, t, h, w), any float type and device
 Velocity = Callable[[Tensor, float, Sequence[Box]], Tensor]
@@ -31,6 +32,7 @@ def denoise(
     known: Tensor | None = None,
     held: Tensor | None = None,
     on_step: Callable[[int, int, Tensor], Tensor | None] | None = None,
+    devices: Alone = ALONE,
 ) -> Tensor:
     """Denoise a canvas patch by patch; the result does not depend on the order or batching of patches.
 
@@ -47,6 +49,7 @@ def denoise(
             noised to the level of each step as context for the other frames, and returned unchanged.
         held: clean latents (C, T, H, W) whose low frequencies the estimate of every step has; None holds nothing.
         on_step: called after every step with (step, number of steps, latents); may return replacement latents.
+        devices: that share the patches of every step, see `sampling.parallel`.
 
     Returns:
         Clean latents (C, T, H, W), float32.
@@ -69,8 +72,10 @@ def denoise(
         # 2. Merge the velocities of all patches into one for the canvas.
         canvas = Canvas(latents.shape, latents.device, stage=f"denoising step {step + 1} of {num_steps}")
         tiles = tilings(step)
-        for first in range(0, len(tiles), batch_size):
-            _predict(canvas, velocity, latents, float(timestep), tiles[first : first + batch_size])
+        batches = [tiles[first : first + batch_size] for first in range(0, len(tiles), batch_size)]
+        for batch in devices.share(batches):
+            _predict(canvas, velocity, latents, float(timestep), batch)
+        devices.add_up_(canvas.state)
 
         # 3. Step the whole canvas once.
         merged = _holding(canvas.result(), latents, held, float(scheduler.sigmas[step]))
