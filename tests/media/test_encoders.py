@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import pytest
@@ -122,3 +123,10 @@ def test_a_quality_that_an_encoder_lacks_is_refused(source, name, words):
 def test_an_encoder_without_colours_of_8_to_16_bits_is_refused(source, name):
     with pytest.raises(SettingsError, match=f"codec {name} takes only .*: frames have colours of 8 to 16 bits"):
         choose_encoder(EncodeSettings(name), source, Size(SIDE, SIDE))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="SVT-AV1 does it to root alone")
+def test_svt_av1_makes_no_thread_real_time(source):
+    encode(EncodeSettings(codec="libsvtav1"), source)
+    threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}

@@ -431,6 +431,16 @@ def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSour
     assert signal.getsignal(signal.SIGINT) is not handlers and not checkpoints(chosen.run)
 
 
+def test_a_folder_in_which_another_process_trains_is_refused(source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("autoencoder", tmp_path)
+    steps = run(chosen, build_stage(chosen), source)
+    next(steps)
+    with pytest.raises(SettingsError, match="another process is training here"):
+        next(run(chosen, build_stage(chosen), source))
+    steps.close()
+    assert next(run(chosen, build_stage(chosen), source)).step == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_workers_leave_signals_to_the_trainer_from_their_first_moment(number: int, source: ClipSource) -> None:
     chosen = recipe("autoencoder", Path(), workers=2)

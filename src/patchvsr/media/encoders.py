@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
@@ -146,13 +147,34 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size:
     if encoder.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no other way to hide its banner
     try:
-        context.open()
+        with _usual_priority():
+            context.open()
     except (av.FFmpegError, ValueError) as err:
         raise SettingsError(
             f"{encoder.name} refuses {size} {encoder.pix_fmt} with {given or 'no options'}; check size and options"
         ) from err
     if context.options:  # FFmpeg leaves the options it did not recognise
         raise SettingsError(_unknown_option(stream, next(iter(context.options))))
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Give all threads the priority back that this one had before.
+
+    SVT-AV1, run by root, makes its threads and the one that opens it real-time: nothing else would run on their cores.
+    """
+    threads = Path("/proc/self/task")
+    if not threads.is_dir():  # not Linux
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in threads.iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                if os.sched_getscheduler(int(thread.name)) != policy:
+                    os.sched_setscheduler(int(thread.name), policy, priority)
 
 
 def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:

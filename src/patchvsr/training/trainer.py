@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -23,6 +25,7 @@ from torch.utils.data import Dataset
 
 from patchvsr.allocator import keep_freed_memory
 from patchvsr.compute import default_dtype, device_kind, limit_threads
+from patchvsr.errors import SettingsError
 from patchvsr.interrupts import two_step_interrupts
 from patchvsr.training.checkpoint import TrainingState, trained_parameters
 from patchvsr.training.logs import RunLog
@@ -70,8 +73,9 @@ def train(
 
     minutes: stop after this time and write a checkpoint to resume from.
 
-    Raises FloatingPointError, naming stage and step, if a loss or gradient is not finite, and KeyboardInterrupt on
-    Ctrl-C or SIGTERM, after the current step is finished and saved.
+    Raises FloatingPointError, naming stage and step, if a loss or gradient is not finite, SettingsError if another
+    process trains in the same folder, and KeyboardInterrupt on Ctrl-C or SIGTERM, after the current step is finished
+    and saved.
     """
     keep_freed_memory()
     limit_threads()
@@ -96,7 +100,8 @@ def train(
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
     clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)
 
-    with two_step_interrupts(sigterm_waits=True) as stop, log_lines as log:
+    alone = _alone_in(run) if accelerator.is_main_process else nullcontext()
+    with alone, two_step_interrupts(sigterm_waits=True) as stop, log_lines as log:
         while state.step < recipe.steps:
             # 1. gradients
             rate = learning_rate(recipe, state.step)
@@ -164,6 +169,22 @@ def _warn_of_emulation(recipe: Recipe, device: torch.device) -> None:
     if recipe.precision == "bf16" and default_dtype(device) != torch.bfloat16:
         kind = device_kind(device)
         logger.warning("%s: precision is bf16, which %s emulates; precision=fp32 is faster here", recipe.name, kind)
+
+
+@contextmanager
+def _alone_in(run: Path) -> Iterator[None]:
+    """Lock the folder of a run. Raises SettingsError if another process trains in it."""
+    lock = FileLock(run / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SettingsError(
+            f"{run}: another process is training here; wait for it, stop it, or choose another --set output=FOLDER"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
