@@ -13,6 +13,7 @@ import numpy as np
 from av.stream import Disposition, Stream
 from clips import SRT, irregular_pts, picture
 
+from patchvsr.media.encoders import usual_priority
 from patchvsr.media.hdr import HdrMetadata, read_hdr
 
 MS = Fraction(1, 1000)
@@ -109,7 +110,8 @@ def make_clip(clip: Clip, folder: Path) -> Path:
         sounds = [_add_sound(out, sound) for sound in clip.sounds]
         texts = [_add_text(out, codec) for codec in clip.subtitles]
         waiting = _add_extras(out, video, clip)
-        out.start_encoding()
+        with usual_priority():
+            out.start_encoding()
         end = float(RATES[clip.rate][1][-1] * RATES[clip.rate][0]) + 0.04
         for text, codec in zip(texts, clip.subtitles, strict=True):
             waiting += _text_packets(text, codec)

@@ -147,7 +147,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size:
     if encoder.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no other way to hide its banner
     try:
-        with _usual_priority():
+        with usual_priority():
             context.open()
     except (av.FFmpegError, ValueError) as err:
         raise SettingsError(
@@ -158,7 +158,7 @@ def open_encoder(stream: VideoStream, encoder: Encoder, source: VideoInfo, size:
 
 
 @contextmanager
-def _usual_priority() -> Iterator[None]:
+def usual_priority() -> Iterator[None]:
     """Give all threads the priority back that this one had before.
 
     SVT-AV1, run by root, makes its threads and the one that opens it real-time: nothing else would run on their cores.
