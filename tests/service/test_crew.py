@@ -7,6 +7,7 @@ import psutil
 import pytest
 from servicing import files_in, submit, wait_for
 
+from patchvsr.service import commands
 from patchvsr.service.queue import State
 
 
@@ -164,3 +165,21 @@ def test_a_port_that_is_taken_is_refused(tmp_path, patchvsr):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = patchvsr("serve", "--data", tmp_path / "data", "--port", taken.getsockname()[1])
     assert done.returncode == 2 and "choose another --port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "words"), [(None, []), ("cuda:1", ["--device", "cuda:1"]), ("ray:ray://h:1", ["--ray", "ray://h:1"])]
+)
+def test_a_command_runs_on_the_device_or_cluster_of_its_worker(serve, folder, monkeypatch, device, words):
+    given, start = [], commands.start
+
+    async def watched(*arguments, **named):
+        given.append(arguments)
+        return await start(*arguments, **named)
+
+    monkeypatch.setattr(commands, "start", watched)
+    with serve(devices=(device,)) as client:
+        id = submit(client, folder / "clip.mkv")
+        assert wait_for(client, id, State.DONE)["device"] == device
+    (upscale,) = [arguments for arguments in given if "upscale" in arguments]
+    assert list(upscale[upscale.index("--report") + 1 :]) == words

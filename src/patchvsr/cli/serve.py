@@ -42,6 +42,14 @@ def serve_command(
         list[str] | None,
         typer.Option("--device", help="Device of a worker; repeatable.", show_default="one worker on the best one"),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Also work on a Ray cluster: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",
+            show_default="only on devices of this machine",
+        ),
+    ] = None,
     preset: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings of every job, unless the job has its own.")
     ] = None,
@@ -56,14 +64,14 @@ def serve_command(
     require("fastapi", extra="web")
     require("uvicorn", extra="web")
     from patchvsr.presets import load_preset
-    from patchvsr.service.options import GIB, ServiceOptions
+    from patchvsr.service.options import CLUSTER, GIB, ServiceOptions
     from patchvsr.service.serve import serve
     from patchvsr.settings import UpscaleSettings
 
     options = ServiceOptions(
         data=data.absolute(),
         folders=tuple(folders or ()),
-        devices=tuple(devices) if devices else (None,),
+        devices=(*(devices or ()), *((CLUSTER + ray,) if ray is not None else ())) or (None,),
         settings=UpscaleSettings() if preset is None else load_preset(preset),
         models=tuple(models or ()),
         host=host,

@@ -16,6 +16,7 @@ from patchvsr.service import commands
 from patchvsr.service.database import Bell
 from patchvsr.service.events import EventLog
 from patchvsr.service.folders import JobFiles
+from patchvsr.service.options import on_device
 from patchvsr.service.queue import Job, Queue, State
 
 _STORED_EVERY_S = 0.2  # progress between is not told: nobody can read faster
@@ -72,7 +73,7 @@ class Crew:
         errors.unlink(missing_ok=True)
         words = ["upscale", job.input, "-o", job.output, "--preset", str(files.preset), "--json", "--report"]
         words += [word for index in job.settings.get("skip_streams") or () for word in ("--skip-stream", str(index))]
-        words += [] if device is None else ["--device", device]
+        words += on_device(device)
         self._running[job.id], process = None, None
         try:
             process = await commands.start(files.lock, commands.CLI, *words, errors=errors)

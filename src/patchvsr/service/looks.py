@@ -13,6 +13,7 @@ from typing import Any
 
 from patchvsr.presets import save_preset
 from patchvsr.service import commands
+from patchvsr.service.options import is_cluster, on_device
 from patchvsr.service.refusals import Refused
 from patchvsr.settings import UpscaleSettings
 
@@ -24,7 +25,7 @@ class Looks:
     def __init__(self, data: Path, device: str | None) -> None:
         self._data, self._lock, self._pictures = data, data / "looks.lock", data / "pictures"
         self._pictures.mkdir(exist_ok=True)
-        self._on_device = [] if device is None else ["--device", device]
+        self._on_device = [] if is_cluster(device) else on_device(device)  # it looks from this machine
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def facts(self, file: Path) -> dict[str, Any]:

@@ -13,6 +13,18 @@ from patchvsr.service.refusals import Refused
 from patchvsr.settings import UpscaleSettings
 
 GIB = 2**30
+CLUSTER = "ray:"  # before the address of a cluster that is used as a device
+
+
+def on_device(device: str | None) -> list[str]:
+    """Return the words that make a command run on a device of `ServiceOptions`."""
+    if device is None:
+        return []
+    return ["--ray", device.removeprefix(CLUSTER)] if is_cluster(device) else ["--device", device]
+
+
+def is_cluster(device: str | None) -> bool:
+    return device is not None and device.startswith(CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,7 @@ class ServiceOptions:
 
     data: folder of the database, uploads and results.
     folders: where clients may read videos and write outputs, besides uploads.
-    devices: one worker for each; None is the best device of the machine.
+    devices: one worker for each; None is the best device of the machine, "ray:ADDRESS" a cluster.
     settings: of every job, unless the job has its own.
     models: offered besides the bundled ones. Others could be downloaded or read from any folder.
     token: what clients must know; None for a service that only this machine reaches.
