@@ -22,6 +22,15 @@ def serve_command(
         ),
     ] = None,
     *,
+    watched: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--watch",
+            metavar="FOLDER",
+            help="Folder whose videos become jobs, also those that come later; results go to its subfolder `upscaled`. "
+            "Repeatable.",
+        ),
+    ] = None,
     data: Annotated[
         Path, typer.Option(help="Folder for the database, uploads and results; the same one goes on with its jobs.")
     ] = Path("patchvsr-service"),
@@ -71,6 +80,7 @@ def serve_command(
     options = ServiceOptions(
         data=data.absolute(),
         folders=tuple(folders or ()),
+        watched=tuple(folder.absolute() for folder in watched or ()),
         devices=(*(devices or ()), *((CLUSTER + ray,) if ray is not None else ())) or (None,),
         settings=UpscaleSettings() if preset is None else load_preset(preset),
         models=tuple(models or ()),

@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS events (
     data TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_of_a_job ON events (job, number);
+CREATE TABLE IF NOT EXISTS seen (
+    path TEXT PRIMARY KEY,        -- of a file in a watched folder
+    stamp TEXT NOT NULL           -- its size and time when it was submitted or refused
+);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -56,6 +60,20 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = FULL")
     database.executescript(_TABLES)
     return database
+
+
+class Seen:
+    """Which files of watched folders were submitted or refused, and how they were then."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def get(self, path: Path) -> str | None:
+        row = self._database.execute("SELECT stamp FROM seen WHERE path = ?", (str(path),)).fetchone()
+        return None if row is None else row["stamp"]
+
+    def add(self, path: Path, stamp: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (str(path), stamp))
 
 
 class Bell:

@@ -33,6 +33,7 @@ class ServiceOptions:
 
     data: folder of the database, uploads and results.
     folders: where clients may read videos and write outputs, besides uploads.
+    watched: folders whose videos become jobs, with outputs in a subfolder. Clients may use them as well.
     devices: one worker for each; None is the best device of the machine, "ray:ADDRESS" a cluster.
     settings: of every job, unless the job has its own.
     models: offered besides the bundled ones. Others could be downloaded or read from any folder.
@@ -43,6 +44,7 @@ class ServiceOptions:
 
     data: Path
     folders: tuple[Path, ...] = ()
+    watched: tuple[Path, ...] = ()
     devices: tuple[str | None, ...] = (None,)
     settings: UpscaleSettings = field(default_factory=UpscaleSettings)
     models: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ class ServiceOptions:
             raise SettingsError(f"host {self.host} can be reached by others: give a --token that clients must know")
         if self.token is not None and len(self.token) < 16:
             raise SettingsError("the token is shorter than 16 characters and could be guessed: give a longer one")
-        for folder in self.folders:
+        for folder in (*self.folders, *self.watched):
             if not folder.is_dir():
                 raise SettingsError(f"{folder}: no such folder; give folders that clients may use")
         if len(set(self.devices)) < len(self.devices):

@@ -16,7 +16,7 @@ from patchvsr.jobs.folder import JobFolder
 from patchvsr.presets import save_preset
 from patchvsr.service.bodies import NewJob, PreviewWish, Source, Wish
 from patchvsr.service.crew import Crew
-from patchvsr.service.database import Bell, connect
+from patchvsr.service.database import Bell, Seen, connect
 from patchvsr.service.events import EventLog
 from patchvsr.service.folders import JobFiles
 from patchvsr.service.looks import Looks
@@ -25,6 +25,7 @@ from patchvsr.service.places import Places
 from patchvsr.service.queue import STOPPED, UNFINISHED, Job, Queue, State
 from patchvsr.service.refusals import Refused
 from patchvsr.service.uploads import Uploads
+from patchvsr.service.watching import Watcher
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ class Service:
         self.uploads = Uploads(database, options)
         self.looks = Looks(options.data, options.devices[0])
         self.crew = Crew(self.queue, self.log, self.bell, options.data, options.devices)
-        self.places = Places(options.folders)
+        self.places = Places((*options.folders, *options.watched))
+        self.seen = Seen(database)
         self._submitting = 0
         self._close = database.close
 
@@ -58,14 +60,19 @@ class Service:
         service = cls(options)
         service.queue.take_up(options.devices)
         service._remove_leftovers()
-        work = asyncio.create_task(service.crew.work())
-        work.add_done_callback(_end_with_a_bug)
+        tasks = [
+            asyncio.create_task(service.crew.work()),
+            asyncio.create_task(Watcher(service, options.watched).watch()),
+        ]
+        for task in tasks:
+            task.add_done_callback(_end_with_a_bug)
         try:
             yield service
         finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             service._close()
 
     # --- files ----------------------------------------------------------------------------------------------
@@ -222,7 +229,7 @@ class Service:
 
 
 def _end_with_a_bug(work: asyncio.Task[None]) -> None:
-    """End the process if the workers have failed, for example at a full disk: without them it only looks alive."""
+    """End the process if workers or watcher have failed, as at a full disk: without them it only looks alive."""
     if not work.cancelled() and work.exception() is not None:
         signal.raise_signal(signal.SIGTERM)
 
