@@ -328,3 +328,18 @@ def _make_audio(path, cover: bool = False) -> None:
         if art is not None:
             image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
             out.mux(art.encode(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.mkv", "ffconcat version 1.0\nfile in.mkv\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nin.ts\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_a_list_of_other_files_is_refused(tmp_path, name, text):
+    make_video(tmp_path / "in.mkv", count=3)
+    make_video(tmp_path / "in.ts", count=3)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"is a list of other files .*; give a file that holds the video"):
+        probe(tmp_path / name)

@@ -195,6 +195,14 @@ def test_stream_that_does_not_fit_is_named_before_the_first_frame(clip, tmp_path
     ]
 
 
+@pytest.mark.parametrize("index", [0, 9])
+def test_a_stream_to_leave_out_that_is_the_video_or_not_there_is_refused(clip, tmp_path, index):
+    info, settings = probe(clip), EncodeSettings(skip_streams=(index,))
+    assert info.video_index == 0
+    with pytest.raises(SettingsError, match=f"stream {index} of .* cannot be left out: the streams .* are 1, 2"):
+        open_writer(tmp_path / "out.mkv", source=info, size=Size(64, 64), settings=settings)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_color_shape_and_rotation_are_kept(tmp_path, suffix, codec):

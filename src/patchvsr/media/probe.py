@@ -21,6 +21,9 @@ __all__ = ["ColorTags", "StreamInfo", "VideoInfo", "open_container", "probe", "v
 
 # Enough to detect interlaced video whose first frames, such as a title card, are not flagged.
 _FRAMES_LOOKED_AT = 5
+# Formats that name other files or addresses, which FFmpeg would read: no file to be known again by its bytes, and for a
+# service a way out of its folders.
+_LISTS_OF_FILES = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
 
 
 def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
@@ -43,19 +46,26 @@ def probe(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
 
 
 def open_container(path: str | Path) -> InputContainer:
-    """Open a media file for reading; raise InputError if that fails."""
+    """Open a media file for reading; raise InputError if that fails or if it is a list of other files."""
     # FFmpeg reads "name:rest" as a protocol, but an absolute path always as a file.
     file = Path(path).absolute()
     if not file.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
         # Tags in a legacy text encoding must not make a good video unreadable.
-        return av.open(str(file), metadata_errors="replace")
+        container = av.open(str(file), metadata_errors="replace")
     except (av.FFmpegError, OSError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise InputError(
             f"{path}: not a readable media file ({reason.lower()}); it is damaged, incomplete or not a video"
         ) from err
+    if set(container.format.name.split(",")) & _LISTS_OF_FILES:
+        container.close()
+        raise InputError(
+            f"{path}: is a list of other files ({container.format.name}); give a file that holds the video, "
+            "such as `ffmpeg -i LIST -map 0 -c copy out.mkv` makes"
+        )
+    return container
 
 
 def video_stream(container: InputContainer, path: str | Path) -> VideoStream:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from patchvsr import files
-from patchvsr.errors import OutputError
+from patchvsr.errors import OutputError, SettingsError
 from patchvsr.media.encoders import choose_encoder
 from patchvsr.media.frames import Frame, FrameWriter
 from patchvsr.media.images.files import SEQUENCE
@@ -38,12 +38,13 @@ def open_output(
     read: its range is that of the source; frames and packets are shifted so that it starts at 0.
 
     Raises OutputError for an unknown file type or a stream that does not fit.
-    Raises SettingsError for an impossible codec, option or pixel format.
+    Raises SettingsError for an impossible codec, option or pixel format, or a stream to leave out that is not there.
     """
     settings = settings or EncodeSettings()
     path = Path(path)
     if means_sequence(path):
         return ImageOutput(path, source=source, size=size)
+    _check_skipped(settings.skip_streams, source)
     encoder = choose_encoder(settings, source, size, output=path)
     first, last = range_pts(source, read or ReadSettings())
     return VideoOutput(
@@ -55,6 +56,16 @@ def open_output(
         last_pts=last,
         skip_streams=settings.skip_streams,
     )
+
+
+def _check_skipped(skip_streams: Collection[int], source: VideoInfo) -> None:
+    others = [stream.index for stream in source.streams if stream.index != source.video_index]
+    for index in skip_streams:
+        if index not in others:
+            found = ", ".join(map(str, others)) or "none"
+            raise SettingsError(
+                f"stream {index} of {source.path} cannot be left out: the streams besides its video are {found}"
+            )
 
 
 def refuse_existing(path: str | Path, source: VideoInfo, *, overwrite: bool) -> None:

@@ -27,8 +27,6 @@ from patchvsr.media import facts as words_for
 from patchvsr.presets import load_preset
 from patchvsr.service.commands import USER_ERROR
 
-# Formats that name other files or addresses, which FFmpeg would read: a way out of the folders of the service.
-_LISTS_OF_FILES = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
 _NOT_IN_FACTS = {"file"}  # a path of the server
 
 
@@ -63,9 +61,7 @@ def still(file: str, seconds: str, longest_side: str, picture: str) -> dict[str,
 
 
 def _described(info: VideoInfo) -> dict[str, Any]:
-    """Describe a file as JSON. Raises InputError for a list of other files."""
-    if set(info.container.split(",")) & _LISTS_OF_FILES:
-        raise InputError(f"{info.path}: is a list of other files ({info.container}); give a file that holds the video")
+    """Describe a file as JSON."""
     return {
         "facts": [(name, value) for name, value in words_for.facts(info) if name not in _NOT_IN_FACTS],
         "width": info.width,
