@@ -188,6 +188,8 @@ def test_stream_that_does_not_fit_is_named_before_the_first_frame(clip, tmp_path
         open_writer(tmp_path / "out.webm", source=info, size=Size(64, 64), settings=EncodeSettings("av1"))
     with pytest.raises(OutputError, match=r"webm cannot hold ffv1 video; use \.mkv"):
         open_writer(tmp_path / "out.webm", source=info, size=Size(64, 64), settings=EncodeSettings("ffv1"))
+    with pytest.raises(OutputError, match=r"\.mov cannot hold libvpx-vp9 video; use \.mkv"):
+        open_writer(tmp_path / "out.mov", source=info, size=Size(64, 64), settings=EncodeSettings("vp9"))
     assert not list(tmp_path.glob("*out*")) and not leftovers(tmp_path)
     out = copy(clip, tmp_path / "out.mp4", skip_streams=[2])
     assert [(t, digest) for t, _, digest in packets(out, "audio")] == [

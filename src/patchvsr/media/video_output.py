@@ -13,7 +13,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from patchvsr import files
-from patchvsr.errors import InputError
+from patchvsr.errors import InputError, OutputError
 from patchvsr.media.contents import Contents, check_times, video_contents
 from patchvsr.media.encoders import Encoder, encoder_notices
 from patchvsr.media.hdr_header import CODECS
@@ -100,9 +100,18 @@ class VideoOutput(Output):
 
     def _try(self) -> tuple[str, ...]:
         """Write the header of such a file to nowhere, to find out whether every stream fits; return the notices."""
-        with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
-            in_header = self._hdr_in_header
-            return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
+        try:
+            with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
+                in_header = self._hdr_in_header
+                return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
+        except OutputError as error:
+            if not isinstance(error.__cause__, av.ArgumentError):
+                raise
+            # The copied streams were tried one by one, so it is the video.
+            other = ".mov" if self.path.suffix.lower() in (".mkv", ".webm") else ".mkv"
+            raise OutputError(
+                f"{self.path}: {self.path.suffix} cannot hold {self._encoder.name} video; use {other}"
+            ) from error
 
     @property
     def _hdr_in_header(self) -> bool:
