@@ -270,7 +270,7 @@ def _wait_for(engine: Cluster, workers: int) -> None:
 def _devices() -> list[psutil.Process]:
     """Return the processes of workers and their partners."""
     names = "ray::Worker", "ray::Partner"
-    return [p for p in psutil.process_iter(["cmdline"]) if "".join(p.info["cmdline"] or []).startswith(names)]
+    return [p for p in psutil.Process().children(recursive=True) if "".join(p.cmdline()).startswith(names)]
 
 
 def _job(folder: Path) -> tuple[Path, UpscaleSettings]:

@@ -345,6 +345,8 @@ class PatchVSRPipeline(DiffusionPipeline):
                 f"the clip has {len(lq)} frames: this model denoises at most {self.longest_clip} at once; cut it, "
                 "and go on with previous="
             )
+        if callback_on_step_end is not None and self.devices is not ALONE:
+            raise SettingsError("callback_on_step_end could change latents on one device: call without it or alone")
         # The others need no more than this of the state, which holds the decoder's too.
         previous = None if previous is None else ClipState(previous.latents, previous.restoration)
         with self.devices.together(

@@ -106,6 +106,24 @@ def test_when_one_device_fails_all_stop_and_can_go_on(part: str) -> None:
     assert torch.equal(kept[1], whole) and torch.equal(full[1], whole)
 
 
+def test_an_error_that_shows_when_the_sums_are_copied_does_not_mix_up_the_exchanges() -> None:
+    class Lazy(Tensor):
+        """A tensor of a device whose earlier work failed."""
+
+        def cpu(self) -> Tensor:  # type: ignore[override]
+            raise RuntimeError("an illegal access was encountered")
+
+    def work(rank: int, pipeline: Any) -> Any:
+        sums = torch.ones(25, dtype=torch.int64)
+        try:
+            with pipeline.devices.together():
+                pipeline.devices.add_up_(sums.as_subclass(Lazy) if rank == 1 else sums)
+        except RuntimeError as error:
+            return type(error), sums.sum().item()
+
+    assert on_devices(2, work) == [(PeerFailedError, 25), (RuntimeError, 25)]
+
+
 def test_a_device_that_is_gone_is_noticed() -> None:
     def work(rank: int, pipeline: Any) -> None:
         if rank == 1:

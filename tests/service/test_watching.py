@@ -1,7 +1,9 @@
 """Videos in a watched folder become jobs once, and nothing else does."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from servicing import wait_for
@@ -79,6 +81,36 @@ def test_names_that_differ_by_their_suffix_and_files_that_are_no_video(serve, vi
     made = sorted(path.name for path in (incoming / "upscaled").iterdir() if path.suffix == ".mkv")
     assert made == ["broken.mkv", "clip.mkv", "clip.mov.mkv"]
     assert [record.levelname for record in caplog.records if "is not upscaled" in record.message] == ["WARNING"]
+
+
+def test_what_cannot_be_looked_at_does_not_stop_the_others(serve, video, incoming, caplog):
+    Path(os.fsdecode(bytes(incoming) + b"/caf\xe9.mkv")).write_bytes(video.read_bytes())
+    (incoming / "a.mkv").symlink_to("x" * 300 + ".mkv")
+    shutil.copy(video, incoming / f"{'l' * 251}.mkv"[-255:])
+    shutil.copy(video, incoming / "50%.mkv")
+    with serve(watched=(incoming,)) as client:
+        wait_for_jobs(client, 1)
+        time.sleep(0.5)
+        assert [job["name"] for job in jobs(client)] == ["50%.mkv"]
+    assert (incoming / "upscaled" / "50_.mkv").exists()
+    warned = [record.message for record in caplog.records if "is not upscaled" in record.message]
+    assert len(warned) == 3, warned
+
+
+def test_an_output_that_leads_elsewhere_by_now_is_not_written(serve, video, folder, tmp_path):
+    (folder / "out").mkdir()
+    gate = folder / "clip.mkv.go"
+    os.mkfifo(gate)
+    with serve() as client:
+        first = client.post("/api/jobs", json={"input": str(folder / "clip.mkv")}).raise_for_status().json()["id"]
+        body = {"input": str(folder / "clip.mkv"), "output": str(folder / "out" / "new.mkv")}
+        second = client.post("/api/jobs", json=body).raise_for_status().json()["id"]
+        (folder / "out").rmdir()
+        (folder / "out").symlink_to(tmp_path)
+        gate.write_text("")
+        wait_for(client, first, State.DONE)
+        assert "leads elsewhere by now" in wait_for(client, second, State.FAILED)["reason"]
+    assert not (tmp_path / "new.mkv").exists()
 
 
 def test_files_wait_while_too_many_jobs_do(serve, video, incoming):

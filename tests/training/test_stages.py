@@ -435,8 +435,10 @@ def test_a_folder_in_which_another_process_trains_is_refused(source: ClipSource,
     chosen = recipe("autoencoder", tmp_path)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
+    before = {path: path.read_bytes() for path in chosen.run.rglob("*") if path.is_file()}
     with pytest.raises(SettingsError, match="another process is training here"):
-        next(run(chosen, build_stage(chosen), source))
+        next(run(replace(chosen, learning_rate=1.0), build_stage(chosen), source))
+    assert {path: path.read_bytes() for path in chosen.run.rglob("*") if path.is_file()} == before
     steps.close()
     assert next(run(chosen, build_stage(chosen), source)).step == 1
 

@@ -80,7 +80,7 @@ def serve_command(
     options = ServiceOptions(
         data=data.absolute(),
         folders=tuple(folders or ()),
-        watched=tuple(folder.absolute() for folder in watched or ()),
+        watched=tuple(folder.resolve() for folder in watched or ()),
         devices=(*(devices or ()), *((CLUSTER + ray,) if ray is not None else ())) or (None,),
         settings=UpscaleSettings() if preset is None else load_preset(preset),
         models=tuple(models or ()),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from patchvsr.pipeline import PatchVSRPipeline
     from patchvsr.settings import RestoreSettings
 
+STARTING_S = 1200.0  # for partners to find room and load the model
 PATIENCE = timedelta(minutes=30)  # of a device that has done its share and waits for the others
 
 
@@ -88,13 +89,13 @@ def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[
 def connect_partners(pipeline: PatchVSRPipeline, partners: list[Any]) -> None:
     """Let the partners share the patches of `pipeline` from now on.
 
-    Raises ClusterError if one is of another kind, PeerLostError if one has died.
+    Raises ClusterError if one is of another kind or finds no room, PeerLostError if one has died.
     """
     import ray
-    from ray.exceptions import RayActorError
+    from ray.exceptions import GetTimeoutError, RayActorError
 
     try:
-        for identity in ray.get([partner.identity.remote() for partner in partners]):
+        for identity in ray.get([partner.identity.remote() for partner in partners], timeout=STARTING_S):
             changes = differences(machine_identity(pipeline), identity)
             if changes:
                 raise ClusterError(f"devices that share patches must be of one kind: {'; '.join(changes)}")
@@ -103,6 +104,11 @@ def connect_partners(pipeline: PatchVSRPipeline, partners: list[Any]) -> None:
             joined = [partner.join.remote(meeting, rank, size) for rank, partner in enumerate(partners, 1)]
             pipeline.devices = LeadingGroup(_connected(meeting, 0, size), partners)
             ray.get(joined)
+    except GetTimeoutError:
+        raise ClusterError(
+            f"{len(partners)} more devices were not there after {STARTING_S:g} s: other programs hold them, "
+            "see `ray status`"
+        ) from None
     except RayActorError as error:
         raise PeerLostError(f"a device that shares the patches is gone: {error}") from error
 

@@ -173,8 +173,7 @@ def usual_priority() -> Iterator[None]:
     finally:
         for thread in threads.iterdir():
             with suppress(ProcessLookupError):  # it has ended
-                if os.sched_getscheduler(int(thread.name)) != policy:
-                    os.sched_setscheduler(int(thread.name), policy, priority)
+                os.sched_setscheduler(int(thread.name), policy, priority)
 
 
 def tag_frame(frame: av.VideoFrame, encoder: Encoder, source: VideoInfo) -> None:

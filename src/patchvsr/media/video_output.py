@@ -108,7 +108,7 @@ class VideoOutput(Output):
             if not isinstance(error.__cause__, av.ArgumentError):
                 raise
             # The copied streams were tried one by one, so it is the video.
-            other = ".mov" if self.path.suffix.lower() in (".mkv", ".webm") else ".mkv"
+            other = ".mov" if self.path.suffix.lower() == ".mkv" else ".mkv"
             raise OutputError(
                 f"{self.path}: {self.path.suffix} cannot hold {self._encoder.name} video; use {other}"
             ) from error

@@ -42,9 +42,9 @@ def open_output(
     """
     settings = settings or EncodeSettings()
     path = Path(path)
+    _check_skipped(settings.skip_streams, source)
     if means_sequence(path):
         return ImageOutput(path, source=source, size=size)
-    _check_skipped(settings.skip_streams, source)
     encoder = choose_encoder(settings, source, size, output=path)
     first, last = range_pts(source, read or ReadSettings())
     return VideoOutput(

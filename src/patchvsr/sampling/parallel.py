@@ -32,7 +32,7 @@ class Alone:
         return batches
 
     def add_up_(self, sums: Tensor) -> None:
-        """Add the `sums` (int64, on the CPU or a device) of all devices, in place.
+        """Add the `sums` (int64, on any device) of all devices, in place.
 
         Raises PeerFailedError or PeerLostError, and nothing is added.
         """
@@ -57,8 +57,8 @@ class PatchGroup(Alone):
         return batches[self._group.rank() :: self._group.size()]
 
     def add_up_(self, sums: Tensor) -> None:
+        all_sums = sums.cpu()  # where what failed on a device before is raised, so before the others are told
         self._tell(failed=False)
-        all_sums = sums.cpu()
         self._exchange(all_sums)
         sums.copy_(all_sums)
 

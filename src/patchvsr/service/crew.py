@@ -8,10 +8,11 @@ import logging
 import signal
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from patchvsr.errors import PatchVSRError
 from patchvsr.service import commands
 from patchvsr.service.database import Bell
 from patchvsr.service.events import EventLog
@@ -28,7 +29,17 @@ _logger = logging.getLogger(__name__)
 
 
 class Crew:
-    def __init__(self, queue: Queue, log: EventLog, bell: Bell, data: Path, devices: Sequence[str | None]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        log: EventLog,
+        bell: Bell,
+        data: Path,
+        devices: Sequence[str | None],
+        check: Callable[[Job], None],
+    ) -> None:
+        """check: raises PatchVSRError for a job that must not run any more."""
+        self._check = check
         self._queue, self._log, self._bell, self._data, self._devices = queue, log, bell, data, devices
         self._running: dict[str, Process | None] = {}  # None while the command starts
 
@@ -60,7 +71,10 @@ class Crew:
                 await self._bell.wait()
                 continue
             try:
+                self._check(job)
                 state, reason = await self._run(job, device)
+            except PatchVSRError as error:
+                state, reason = State.FAILED, str(error)
             except Exception as error:  # a bug, or no process could be started; the other jobs go on
                 _logger.exception("job %s", job.id)
                 state, reason = State.FAILED, f"the command could not be run: {error}"

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,7 +47,7 @@ class Service:
         self.queue = Queue(database, self.log)
         self.uploads = Uploads(database, options)
         self.looks = Looks(options.data, options.devices[0])
-        self.crew = Crew(self.queue, self.log, self.bell, options.data, options.devices)
+        self.crew = Crew(self.queue, self.log, self.bell, options.data, options.devices, self._check_paths)
         self.places = Places((*options.folders, *options.watched))
         self.seen = Seen(database)
         self._submitting = 0
@@ -71,9 +71,11 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
             service._close()
+            for end in ends:
+                if isinstance(end, Exception):
+                    raise end
 
     # --- files ----------------------------------------------------------------------------------------------
 
@@ -209,6 +211,13 @@ class Service:
             text = str(error) if source.upload is None else str(error).replace(str(source.path), source.name)
             text = text if files is None else text.replace(f"{files.folder}/", "")
             raise type(error)(text) from None
+
+    def _check_paths(self, job: Job) -> None:
+        """Raise Refused if the paths of a job lead elsewhere by now: in shared folders, others may replace them."""
+        output = Path(job.output)
+        own = output.parent == JobFiles(self.options.data, job.id).folder
+        if not (own or output.resolve() == output) or self.input_of(job) != Path(job.input):
+            raise Refused(409, f"{job.input} or {job.output} leads elsewhere by now: submit it again")
 
     def _check_limits(self) -> None:
         waiting = self.queue.count(UNFINISHED) + self._submitting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 OUTPUTS = "upscaled"  # the subfolder for results
 EVERY_S = 5.0
-_LATER = (429, 504, 507)  # too many jobs, no answer, no space: not the file's fault
+LATER = (429, 504, 507)  # too many jobs, no answer, no space: not the file's fault
+TAKEN = 409  # the name of the output
 
 _logger = logging.getLogger(__name__)
 
@@ -29,32 +30,36 @@ class Watcher:
     def __init__(self, service: Service, folders: Sequence[Path]) -> None:
         self._service, self._folders = service, folders
         self._growing: dict[Path, str] = {}
+        self._warned: set[Path] = set()
 
     async def watch(self) -> None:
         """Look into the folders until cancelled."""
         while self._folders:
             for folder in self._folders:
                 try:
-                    async for path, stamp in self._settled(folder):
-                        await self._submit(path, stamp)
+                    paths = sorted(folder.iterdir())
                 except OSError as error:  # a disk that is gone may come back
-                    _logger.warning("cannot look into %s: %s", folder, error)
+                    self._warn(folder, error)
+                    continue
+                for path in paths:
+                    try:
+                        await self._look_at(path)
+                    except (OSError, ValueError) as error:  # ValueError: a name that is no text
+                        self._warn(path, error)
             await asyncio.sleep(EVERY_S)
 
-    async def _settled(self, folder: Path) -> AsyncIterator[tuple[Path, str]]:
-        """Yield the new videos of a folder that are as they were at the last look."""
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or not path.is_file():
-                continue
-            found = path.stat()
-            stamp = f"{found.st_size} {found.st_mtime_ns}"
-            if self._service.seen.get(path) == stamp:
-                continue
-            if self._growing.get(path) == stamp:
-                del self._growing[path]
-                yield path, stamp
-            else:
-                self._growing[path] = stamp
+    async def _look_at(self, path: Path) -> None:
+        """Submit a new video that is as it was at the last look."""
+        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or not path.is_file():
+            return
+        found = path.stat()
+        stamp = f"{found.st_size} {found.st_mtime_ns}"
+        if self._service.seen.get(path) == stamp:
+            return
+        if self._growing.pop(path, None) == stamp:
+            await self._submit(path, stamp)
+        else:
+            self._growing[path] = stamp
 
     async def _submit(self, path: Path, stamp: str) -> None:
         jobs = self._service.queue.all()
@@ -63,19 +68,24 @@ class Watcher:
             return
         outputs = path.parent / OUTPUTS
         outputs.mkdir(exist_ok=True)
-        container = NewJob.model_fields["container"].default
-        # Two videos may differ by their suffix alone.
-        names = (f"{path.stem}.{container}", f"{path.name}.{container}")
-        output = next((outputs / name for name in names if self._is_free(outputs / name)), outputs / names[0])
-        try:
-            await self._service.submit(NewJob.model_validate({"input": str(path), "output": str(output)}))
-        except Refused as error:
-            if error.status in _LATER:
-                return
-            _logger.warning("%s is not upscaled: %s", path, error)
-        except PatchVSRError as error:
-            _logger.warning("%s is not upscaled: %s", path, error)
+        refusal: PatchVSRError | None = None
+        for name in (path.stem, path.name):  # two videos may differ by their suffix alone
+            output = outputs / f"{name.replace('%', '_')}.{NewJob.model_fields['container'].default}"
+            try:
+                await self._service.submit(NewJob.model_validate({"input": str(path), "output": str(output)}))
+                refusal = None
+            except PatchVSRError as error:
+                refusal = error
+            if not (isinstance(refusal, Refused) and refusal.status == TAKEN):
+                break
+        if isinstance(refusal, Refused) and refusal.status in LATER:
+            return
+        if refusal is not None:
+            self._warn(path, refusal)
         self._service.seen.add(path, stamp)
 
-    def _is_free(self, output: Path) -> bool:
-        return not output.exists() and all(job.output != str(output) for job in self._service.queue.all())
+    def _warn(self, path: Path, reason: Exception) -> None:
+        """Log why a path is left alone, once until the service is started again."""
+        if path not in self._warned:
+            _logger.warning("%r is not upscaled: %s", str(path), reason)
+            self._warned.add(path)

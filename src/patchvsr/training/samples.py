@@ -262,7 +262,7 @@ class Places(Sampler[list[tuple[int, int]]]):
 def batches(
     dataset: Dataset[Sample], recipe: Recipe, first_step: int, rank: int = 0, num_ranks: int = 1
 ) -> Iterator[Sample]:
-    """Start worker processes that prefetch batches, and yield those."""
+    """Start worker processes that prefetch batches, and return an iterator over the batches."""
     loader = DataLoader(
         dataset,
         batch_sampler=Places(recipe, first_step, rank, num_ranks),

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +84,9 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     # Set `cpu` explicitly: accelerate cannot detect multi-process CPU otherwise. The recipe alone sets the precision.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    alone: AbstractContextManager[object] = nullcontext()
     if accelerator.is_main_process:
+        alone = _locked(run)
         _warn_of_emulation(recipe, accelerator.device)
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -100,7 +102,6 @@ def train(
     deadline = time.monotonic() + minutes * 60 if minutes is not None else math.inf
     clock = Clock(recipe.batch_size * recipe.accumulate * accelerator.num_processes)
 
-    alone = _alone_in(run) if accelerator.is_main_process else nullcontext()
     with alone, two_step_interrupts(sigterm_waits=True) as stop, log_lines as log:
         while state.step < recipe.steps:
             # 1. gradients
@@ -171,20 +172,14 @@ def _warn_of_emulation(recipe: Recipe, device: torch.device) -> None:
         logger.warning("%s: precision is bf16, which %s emulates; precision=fp32 is faster here", recipe.name, kind)
 
 
-@contextmanager
-def _alone_in(run: Path) -> Iterator[None]:
-    """Lock the folder of a run. Raises SettingsError if another process trains in it."""
-    lock = FileLock(run / "lock")
+def _locked(run: Path) -> AbstractContextManager[object]:
+    """Lock the folder of a run until the end of the context. Raises SettingsError if another process trains in it."""
     try:
-        lock.acquire(timeout=0)
+        return FileLock(run / "lock").acquire(timeout=0)
     except Timeout:
         raise SettingsError(
             f"{run}: another process is training here; wait for it, stop it, or choose another --set output=FOLDER"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
