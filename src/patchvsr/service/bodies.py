@@ -59,6 +59,9 @@ LARGEST = 2**63 - 1  # of whole numbers in the database
 class NewUpload(Strict):
     name: str = Field(description="Name of the file, to show and for downloads.")
     size: int = Field(le=LARGEST, description="Size in bytes.")
+    modified: int | None = Field(
+        None, ge=0, le=LARGEST, description="When the file was changed last, so that a client knows it again later."
+    )
 
 
 class Source(Strict):

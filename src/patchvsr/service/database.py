@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     size INTEGER NOT NULL,
+    modified INTEGER,             -- when the file was changed last, as the client says; tells files of one name apart
     created_at REAL NOT NULL
 );
 """

@@ -22,11 +22,15 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that is arriving or has arrived. offset: bytes that are here. path: where, under a name of the service."""
+    """A file that is arriving or has arrived. offset: bytes that are here. path: where, under a name of the service.
+
+    modified: when the client's file was changed last, in its own units, or None. The service only returns it.
+    """
 
     id: str
     name: str
     size: int
+    modified: int | None
     offset: int
     path: Path
 
@@ -42,7 +46,7 @@ class Uploads:
         self._receiving: set[str] = set()
         self._remove_old()
 
-    def begin(self, name: str, size: int) -> Upload:
+    def begin(self, name: str, size: int, modified: int | None = None) -> Upload:
         """Register an upload. Raises Refused for a bad name, and if it is too large for the limit or the disk."""
         limit = self._options.max_upload_bytes
         if not name or len(name) > _LONGEST_NAME or not name.isprintable() or {"/", "\\"} & set(name):
@@ -58,7 +62,7 @@ class Uploads:
         id = secrets.token_hex(16)
         make_folder(self._folder / id)
         self._path(id).touch()
-        self._database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", (id, name, size, time.time()))
+        self._database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", (id, name, size, modified, time.time()))
         return self.get(id)
 
     def get(self, id: str) -> Upload:
@@ -103,7 +107,7 @@ class Uploads:
     def _upload(self, row: sqlite3.Row) -> Upload:
         path = self._path(row["id"])
         offset = path.stat().st_size if path.exists() else 0
-        return Upload(row["id"], row["name"], row["size"], offset, path)
+        return Upload(row["id"], row["name"], row["size"], row["modified"], offset, path)
 
     def _path(self, id: str) -> Path:
         return self._folder / id / "video"

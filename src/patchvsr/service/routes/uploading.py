@@ -19,7 +19,7 @@ _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", 
 @router.post("", status_code=201, responses=BAD_BODY | refusals(429, 507))
 async def begin(body: NewUpload, here: Here) -> dict[str, Any]:
     """Announce a file. Send it with PATCH."""
-    return _view(here.uploads.begin(body.name, body.size))
+    return _view(here.uploads.begin(body.name, body.size, body.modified))
 
 
 @router.get("")
@@ -56,4 +56,5 @@ async def delete(id: str, here: Here) -> Response:
 
 
 def _view(upload: Upload) -> dict[str, Any]:
-    return {"id": upload.id, "name": upload.name, "size": upload.size, "offset": upload.offset}
+    shown = ("id", "name", "size", "modified", "offset")
+    return {name: getattr(upload, name) for name in shown}

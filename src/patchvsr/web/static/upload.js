@@ -6,9 +6,10 @@ const PIECE = 8 * 2 ** 20;
 const PAUSE_MS = 2000;
 
 export async function findUpload(file) {
+  const known = { name: file.name, size: file.size, modified: file.lastModified };
   const uploads = await ask("GET", "/uploads");
-  return uploads.find((upload) => upload.name === file.name && upload.size === file.size)
-    ?? await ask("POST", "/uploads", { name: file.name, size: file.size });
+  return uploads.find((upload) => Object.keys(known).every((key) => upload[key] === known[key]))
+    ?? await ask("POST", "/uploads", known);
 }
 
 // Returns the upload's id and the facts of the file. `signal` stops it; what has arrived is kept.
