@@ -96,6 +96,15 @@ def _value(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def ray_option(what: str, *, show_default: str) -> Any:
+    """Return the option for the address of a cluster. what: it is for, as its help begins."""
+    return typer.Option(
+        metavar="ADDRESS",
+        help=f"{what}: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",
+        show_default=show_default,
+    )
+
+
 def cluster_settings(address: str | None, **options: Any) -> ClusterSettings | None:
     """Return the settings of a cluster, None without an address. Raises SettingsError for options that need one."""
     given = {name: value for name, value in options.items() if value is not None}

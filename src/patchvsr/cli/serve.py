@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from patchvsr.cli.console import console
+from patchvsr.cli.options import ray_option
 from patchvsr.extras import require
 
 app = typer.Typer()
@@ -52,12 +53,7 @@ def serve_command(
         typer.Option("--device", help="Device of a worker; repeatable.", show_default="one worker on the best one"),
     ] = None,
     ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Also work on a Ray cluster: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",
-            show_default="only on devices of this machine",
-        ),
+        str | None, ray_option("Also work on a Ray cluster", show_default="only on devices of this machine")
     ] = None,
     preset: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings of every job, unless the job has its own.")

@@ -13,7 +13,7 @@ import typer
 
 from patchvsr.cli.console import INTERRUPTED, NOT_ALL_DONE, console
 from patchvsr.cli.display import Display
-from patchvsr.cli.options import cluster_settings, takes_settings
+from patchvsr.cli.options import cluster_settings, ray_option, takes_settings
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.interrupts import two_step_interrupts
@@ -55,14 +55,7 @@ def upscale_command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per event on standard output.")
     ] = False,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Restore on a Ray cluster: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",
-            show_default="this process",
-        ),
-    ] = None,
+    ray: Annotated[str | None, ray_option("Restore on a Ray cluster", show_default="this process")] = None,
     workers: Annotated[
         int | None, typer.Option(help="With --ray: the most workers.", show_default="as many as there is room for")
     ] = None,

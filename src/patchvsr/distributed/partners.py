@@ -86,8 +86,8 @@ def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[
     return [ray.remote(**options)(Partner).remote(settings, threads) for _ in range(count)]
 
 
-def connect_partners(pipeline: PatchVSRPipeline, partners: list[Any]) -> None:
-    """Let the partners share the patches of `pipeline` from now on.
+def connect_partners(pipeline: PatchVSRPipeline, identity: dict[str, Any], partners: list[Any]) -> None:
+    """Let the partners share the patches of `pipeline`, on a device of this identity, from now on.
 
     Raises ClusterError if one is of another kind or finds no room, PeerLostError if one has died.
     """
@@ -95,8 +95,8 @@ def connect_partners(pipeline: PatchVSRPipeline, partners: list[Any]) -> None:
     from ray.exceptions import GetTimeoutError, RayActorError
 
     try:
-        for identity in ray.get([partner.identity.remote() for partner in partners], timeout=STARTING_S):
-            changes = differences(machine_identity(pipeline), identity)
+        for other in ray.get([partner.identity.remote() for partner in partners], timeout=STARTING_S):
+            changes = differences(identity, other)
             if changes:
                 raise ClusterError(f"devices that share patches must be of one kind: {'; '.join(changes)}")
         with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,7 @@ class Worker:
             torch.set_num_threads(self._threads)
             identity = machine_identity(self._pipeline)
             if partners:
-                connect_partners(self._pipeline, partners)
+                connect_partners(self._pipeline, identity, partners)
         except Exception as error:
             return _failure(error)
         device = identity["versions"]["device"]
@@ -215,6 +215,7 @@ class Worker:
 
 
 def _failure(error: Exception) -> Failure:
+    """Return what the driver is told. A worker that has lost a partner ends its process instead."""
     from patchvsr.sampling.parallel import PeerLostError
 
     if isinstance(error, PeerLostError):  # a new worker starts with new partners

@@ -100,18 +100,9 @@ class VideoOutput(Output):
 
     def _try(self) -> tuple[str, ...]:
         """Write the header of such a file to nowhere, to find out whether every stream fits; return the notices."""
-        try:
-            with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
-                in_header = self._hdr_in_header
-                return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
-        except OutputError as error:
-            if not isinstance(error.__cause__, av.ArgumentError):
-                raise
-            # The copied streams were tried one by one, so it is the video.
-            other = ".mov" if self.path.suffix.lower() == ".mkv" else ".mkv"
-            raise OutputError(
-                f"{self.path}: {self.path.suffix} cannot hold {self._encoder.name} video; use {other}"
-            ) from error
+        with files.reported(self.path, lambda: None), self._container(Nowhere(self.path)) as (_, _, copier):
+            in_header = self._hdr_in_header
+            return (*encoder_notices(self._encoder, self._source, hdr_in_header=in_header), *copier.notices)
 
     @property
     def _hdr_in_header(self) -> bool:
@@ -137,7 +128,13 @@ class VideoOutput(Output):
             )
             if container.format.name in MP4_FAMILY:
                 container.container_options["movie_timescale"] = str(_movie_clock(container, base))
-            container.start_encoding()
+            try:
+                container.start_encoding()
+            except av.ArgumentError as err:  # the copied streams were tried one by one, so it is the video
+                other = ".mov" if self.path.suffix.lower() == ".mkv" else ".mkv"
+                raise OutputError(
+                    f"{self.path}: {self.path.suffix} cannot hold {self._encoder.name} video; use {other}"
+                ) from err
             yield container, stream, copier
             container.close()
         except BaseException:

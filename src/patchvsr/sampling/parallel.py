@@ -7,7 +7,7 @@ added, so the result has the bytes of one device (`patches.canvas`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -68,18 +68,11 @@ class PatchGroup(Alone):
             yield
         except (PeerFailedError, PeerLostError):
             raise  # the others know
-        except Exception as error:
-            self._answer_failure(error)
+        except Exception:
+            with suppress(PeerFailedError):  # which is this failure
+                self._tell(failed=True)
             raise
         self._tell(failed=False)
-
-    def _answer_failure(self, error: Exception) -> None:
-        try:
-            self._tell(failed=True)
-        except PeerFailedError:
-            return
-        except PeerLostError as lost:
-            raise lost from error
 
     def _tell(self, *, failed: bool) -> None:
         """Raise PeerFailedError if any device has failed, this one included."""
