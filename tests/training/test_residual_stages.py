@@ -111,6 +111,18 @@ def test_resumed_equals_uninterrupted(runs: dict[str, Any], name: str, source: C
     assert all(torch.equal(value, wanted[key]) for key, value in stage.state_dict().items())
 
 
+def test_single_frames_train_the_restorer_but_not_its_estimate(source: ClipSource, tmp_path: Path) -> None:
+    chosen = recipe("restorer", tmp_path, num_frames=1)
+    stage = build_stage(chosen)
+    before = {key: value.clone() for key, value in stage.state_dict().items()}
+    run(chosen, stage, source, minutes=0)  # resumed below, with parameters that have had no gradient
+    resumed = build_stage(chosen)
+    assert [set(event.losses) for event in run(chosen, resumed, source)] == [{"pixel"}]
+    changed = {key for key, value in resumed.state_dict().items() if not torch.equal(value, before[key])}
+    assert "restorer.head.weight" in changed
+    assert not any(key.startswith("restorer.estimator") for key in changed)
+
+
 def test_validation_shows_both_paths(runs: dict[str, Any], source: ClipSource) -> None:
     stage = runs["autoencoder"][1]
     assert isinstance(stage, ResidualAutoencoderStage)

@@ -125,11 +125,12 @@ class TrainingState:
         for name, parameter in self.trained.items():
             parameter.copy_(_placed_as(parameter, weights[name]))
             self.average[name].copy_(_placed_as(parameter, average[name]))
-            self.optimizer.state[parameter] = {
-                "step": moments[f"{name}/step"],
-                "exp_avg": _placed_as(parameter, moments[f"{name}/exp_avg"]),
-                "exp_avg_sq": _placed_as(parameter, moments[f"{name}/exp_avg_sq"]),
-            }
+            if f"{name}/step" in moments:  # none before its first gradient
+                self.optimizer.state[parameter] = {
+                    "step": moments[f"{name}/step"],
+                    "exp_avg": _placed_as(parameter, moments[f"{name}/exp_avg"]),
+                    "exp_avg_sq": _placed_as(parameter, moments[f"{name}/exp_avg_sq"]),
+                }
         for name, buffer in self.buffers.items():
             buffer.copy_(weights[name])
         self.step = state["step"]

@@ -92,7 +92,8 @@ class RestorerStage(Stage):
     """Train the feed-forward restorer and its estimate of the degradation, together.
 
     For a share of the clips the restorer is told the true degradation, for the others its own estimate, so that it
-    learns what the estimate is worth.
+    learns what the estimate is worth. The estimate compares frames: with `num_frames=1` all are told the truth, and
+    the estimator stays as it is.
     """
 
     def __init__(self, recipe: Recipe, restorer: Restorer, geometry: Geometry):
@@ -102,6 +103,8 @@ class RestorerStage(Stage):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas, scale, true = batch["hq"].float(), batch["canvas"].float(), batch["scale"], batch["restoration"]
+        if canvas.shape[2] == 1:
+            return {"pixel": charbonnier(self._restored(canvas, true, scale), hq)}
         logits = self.restorer.estimator(canvas[:, :, :ESTIMATED_FRAMES], scale)
         restoration = torch.where(batch["told"], true, logits.sigmoid())
         output = self._restored(canvas, restoration, scale)
@@ -315,11 +318,14 @@ class AdapterStage(Stage):
 
 
 def by_clip(work: Callable[..., Result], *parts: Tensor) -> list[Result]:
-    """Return the results of work on the clips of a batch, one after the other on a CPU, at once elsewhere.
+    """Return the results of work on videos (N, C, F, H, W) and what is known of them.
 
-    What a bundled block is told of one clip is folded into its weights, and little is held at once.
+    On a CPU, clips are worked on one after the other: what a bundled block is told of one clip is folded into its
+    weights, and little is held at once. Single frames are too little work for that and go together, as on other
+    devices.
     """
-    count = 1 if parts[0].device.type == "cpu" else len(parts[0])
+    one_by_one = parts[0].device.type == "cpu" and parts[0].shape[2] > 1
+    count = 1 if one_by_one else len(parts[0])
     return [work(*clip) for clip in zip(*(part.split(count) for part in parts), strict=True)]
 
 
