@@ -36,10 +36,9 @@ import command
 import psutil
 import torch
 from jobfiles import SMALL, digest, make_shots
-from simulating import SimulatedFleet, go_on
+from simulating import SimulatedFleet
 
 from patchvsr.distributed.cluster import Cluster, connect
-from patchvsr.distributed.distribution import Distribution
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.events import Planned, Progress
 from patchvsr.jobs.folder import JobFolder
@@ -327,10 +326,15 @@ def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: i
         work = Work(source, ReadSettings(), ResolvedSettings(), Size(64, 64), manifest, _no_encoder)
         fleet = SimulatedFleet(workers, manifest.units(), unit_s, lambda number: bytes(segment_bytes))
         started_at, cpu_at = time.monotonic(), time.process_time()
-        job = Distribution(fleet, work, folder, None)
+        cluster = Cluster(fleet)
+        events = cluster.restore(work, folder, None)
+        next(events)
         planning_s = time.process_time() - cpu_at
-        while not job.finished:
-            go_on(job, fleet)
+        cluster.hand_out()
+        for event in events:
+            if event is None:
+                cluster.take_answers(wait=True)
+                cluster.hand_out()
         seconds, cpu_s = time.monotonic() - started_at, time.process_time() - cpu_at
     done = len(manifest.units())
     ideal_s = done * 1.25 * unit_s / workers

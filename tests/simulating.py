@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
-from patchvsr.distributed.distribution import Distribution
+from patchvsr.distributed.cluster import Cluster
 from patchvsr.distributed.drafts import Draft
 from patchvsr.distributed.fleet import Call, Fleet, Member
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.distributed.worker import Begun, Dropped, Loaded
-from patchvsr.jobs.folder import UnitRecord
+from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.jobs.plan import Unit
+from patchvsr.jobs.work import Work
 from patchvsr.media.segment import SegmentTable
 from patchvsr.settings import UpscaleSettings
 
@@ -51,21 +53,21 @@ class SimulatedFleet(Fleet):
     def put(self, value: Any) -> Any:
         return value
 
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
+    def call(self, member: Member, method: str, *arguments: Any, job: int = 0, about: int = -1) -> None:
         answer: Any = None
         answers_at = self.clock_s
         match method:
             case "begin":
                 answer = Begun(has_input=True, shares=False)
             case "progress":
-                answer = (None, 0, 0.0)
+                answer = None
             case "restore":
                 answers_at, answer = self._restored(member, about, arguments[1])
-            case "drop" if self._begins[member.name, about] > self.clock_s:
+            case "drop" if self._begins.get((member.name, about), 0.0) > self.clock_s:
                 answer = True
                 self._free_at[member.name] = self._begins.pop((member.name, about))
         self._number += 1
-        heapq.heappush(self._answers, (answers_at, self._number, Call(member, method, about, self.job), answer))
+        heapq.heappush(self._answers, (answers_at, self._number, Call(member, method, about, job), answer))
 
     def answers(self, seconds: float) -> Iterable[tuple[Call, Any]]:
         """Yield all answers of the next hundredth of a second."""
@@ -100,12 +102,12 @@ class SimulatedFleet(Fleet):
         return self._free_at[member.name], draft
 
 
-def go_on(job: Distribution, fleet: Fleet) -> None:
-    """One round of the loop of `Cluster.restore`."""
-    job.forget_workers_that_left()
-    job.begin_on_new_workers()
-    job.hand_out()
-    job.ask_for_progress()
-    for call, answer in fleet.answers(1.0):
-        job.take(call, answer)
-    list(job.news())
+def rounds(fleet: Fleet, work: Work, folder: JobFolder) -> Iterator[None]:
+    """Restore the units of a job; yield after every round of the driver's loop."""
+    cluster = Cluster(fleet)
+    with closing(cluster.restore(work, folder, None)) as events:
+        for event in events:
+            if event is None:
+                cluster.hand_out()
+                cluster.take_answers(wait=True)
+                yield

@@ -8,10 +8,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from simulating import SimulatedFleet, go_on
+from simulating import SimulatedFleet, rounds
 
 from patchvsr import files
-from patchvsr.distributed.distribution import Distribution
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
@@ -66,9 +65,7 @@ def test_every_unit_is_published_once(tmp_path, monkeypatch, seed, warm_up):
     while not all(folder.is_done(unit.number) for unit in units):
         fleet = SimulatedFleet(4, units, 60.0, segment, seed=chance.randrange(1000))  # also another cluster
         try:
-            job = Distribution(fleet, work, folder, None)
-            while not job.finished:
-                go_on(job, fleet)
+            for _ in rounds(fleet, work, folder):
                 for record in folder.path.glob("unit-*.json"):
                     assert published.setdefault(record.name, record.stat().st_ino) == record.stat().st_ino
                 if workers_left and chance.random() < 0.5:
@@ -77,7 +74,6 @@ def test_every_unit_is_published_once(tmp_path, monkeypatch, seed, warm_up):
                     fleet.add()
         except Killed:
             continue
-        job.raise_error()
     assert deaths.left == workers_left == 0
     assert len(published) == len(units) > 50
     for unit in units:
