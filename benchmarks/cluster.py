@@ -324,7 +324,7 @@ def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: i
         folder = JobFolder(Path(name) / "out.mkv")
         folder.path.mkdir()
         work = Work(source, ReadSettings(), ResolvedSettings(), Size(64, 64), manifest, _no_encoder)
-        fleet = SimulatedFleet(workers, manifest.units(), unit_s, lambda number: bytes(segment_bytes))
+        fleet = SimulatedFleet(workers, unit_s, lambda name, number: bytes(segment_bytes))
         started_at, cpu_at = time.monotonic(), time.process_time()
         cluster = Cluster(fleet)
         events = cluster.restore(work, folder, None)
