@@ -4,6 +4,7 @@ python benchmarks/cluster.py kills --kills 20 10 20   # workers, nodes, drivers;
 python benchmarks/cluster.py counts                # 1, 2, 4 workers, shared storage or not, one slowed: the same bytes
 python benchmarks/cluster.py speed IN.mp4 --steps 0      # units a second with two workers of one core, and with one
 python benchmarks/cluster.py patches IN.mp4 --steps 4   # one worker of two cores that share patches, and of one
+python benchmarks/cluster.py batch --steps 4            # six clips of one shot: one after the other, and in flight
 python benchmarks/cluster.py driver --workers 1000 --units 20000   # simulated workers that only sleep
 python benchmarks/cluster.py joins IN.mp4 --steps 2     # what --independent-units costs where units meet
 
@@ -23,7 +24,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import fmean, median
@@ -36,13 +37,14 @@ import command
 import psutil
 import torch
 from jobfiles import SMALL, digest, make_shots
-from simulating import SimulatedFleet, go_on
+from simulating import SimulatedFleet
 
 from patchvsr.distributed.cluster import Cluster, connect
-from patchvsr.distributed.distribution import Distribution
 from patchvsr.distributed.settings import ClusterSettings
-from patchvsr.events import Planned, Progress
+from patchvsr.events import Event, Planned, Progress
+from patchvsr.jobs.batch import Job
 from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.in_flight import run_jobs
 from patchvsr.jobs.manifest import Manifest
 from patchvsr.jobs.scan import Scan
 from patchvsr.jobs.work import Work
@@ -52,7 +54,7 @@ from patchvsr.media.tensors import read_rgb
 from patchvsr.pixels.size import Size
 from patchvsr.presets import save_preset
 from patchvsr.settings import ResolvedSettings, UpscaleSettings
-from patchvsr.upscale import upscale
+from patchvsr.upscale import upscale, upscale_in_turns
 
 MIB = 2**20
 SHOTS = (21, 2, 33, 11)
@@ -242,6 +244,34 @@ def patches(source: Path, steps: int) -> bool:
         return digest(Path(name) / "out1.mkv") == digest(Path(name) / "out2.mkv")
 
 
+def batch(steps: int, clips: int = 6, frames: int = 49) -> bool:
+    """Print how long two workers take for clips whose units need each other, in sequence and several in flight."""
+    settings = UpscaleSettings.of(scale=4.0, num_inference_steps=steps, unit_frames=16, dtype="float32")
+    with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
+        folder = Path(name)
+        sources = [make_shots(folder / f"{number}.mkv", (frames,)) for number in range(clips)]
+        for number in range(2):
+            clusters.add_node(cluster, f"node{number}")
+        with connect(ClusterSettings(cluster.address), settings.restore) as engine:
+            _wait_for(engine, 2)
+
+            def begin(job: Job) -> Generator[Event | None]:
+                return upscale_in_turns(job.input, job.output, settings, lambda: engine, None)
+
+            warm = [Job(source, folder / f"warm{source.stem}.mkv") for source in sources[:2]]
+            for _ in run_jobs(warm, begin, lambda: engine, lambda expected_s: False):
+                pass
+            for way, groups in {"in sequence": [[source] for source in sources], "in flight": [sources]}.items():
+                (folder / way).mkdir()
+                started_at = time.monotonic()
+                for group in groups:
+                    jobs = [Job(source, folder / way / source.name) for source in group]
+                    for _, event in run_jobs(jobs, begin, lambda: engine, lambda expected_s: False):
+                        assert not isinstance(event, Exception), event
+                print(f"{way}: {time.monotonic() - started_at:.1f} s", flush=True)
+        return all(digest(folder / "in sequence" / s.name) == digest(folder / "in flight" / s.name) for s in sources)
+
+
 def _timed(cluster: ClusterSettings, source: Path, target: Path, settings: UpscaleSettings) -> tuple[float, int]:
     """Return the seconds of a job whose workers are warm, and its number of units."""
     with connect(cluster, settings.restore) as engine:
@@ -325,12 +355,17 @@ def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: i
         folder = JobFolder(Path(name) / "out.mkv")
         folder.path.mkdir()
         work = Work(source, ReadSettings(), ResolvedSettings(), Size(64, 64), manifest, _no_encoder)
-        fleet = SimulatedFleet(workers, manifest.units(), unit_s, lambda number: bytes(segment_bytes))
+        fleet = SimulatedFleet(workers, unit_s, lambda name, number: bytes(segment_bytes))
         started_at, cpu_at = time.monotonic(), time.process_time()
-        job = Distribution(fleet, work, folder, None)
+        cluster = Cluster(fleet)
+        events = cluster.restore(work, folder, None)
+        next(events)
         planning_s = time.process_time() - cpu_at
-        while not job.finished:
-            go_on(job, fleet)
+        cluster.hand_out()
+        for event in events:
+            if event is None:
+                cluster.take_answers(wait=True)
+                cluster.hand_out()
         seconds, cpu_s = time.monotonic() - started_at, time.process_time() - cpu_at
     done = len(manifest.units())
     ideal_s = done * 1.25 * unit_s / workers
@@ -348,9 +383,9 @@ def _no_encoder() -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["kills", "counts", "speed", "patches", "joins", "driver"])
+    parser.add_argument("what", choices=["kills", "counts", "speed", "patches", "batch", "joins", "driver"])
     parser.add_argument("input", nargs="?", type=Path, help="of speed, patches and joins")
-    parser.add_argument("--steps", type=int, default=2, help="of speed, patches and joins")
+    parser.add_argument("--steps", type=int, default=2, help="of speed, patches, batch and joins")
     parser.add_argument("--kills", type=int, nargs=3, default=(20, 10, 20), help="workers, nodes, drivers")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and victims")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers")
@@ -368,6 +403,8 @@ def main() -> int:
             good = speed(args.input, args.steps)
         case "patches":
             good = patches(args.input, args.steps)
+        case "batch":
+            good = batch(args.steps)
         case "joins":
             good = joins(args.input, args.steps)
         case _:

@@ -88,7 +88,10 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Workers:
-    """What the workers of a cluster do now. frames_per_s: of all together. left_s: for the whole job, if known."""
+    """What the workers of a cluster that restore units of this job do now. left_s: for the whole job, if known.
+
+    With the oldest job in flight also those that have no unit. frames_per_s: of all together, for this job.
+    """
 
     workers: tuple[WorkerState, ...]
     frames_per_s: float

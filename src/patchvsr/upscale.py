@@ -5,8 +5,10 @@ The command line, tests and other programs use the same generator.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,8 +45,29 @@ def upscale(
 
     Raises `PatchVSRError` with a one-line message for errors that a user can fix.
     """
-    started_at = time.monotonic()
     settings = settings or UpscaleSettings()
+    engine = functools.cache(get_engine or functools.partial(local_engine, settings.restore, pipeline))
+    with closing(upscale_in_turns(input_path, output_path, settings, engine, stop)) as events:
+        for event in events:
+            if event is None:
+                engine().hand_out()
+                engine().take_answers(wait=True)
+            else:
+                yield event
+
+
+def upscale_in_turns(
+    input_path: str | Path,
+    output_path: str | Path,
+    settings: UpscaleSettings,
+    get_engine: Callable[[], Engine],
+    stop: Stop | None,
+) -> Generator[Event | None]:
+    """Do what `upscale` does as one of several jobs: yield None where the job waits for the workers of its engine.
+
+    The caller, who knows all jobs, then gives the workers their turn: see `jobs.work.Engine.restore`.
+    """
+    started_at = time.monotonic()
     # Everything that can be refused without reading the whole input is refused here.
     prepared = prepare(input_path, output_path, settings)
     info, size, output, notices = prepared
@@ -58,8 +81,7 @@ def upscale(
     from patchvsr.jobs.run import run_job
 
     with folder.locked():
-        engine = get_engine() if get_engine else local_engine(settings.restore, pipeline)
-        yield from run_job(Path(input_path), prepared, settings, folder, engine, stop, started_at=started_at)
+        yield from run_job(Path(input_path), prepared, settings, folder, get_engine(), stop, started_at=started_at)
 
 
 def local_engine(settings: RestoreSettings, pipeline: PatchVSRPipeline | None = None) -> Engine:

@@ -45,7 +45,7 @@ def test_what_arrives_is_the_input(tmp_path, name):
     cache.complete()
     found = InputCache(served, "another").find()
     assert found is not None and found != path and input_identity(found) == served.identity
-    cache.discard()
+    cache.close(discard=True)
     assert cache.find() is None
 
 

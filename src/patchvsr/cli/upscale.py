@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from patchvsr.events import Event
     from patchvsr.jobs.batch import Job
     from patchvsr.jobs.clock import Until
-    from patchvsr.jobs.work import Engine
+    from patchvsr.jobs.work import Engine, Stop
     from patchvsr.pipeline import PatchVSRPipeline
 
 app = typer.Typer()
@@ -93,7 +93,8 @@ def upscale_command(
     if plan:
         _show_plans(jobs, settings, Display(as_json))
         return
-    run = Run(settings, jobs, Display(as_json), deadline, cluster, report=report)
+    display = Display(as_json, at_once=cluster is not None and len(jobs) > 1)
+    run = Run(settings, jobs, display, deadline, cluster, report=report)
     try:
         with two_step_interrupts(_say_stopping) as interrupts:
             run.all(lambda: interrupts.requested)
@@ -134,7 +135,7 @@ def verify_command(
 
 
 class Run:
-    """Run the jobs of one command in sequence with one loaded model. A failed job does not stop the others."""
+    """Run the jobs of one command with one loaded model. A failed job does not stop the others."""
 
     def __init__(
         self,
@@ -165,40 +166,47 @@ class Run:
             self._display.summary(self._jobs, self._finished, self._failed)
 
     def _all(self, get_engine: Callable[[], Engine], interrupted: Callable[[], bool]) -> None:
-        from patchvsr.events import Stopped
+        from patchvsr.events import Finished
+        from patchvsr.jobs.in_flight import run_jobs
+        from patchvsr.upscale import upscale_in_turns
 
         def stop(expected_s: float | None) -> bool:
             late = self._deadline is not None and not self._deadline.should_start(expected_s, datetime.now())
             return late or interrupted()
 
-        for job in self._jobs:
-            if stop(None):
-                break
-            try:
-                if isinstance(self._one(job, get_engine, stop), Stopped):
-                    break  # the next job would end later still, and the duration of its first unit is unknown
-            except (PatchVSRError, FloatingPointError) as error:
-                self._failed[job] = str(error)
-                if len(self._jobs) > 1 or self._display.as_json:
-                    self._display.failed(job, str(error))
-                if len(self._jobs) == 1:
-                    raise
+        def begin(job: Job) -> Generator[Event | None]:
+            self._display.begin(job)
+            events = upscale_in_turns(job.input, job.output, self._settings, get_engine, stop)
+            return _stopped_while_looking(events, job, stop)
 
-    def _one(self, job: Job, get_engine: Callable[[], Engine], stop: Callable[[float | None], bool]) -> Event | None:
-        """Run one job and return its last event. Writes its report if it finished."""
-        from patchvsr.events import Finished
-        from patchvsr.upscale import upscale
+        with closing(self._display), closing(run_jobs(self._jobs, begin, get_engine, stop)) as told:
+            for job, event in told:
+                if isinstance(event, PatchVSRError | FloatingPointError):
+                    self._fail(job, event)
+                    continue
+                self._display.show(job, event)
+                if isinstance(event, Finished):
+                    try:
+                        self._finish(job)
+                    except (PatchVSRError, FloatingPointError) as error:
+                        self._fail(job, error)
 
-        self._display.notices(job.notices)
-        events = upscale(job.input, job.output, self._settings, get_engine=get_engine, stop=stop)
-        last = self._display.follow(_stopped_while_looking(events, job, stop))
-        if isinstance(last, Finished):
-            if self._report:
-                from patchvsr.evaluation.job_report import write_job_report
+    def _fail(self, job: Job, error: PatchVSRError | FloatingPointError) -> None:
+        """Note that a job has failed. Raises the error of a single job."""
+        self._display.ended(job)
+        self._failed[job] = str(error)
+        if len(self._jobs) > 1 or self._display.as_json:
+            self._display.failed(job, str(error))
+        if len(self._jobs) == 1:
+            raise error
 
-                self._display.notices([f"report: {write_job_report(job.input, job.output, self._settings.read)}"])
-            self._finished.append(job)
-        return last
+    def _finish(self, job: Job) -> None:
+        """Note that a job is done, and write its report."""
+        if self._report:
+            from patchvsr.evaluation.job_report import write_job_report
+
+            self._display.notices([f"report: {write_job_report(job.input, job.output, self._settings.read)}"])
+        self._finished.append(job)
 
     def _engine(self, until_end: ExitStack) -> Engine:
         """Load the model here, or connect to the cluster until `until_end` closes."""
@@ -211,15 +219,16 @@ class Run:
         return until_end.enter_context(connect(self._cluster, self._settings.restore))
 
 
-def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[float | None], bool]) -> Iterator[Event]:
+def _stopped_while_looking(events: Generator[Event | None], job: Job, stop: Stop) -> Generator[Event | None]:
     """Yield the same events, and stop at any frame of the scan, which takes minutes for a long film."""
     from patchvsr.events import Scanning, Stopped
 
-    for event in events:
-        yield event
-        if isinstance(event, Scanning) and stop(None):
-            events.close()
-            yield Stopped(str(job.output), units=0, units_done=0)
+    with closing(events):
+        for event in events:
+            yield event
+            if isinstance(event, Scanning) and stop(None):
+                events.close()
+                yield Stopped(str(job.output), units=0, units_done=0)
 
 
 def _load(settings: RestoreSettings) -> PatchVSRPipeline:

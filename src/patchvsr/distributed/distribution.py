@@ -12,11 +12,11 @@ from typing import Any
 
 from patchvsr import files
 from patchvsr.distributed.drafts import PROBE, Draft, Drafts, discard, publish, same_bytes
-from patchvsr.distributed.fleet import Call, Fleet, Member
+from patchvsr.distributed.fleet import Call, Fleet, Leased, Member
 from patchvsr.distributed.inputs import InputServer, ServedInput
 from patchvsr.distributed.leases import Leases
 from patchvsr.distributed.worker import Begun, Dropped, Failure
-from patchvsr.errors import JobError
+from patchvsr.errors import JobError, PatchVSRError
 from patchvsr.events import Event, Notice, Progress, Workers, WorkerState
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.plan import Unit
@@ -30,11 +30,12 @@ AHEAD = 2  # units of a worker: one that it restores, and one to go on with
 class Distribution:
     """What the driver knows of a job while workers restore its units.
 
-    The loop over these methods is in `Cluster.restore`.
+    The loop over these methods is that of `Cluster`, for all jobs in flight.
     """
 
     def __init__(self, fleet: Fleet, work: Work, folder: JobFolder, stop: Stop | None) -> None:
-        fleet.job += 1
+        fleet.jobs += 1
+        self.number = fleet.jobs
         self._fleet, self._folder, self._stop = fleet, folder, stop
         self._units = work.manifest.units()
         self._leases = Leases(self._units, [unit.number for unit in self._units if folder.is_done(unit.number)])
@@ -45,53 +46,54 @@ class Distribution:
 
         path = work.input.absolute()
         is_folder = is_sequence(path) and path.is_dir()
-        self._served = ServedInput(path, work.manifest.identity["input"], is_folder)
+        self.served = ServedInput(path, work.manifest.identity["input"], is_folder)
         self._input = InputServer(path, fleet.put)
         self._feeding: dict[str, Member] = {}  # by node, as its workers share what it receives
         self._unfed: defaultdict[str, list[Member]] = defaultdict(list)
 
         self._work = fleet.put(work)
-        self._begun: set[str] = set()
+        self._begun: dict[str, Begun | None] = {}  # by worker; None while it begins
         self._asked_back: set[int] = set()
-        self._stopping, self._error = False, ""
+        self._stopping = False
+        self._error: Exception | None = None
         self._news: list[Event] = []
         self._shown_at, self._shown_frames = 0.0, self._frames_done
 
     @property
     def finished(self) -> bool:
         """Whether all units are done, or none is being restored any more after a stop or a failure."""
-        busy = any(member.units for member in self._fleet.members.values())
-        return self._leases.all_done or ((self._stopping or bool(self._error)) and not busy)
+        return self._leases.all_done or ((self._stopping or self._error is not None) and not any(self._leased()))
+
+    def _leased(self) -> Iterator[tuple[Member, int, Unit]]:
+        """Yield the units of this job that workers have, and their places in the lists of these workers."""
+        for member in self._fleet.members.values():
+            for place, leased in enumerate(member.units):
+                if leased.job == self.number:
+                    yield member, place, leased.unit
 
     # --- workers begin --------------------------------------------------------------------------------------
 
-    def begin_on_new_workers(self) -> None:
-        for member in self._fleet.loaded:
-            if member.name not in self._begun:
-                self._begun.add(member.name)
-                member.ready, member.units, member.last_done = False, [], None
-                self._begin(member)
-
-    def forget_workers_that_left(self) -> None:
-        """Take back the units of workers that were lost or refused."""
-        for member, reason in self._fleet.left:
-            self._feed_others(member)
-            running, waiting = member.units[:1], member.units[1:]
-            for unit in reversed(waiting):
-                self._leases.give_back(unit.number, member.name)
-            for unit in running:
-                self._fail(unit.number, self._leases.lose(unit.number, member.name, reason))
-        self._fleet.left.clear()
+    def forget(self, member: Member, reason: str) -> None:
+        """Take back the units of a worker that was lost or refused."""
+        self._feed_others(member)
+        of_job = [(place, leased.unit.number) for place, leased in enumerate(member.units) if leased.job == self.number]
+        for place, number in reversed(of_job):
+            if place:
+                self._leases.give_back(number, member.name)
+            else:
+                self._fail(number, self._leases.lose(number, member.name, reason))
 
     def _begin(self, member: Member) -> None:
-        shared = self._fleet.shared_storage
+        self._begun[member.name], member.begins = None, self.number
         drafts = Drafts(self._folder.path.absolute(), self._probe)
-        self._fleet.call(member, "begin", self._work, self._served, drafts, shared)
+        self._call(member, "begin", self._work, self.served, drafts, self._fleet.shared_storage)
 
     def _has_begun(self, member: Member, begun: Begun) -> None:
-        member.shares = begun.shares
         if begun.has_input:
-            member.ready = True
+            self._begun[member.name], member.begins = begun, None
+            for leased in member.units:
+                if leased.job == self.number:
+                    self._send(member, leased.unit, goes_on=False)
         elif member.node_id in self._feeding:
             self._unfed[member.node_id].append(member)
         else:
@@ -100,7 +102,7 @@ class Distribution:
 
     def _feed(self, member: Member, index: int) -> None:
         name, reference = self._input.piece(index)
-        self._fleet.call(member, "receive", index, name, reference, index + 1 == len(self._input), about=index)
+        self._call(member, "receive", index, name, reference, index + 1 == len(self._input), about=index)
 
     def _has_received(self, member: Member, index: int) -> None:
         if index + 1 < len(self._input):
@@ -119,57 +121,75 @@ class Distribution:
 
     # --- units ----------------------------------------------------------------------------------------------
 
-    def hand_out(self) -> None:
-        """Give units to workers that have none, then to those that have one."""
+    def heed_stop(self) -> None:
+        """Stop if the user or the deadline says so."""
         if self._stop is not None and not self._stopping and self._stop(None):
             self._stop_now()
-        if self._stopping or self._error:
+
+    def hand_out(self, members: list[Member], names: set[str], held: int) -> None:
+        """Give a unit to each worker that has `held` units, as long as there are any. names: of all workers."""
+        if self._stopping or self._error is not None or not self._leases.any_free:
             return
-        ready = [member for member in self._fleet.members.values() if member.ready]
-        names = {member.name for member in ready}
-        for held in range(AHEAD if self._leases.any_free else 0):
-            for member in ready:
-                if len(member.units) == held and not self._give(member, names):
-                    return
-        self._rebalance(ready)
+        for member in members:
+            if len(member.units) == held and member.begins is None and not self._give(member, names):
+                return
 
     def _give(self, member: Member, names: set[str]) -> bool:
         """Give the next unit to a worker, if there is one. Returns False if the job is to stop before it."""
-        unit = self._leases.take(member.name, names, after=_last(member))
+        last = self._last(member)
+        unit = self._leases.take(member.name, names, after=last)
         if unit is None:
             return True
-        if self._stop is not None and self._stop(_expected_s(member, unit)):
+        if self._stop is not None and self._stop(self._expected_s(member, unit)):
             self._leases.give_back(unit.number, member.name)
             self._stop_now()
             return False
-        self._fleet.call(member, "restore", unit.number, self._handover(member, unit), about=unit.number)
-        if not member.units:
-            member.frames = 0
-        member.units.append(unit)
+        member.units.append(Leased(self.number, unit))
+        if self._begun.get(member.name) is None:
+            self._begin(member)  # the unit is sent once it has
+        else:
+            self._send(member, unit, goes_on=last == unit.number - 1)
         return True
 
-    def _handover(self, member: Member, unit: Unit) -> Any:
-        """Return a reference to what the previous unit handed over, None if the worker has or sees it."""
-        if not unit.needs_previous or _last(member) == unit.number - 1:
-            return None
-        file = self._folder.handover_path(unit.number - 1)
-        if member.shares and file.is_file():
+    def _last(self, member: Member) -> int | None:
+        """Return the unit after which a worker restores the next one, None if that is of another job."""
+        last = (member.units[-1].job, member.units[-1].unit.number) if member.units else member.last_done
+        return last[1] if last is not None and last[0] == self.number else None
+
+    def _send(self, member: Member, unit: Unit, *, goes_on: bool) -> None:
+        """Let a worker restore a unit. goes_on: whether the unit before it is the one that it restores before."""
+        handover = None if goes_on or not unit.needs_previous else self._handover(member, unit.number - 1)
+        self._call(member, "restore", unit.number, handover, about=unit.number)
+
+    def _handover(self, member: Member, number: int) -> Any:
+        """Return a reference to what a unit handed over, None if the worker sees it."""
+        file, begun = self._folder.handover_path(number), self._begun[member.name]
+        if begun is not None and begun.shares and file.is_file():
             return None
         try:
             return self._fleet.put(file.read_bytes())
         except OSError:
-            self._folder.read_handover(unit.number - 1)  # raises the error that says what to do
+            self._folder.read_handover(number)  # raises the error that says what to do
             raise
 
-    def _rebalance(self, ready: list[Member]) -> None:
-        """Ask for as many units back that wait behind others as there are workers without any. Once for each unit."""
-        idle = [member.name for member in ready if not member.units]
-        for member in ready if idle else ():
-            for unit in member.units[1:]:
-                if idle and unit.number not in self._asked_back and self._leases.suits(unit.number, idle):
-                    idle.pop()
-                    self._asked_back.add(unit.number)
-                    self._fleet.call(member, "drop", unit.number, about=unit.number)
+    def _expected_s(self, member: Member, unit: Unit) -> float | None:
+        """Return the seconds until a worker would have restored a unit, after those that it has; None if unknown."""
+        units, speeds = [*member.units, Leased(self.number, unit)], member.frames_per_s
+        if not all(leased.job in speeds for leased in units):
+            return None
+        seconds = sum(len(leased.unit.frames) / speeds[leased.job] for leased in units)
+        return seconds - member.frames / speeds[units[0].job]
+
+    def rebalance(self, idle: list[str]) -> None:
+        """Ask for units back that wait behind others, one for each idle worker, which is taken off the list.
+
+        Once for each unit.
+        """
+        for member, place, unit in self._leased() if idle else ():
+            if idle and place and unit.number not in self._asked_back and self._leases.suits(unit.number, idle):
+                idle.pop()
+                self._asked_back.add(unit.number)
+                self._call(member, "drop", unit.number, about=unit.number)
 
     def _stop_now(self) -> None:
         """Let every worker end its unit and begin no other."""
@@ -177,28 +197,21 @@ class Distribution:
         self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        for member in self._fleet.members.values():
-            for unit in member.units[1:]:
-                self._fleet.call(member, "drop", unit.number, about=unit.number)
+        for member, place, unit in list(self._leased()):
+            if member.begins == self.number:  # the unit was not sent yet
+                self._take_back(member, unit.number)
+            elif place:
+                self._call(member, "drop", unit.number, about=unit.number)
 
-    def ask_for_progress(self) -> None:
-        """Ask the workers that are restoring a unit how far they are, if it is time."""
-        now = time.monotonic()
-        seconds = STATUS_S * max(1.0, len(self._fleet.members) / 100)
-        for member in self._fleet.members.values():
-            if member.units and now - member.asked_at >= seconds:
-                member.asked_at = now
-                self._fleet.call(member, "progress")
+    def _call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
+        self._fleet.call(member, method, *arguments, job=self.number, about=about)
 
     # --- answers --------------------------------------------------------------------------------------------
 
     def take(self, call: Call, answer: Any) -> None:
         """Act on the answer of a worker."""
         member, about = call.member, call.about
-        if call.job != self._fleet.job:
-            if isinstance(answer, Draft):
-                discard(answer)
-        elif call.method == "restore":
+        if call.method == "restore":
             self._take_unit(member, about, answer)
         elif isinstance(answer, Failure):
             self._fleet.refuse(member, answer.reason)
@@ -206,14 +219,15 @@ class Distribution:
             self._has_begun(member, answer)
         elif call.method == "receive":
             self._has_received(member, about)
-        elif call.method == "progress":
-            number, frames, seconds = answer
-            if member.units and member.units[0].number == number:
-                member.frames = frames
-                member.frames_per_s = frames / seconds if frames and seconds else member.frames_per_s
         elif call.method == "drop" and answer:
-            self._remove(member, about)
-            self._leases.give_back(about, member.name)
+            self._take_back(member, about)
+
+    def take_progress(self, member: Member, number: int, frames: int, seconds: float) -> None:
+        """Note how far a worker is with a unit of this job."""
+        if member.units and (member.units[0].job, member.units[0].unit.number) == (self.number, number):
+            member.frames = frames
+            if frames and seconds:
+                member.frames_per_s[self.number] = frames / seconds
 
     def _take_unit(self, member: Member, number: int, answer: Draft | Dropped | Failure) -> None:
         held = self._remove(member, number)
@@ -230,11 +244,12 @@ class Distribution:
 
     def _publish(self, member: Member, draft: Draft) -> None:
         """Make a unit final. One that is done already, by a worker that was thought to be lost, is only compared."""
-        member.last_done = draft.number
+        member.last_done = self.number, draft.number
         self._news += [Notice(f"{member.name}: {text}") for text in draft.notices]
         unit = self._units[draft.number]
         seconds = draft.record.effort["seconds"]
-        member.frames_per_s = len(unit.frames) / seconds if seconds else member.frames_per_s
+        if seconds:
+            member.frames_per_s[self.number] = len(unit.frames) / seconds
         if self._leases.is_done(draft.number):
             if not same_bytes(draft, self._folder):
                 self._news.append(
@@ -254,73 +269,80 @@ class Distribution:
 
     def _fail(self, number: int, reasons: str | None) -> None:
         """Stop the job if a unit has failed too often. Units that are being restored may end."""
-        if reasons is None or self._error:
+        if reasons is None or self._error is not None:
             return
         frames = self._units[number].frames
-        self._error = (
+        self._error = JobError(
             f"unit {number} (frames {frames.start} to {frames.stop - 1}) failed again and again: {reasons}; finished "
             "units are kept, run the same command again to go on"
         )
         self._drop_waiting()
 
+    def fail(self, error: PatchVSRError) -> None:
+        """Stop the job at once, for instance if the disk is full. What its workers still restore is not wanted."""
+        self._error = self._error or error
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._drop_waiting()
+        for member, _, unit in list(self._leased()):
+            self._take_back(member, unit.number)
+
+    def _take_back(self, member: Member, number: int) -> None:
+        self._remove(member, number)
+        self._leases.give_back(number, member.name)
+
     def _remove(self, member: Member, number: int) -> bool:
         """Take a unit off a worker's list. Returns whether it was on it."""
-        held = [unit for unit in member.units if unit.number != number]
+        held = [leased for leased in member.units if (leased.job, leased.unit.number) != (self.number, number)]
         removed = len(held) < len(member.units)
-        if removed and (not held or member.units[0].number == number):
+        if removed and held[:1] != member.units[:1]:
             member.frames = 0
         member.units = held
         return removed
 
     # --- what is told ---------------------------------------------------------------------------------------
 
-    def news(self) -> Iterator[Event]:
-        """Yield what has happened since the last call, and the state of all workers every second."""
-        events = [*self._fleet.events, *self._news]
-        self._fleet.events.clear()
-        self._news.clear()
+    def news(self, *, oldest: bool) -> Iterator[Event]:
+        """Yield what has happened since the last call, and the state of the job's workers every second.
+
+        oldest: whether this is the oldest job in flight, which also shows the workers without any unit.
+        """
+        events, self._news = self._news, []
         yield from events
-        members = self._fleet.members.values()
+        members = [
+            member for member in self._fleet.loaded if (member.units[0].job == self.number if member.units else oldest)
+        ]
         frames = self._frames_done + sum(member.frames for member in members)
         if frames > self._shown_frames:  # a unit that begins again takes no frames off the display
             self._shown_frames = frames
             yield Progress(frames)
         if time.monotonic() - self._shown_at >= STATUS_S:
             self._shown_at = time.monotonic()
-            speed = sum(member.frames_per_s or 0.0 for member in members if member.units)
+            speed = sum(member.frames_per_s.get(self.number, 0.0) for member in members if member.units)
             left_s = (self._frames - frames) / speed if speed else None
-            yield Workers(tuple(_state(member) for member in members if member.loaded), speed, left_s)
+            yield Workers(tuple(map(self._state, members)), speed, left_s)
+
+    def _state(self, member: Member) -> WorkerState:
+        device = member.loaded.device if member.loaded else ""
+        unit = member.units[0].unit.number if member.units else None
+        speed = member.frames_per_s.get(self.number)
+        return WorkerState(member.name, member.node, device, unit, member.frames, speed)
 
     # --- the end --------------------------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """Release what the workers hold of the job."""
-        self._drop_waiting()
+    def end(self, *, keep_input: bool) -> None:
+        """Release what the workers hold of the job. keep_input: on nodes that were sent it, even if all is done."""
+        self._let_go()
         for member in self._fleet.members.values():
             if member.name in self._begun:
-                member.units, member.ready = [], False
-                self._fleet.call(member, "end", self._leases.all_done)
+                member.begins = None if member.begins == self.number else member.begins
+                member.frames_per_s.pop(self.number, None)
+                self._call(member, "end", self._leases.all_done and not keep_input)
         with suppress(OSError):
             Path(self._folder.path / PROBE).unlink()
 
     def raise_error(self) -> None:
-        """Raise JobError if a unit has failed too often."""
-        if self._error:
-            raise JobError(self._error)
-
-
-def _last(member: Member) -> int | None:
-    """Return the unit after which a worker restores the next one."""
-    return member.units[-1].number if member.units else member.last_done
-
-
-def _expected_s(member: Member, unit: Unit) -> float | None:
-    """Return the seconds until a worker would have restored a unit, after those that it has; None if unknown."""
-    frames = sum(len(held.frames) for held in (*member.units, unit)) - member.frames
-    return frames / member.frames_per_s if member.frames_per_s else None
-
-
-def _state(member: Member) -> WorkerState:
-    device = member.loaded.device if member.loaded else ""
-    unit = member.units[0].number if member.units else None
-    return WorkerState(member.name, member.node, device, unit, member.frames, member.frames_per_s)
+        """Raise what has stopped the job, if anything has."""
+        if self._error is not None:
+            raise self._error

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from patchvsr.distributed import worker
 from patchvsr.distributed.settings import ClusterSettings, Room
@@ -22,13 +22,22 @@ NODES_S = 2.0  # how often the list of nodes is read
 MOST_STARTS = 3  # of workers on a node that end before they have loaded the model
 
 
+class Leased(NamedTuple):
+    """A unit that a worker has been given. job: the number of its job."""
+
+    job: int
+    unit: Unit
+
+
 @dataclass(eq=False)
 class Member:
     """A worker as the driver knows it.
 
-    loaded: None while it loads the model. ready: whether it can take units of the current job.
-    units: those leased to it; the first is being restored. last_done: number of the unit whose state it still holds.
-    frames: done of the first unit. frames_per_s: of this unit, or of the last one.
+    loaded: None while it loads the model.
+    units: leased to it, of any jobs; the first is being restored. frames: done of the first.
+    frames_per_s: by job, of the unit being restored or the last one.
+    begins: number of the job that it begins, for the last of its units. It is given nothing else meanwhile.
+    last_done: job and number of the unit whose state it still holds.
     """
 
     name: str
@@ -36,12 +45,11 @@ class Member:
     node: str
     actor: Any
     loaded: Loaded | None = None
-    ready: bool = False
-    shares: bool = False
-    units: list[Unit] = field(default_factory=list)
-    last_done: int | None = None
+    units: list[Leased] = field(default_factory=list)
     frames: int = 0
-    frames_per_s: float | None = None
+    frames_per_s: dict[int, float] = field(default_factory=dict)
+    begins: int | None = None
+    last_done: tuple[int, int] | None = None
     asked_at: float = 0.0
 
 
@@ -49,7 +57,7 @@ class Member:
 class Call:
     """A call to a worker whose answer is awaited. about: the number that it is about: a unit, or a piece of the input.
 
-    job: number of the job that it belongs to.
+    job: number of the job that it belongs to, 0 if it belongs to none.
     """
 
     member: Member
@@ -80,8 +88,8 @@ class Fleet:
         self.members: dict[str, Member] = {}
         self.refusals: dict[str, str] = {}  # by node
         self.events: list[Event] = []
-        self.left: list[tuple[Member, str]] = []  # workers that were lost or refused, and why, until a job heeds it
-        self.job = 0
+        self.left: list[tuple[Member, str]] = []  # workers that were lost or refused, and why, until jobs heed it
+        self.jobs = 0  # begun so far; each is known to the workers by its number
         self._calls: dict[Any, Call] = {}
         self._starts: Counter[str] = Counter()
         self._count, self._looked_at = 0, -NODES_S
@@ -131,7 +139,7 @@ class Fleet:
         options: dict[str, Any] = {
             "num_cpus": room.cpus,
             "num_gpus": room.gpus,
-            "concurrency_groups": {"watch": 1},
+            "concurrency_groups": {"beside": 1, "watch": 1},
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         }
         token = uuid.uuid4().hex[:8]
@@ -182,6 +190,11 @@ class Fleet:
         self.left.append((member, reason))
         self.events.append(WorkerLeft(member.name, member.node, reason))
 
+    def news(self) -> list[Event]:
+        """Return what has happened since the last call."""
+        events, self.events = self.events, []
+        return events
+
     # --- calls --------------------------------------------------------------------------------------------
 
     def put(self, value: Any) -> Any:
@@ -190,9 +203,10 @@ class Fleet:
 
         return ray.put(value)
 
-    def call(self, member: Member, method: str, *arguments: Any, about: int = -1) -> None:
-        """Call a method of a worker."""
-        self._calls[getattr(member.actor, method).remote(*arguments)] = Call(member, method, about, self.job)
+    def call(self, member: Member, method: str, *arguments: Any, job: int = 0, about: int = -1) -> None:
+        """Call a method of a worker. It gets the number of the job first, unless that is 0."""
+        given = (job, *arguments) if job else arguments
+        self._calls[getattr(member.actor, method).remote(*given)] = Call(member, method, about, job)
 
     def answers(self, seconds: float) -> Iterable[tuple[Call, Any]]:
         """Wait for an answer, at most so long, and yield all that are there, except those of workers that have died."""
@@ -217,7 +231,7 @@ class Fleet:
                 yield call, answer
 
     def ask(self, member: Member, method: str, *arguments: Any) -> Any:
-        """Call a method of an idle worker and return its answer, which is `Lost` if the worker died."""
+        """Call a method that a worker serves at any time. Returns its answer, which is `Lost` if the worker died."""
         return _answer(getattr(member.actor, method).remote(*arguments))
 
     def _has_loaded(self, member: Member, answer: Loaded | Failure) -> None:
@@ -234,19 +248,32 @@ class Fleet:
 
 
 def _watched_worker() -> type[worker.Worker]:
-    """Return a class of workers on whose methods Ray reads which of them do not wait for the others."""
+    """Return a class of workers on whose methods Ray reads which of them do not wait for a unit to be restored."""
     import ray
 
+    beside: Any = ray.method(concurrency_group="beside")
     watched: Any = ray.method(concurrency_group="watch")
 
-    class Worker(worker.Worker):
+    class Worker(worker.Worker):  # with methods of its own, as what is marked must travel with the class
+        @beside
+        def machine(self, *given: Any) -> Any:
+            return super().machine(*given)
+
+        @beside
+        def begin(self, *given: Any) -> Any:
+            return super().begin(*given)
+
+        @beside
+        def receive(self, *given: Any) -> Any:
+            return super().receive(*given)
+
         @watched
-        def progress(self) -> tuple[int | None, int, float]:
+        def progress(self) -> Any:
             return super().progress()
 
         @watched
-        def drop(self, number: int) -> bool:
-            return super().drop(number)
+        def drop(self, *given: Any) -> Any:
+            return super().drop(*given)
 
     return Worker
 

@@ -66,7 +66,8 @@ class InputServer:
 
 
 class InputCache:
-    """The input on a node that was served it, for all of its workers. token: keeps what two workers receive apart."""
+    """The input on a node that was served it, for all of its workers. token: of a job on a worker, which keeps
+    apart what they receive."""
 
     def __init__(self, served: ServedInput, token: str) -> None:
         self._served = served
@@ -96,8 +97,11 @@ class InputCache:
         files.remove_folder(self._folder)  # what another worker of the node has completed meanwhile is the same
         self._partial.rename(self._folder)
 
-    def discard(self) -> None:
-        files.remove_folder(self._folder)
+    def close(self, *, discard: bool) -> None:
+        """Remove what was received in part, and with `discard` the complete input."""
+        files.remove_folder(self._partial)
+        if discard:
+            files.remove_folder(self._folder)
 
     def _in(self, folder: Path) -> Path:
         return folder / (self._served.path.name or "input")

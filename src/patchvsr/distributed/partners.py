@@ -1,4 +1,4 @@
-"""The partners of a worker: other devices of its node that take their share of every step's patches."""
+"""The partners of a worker: start them, connect them, and let them take their share of every step's patches."""
 
 from __future__ import annotations
 
@@ -6,48 +6,25 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.distributed import FileStore, ProcessGroupGloo  # type: ignore[attr-defined]
 
+from patchvsr.distributed.partner import Partner
 from patchvsr.errors import ClusterError
-from patchvsr.jobs.identity import differences, machine_identity
-from patchvsr.loading import load_pipeline
+from patchvsr.jobs.identity import differences
 from patchvsr.sampling.parallel import PatchGroup, PeerFailedError, PeerLostError
 
 if TYPE_CHECKING:
     from patchvsr.pipeline import PatchVSRPipeline
     from patchvsr.settings import RestoreSettings
 
-STARTING_S = 1200.0  # for partners to find room and load the model
+ROOM_S = 120.0  # for partners to find room; two drivers that want one node would wait for each other
+LOADING_S = 1200.0  # for partners to load the model
 PATIENCE = timedelta(minutes=30)  # of a device that has done its share and waits for the others
-
-
-class Partner:
-    """Denoise what the worker denoises, at the same time. Runs as a Ray actor, which ends with that of the worker."""
-
-    def __init__(self, settings: RestoreSettings, threads: int) -> None:
-        import torch
-
-        self._pipeline = load_pipeline(settings)
-        torch.set_num_threads(threads)
-
-    def identity(self) -> dict[str, Any]:
-        """Return the identity of the device, see `jobs.identity.machine_identity`."""
-        return machine_identity(self._pipeline)
-
-    def join(self, meeting: Path, rank: int, size: int) -> None:
-        """Connect to the other devices of the group, which wait in the file `meeting`."""
-        self._pipeline.devices = PatchGroup(_connected(meeting, rank, size))
-
-    def denoise(self, arguments: dict[str, Any]) -> None:
-        """Take part in denoising a clip. The worker has the result, too."""
-        import torch
-
-        torch.set_flush_denormal(True)  # holds for a thread, and Ray calls methods from threads of its own
-        self._pipeline.denoise(**arguments)
 
 
 class LeadingGroup(PatchGroup):
@@ -71,7 +48,16 @@ class LeadingGroup(PatchGroup):
             raise
 
 
-def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[Any]:
+@dataclass(frozen=True)
+class Started:
+    """A partner that was started. here, identity: references to the answers of `Partner.here` and `Partner.load`."""
+
+    actor: Any
+    here: Any
+    identity: Any
+
+
+def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[Started]:
     """Start `count` partners on this node, which load the model. Each reserves what this actor does."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -83,37 +69,46 @@ def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[
         "num_gpus": reserved.get("GPU", 0),
         "scheduling_strategy": NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
     }
-    return [ray.remote(**options)(Partner).remote(settings, threads) for _ in range(count)]
+    actors: list[Any] = [ray.remote(**options)(Partner).remote() for _ in range(count)]
+    return [Started(actor, actor.here.remote(), actor.load.remote(settings, threads)) for actor in actors]
 
 
-def connect_partners(pipeline: PatchVSRPipeline, identity: dict[str, Any], partners: list[Any]) -> None:
+def connect_partners(pipeline: PatchVSRPipeline, identity: dict[str, Any], partners: list[Started]) -> None:
     """Let the partners share the patches of `pipeline`, on a device of this identity, from now on.
 
-    Raises ClusterError if one is of another kind or finds no room, PeerLostError if one has died.
+    Raises ClusterError if one is of another kind or finds no room, PeerLostError if one has died, and what one of them
+    raised while it loaded the model.
     """
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError
+    from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+    actors = [partner.actor for partner in partners]
     try:
-        for other in ray.get([partner.identity.remote() for partner in partners], timeout=STARTING_S):
+        _, missing = ray.wait([partner.here for partner in partners], num_returns=len(partners), timeout=ROOM_S)
+        if missing:
+            raise ClusterError(
+                f"{len(missing)} of {len(partners)} more devices found no room on the node within {ROOM_S:g} s: other "
+                "programs hold them, see `ray status`"
+            )
+        for other in ray.get([partner.identity for partner in partners], timeout=LOADING_S):
             changes = differences(identity, other)
             if changes:
                 raise ClusterError(f"devices that share patches must be of one kind: {'; '.join(changes)}")
         with tempfile.TemporaryDirectory() as folder:
             meeting, size = Path(folder) / "meeting", len(partners) + 1
-            joined = [partner.join.remote(meeting, rank, size) for rank, partner in enumerate(partners, 1)]
-            pipeline.devices = LeadingGroup(_connected(meeting, 0, size), partners)
+            joined = [actor.join.remote(meeting, rank, size) for rank, actor in enumerate(actors, 1)]
+            pipeline.devices = LeadingGroup(connected(meeting, 0, size), actors)
             ray.get(joined)
     except GetTimeoutError:
-        raise ClusterError(
-            f"{len(partners)} more devices were not there after {STARTING_S:g} s: other programs hold them, "
-            "see `ray status`"
-        ) from None
+        raise ClusterError(f"{len(partners)} more devices have not loaded the model in {LOADING_S:g} s") from None
     except RayActorError as error:
         raise PeerLostError(f"a device that shares the patches is gone: {error}") from error
+    except RayTaskError as error:
+        raise error.cause from None
 
 
-def _connected(meeting: Path, rank: int, size: int) -> ProcessGroupGloo:
+def connected(meeting: Path, rank: int, size: int) -> ProcessGroupGloo:
+    """Return the group of the devices that meet in the file `meeting`."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.uname().sysname == "Linux" else "lo0")
     return ProcessGroupGloo(FileStore(str(meeting), size), rank, size, PATIENCE)
 

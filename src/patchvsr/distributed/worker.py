@@ -53,18 +53,41 @@ class Begun:
     shares: bool
 
 
+@dataclass
+class BegunJob:
+    """A job that has begun on a worker. path: of its input here, None until that is received.
+
+    shares: whether the worker sees the job's folder. restorer: with the open input, for the job restored last only.
+    """
+
+    work: Work
+    units: list[Unit]
+    cache: InputCache
+    path: Path | None
+    drafts: Drafts
+    shares: bool
+    restorer: Restorer | None = None
+
+    def close(self) -> None:
+        """Release the input and the state for the next unit."""
+        if self.restorer is not None:
+            self.restorer.close()
+            self.restorer = None
+
+
 class Worker:
     """Restore units on one device. Methods return a `Failure` instead of raising, since not every error can be sent.
 
-    Calls are served in order, except for `progress` and `drop`, which are served at any time.
+    Units are restored in the order of the calls, and a job ends behind its units. `machine`, `begin` and `receive` are
+    served meanwhile, in their order, and so are `progress` and `drop`.
     """
 
     def __init__(self, settings: RestoreSettings, threads: int, token: str, devices: int = 1) -> None:
         """token: distinguishes the files of this worker from those of others. devices: that share its patches."""
         self._settings, self._threads, self._token, self._devices = settings, threads, token, devices
-        self._dropped: set[int] = set()
-        self._restorer: Restorer | None = None
-        self._unit: Unit | None = None
+        self._jobs: dict[int, BegunJob] = {}  # by their number
+        self._dropped: set[tuple[int, int]] = set()  # job and number of a unit
+        self._unit: tuple[int, Unit] | None = None  # being restored, and its job
         self._frames_done, self._began_at = 0, 0.0
 
     # --- before a job ---------------------------------------------------------------------------------------
@@ -77,6 +100,7 @@ class Worker:
 
             from patchvsr.distributed.partners import connect_partners, start_partners
             from patchvsr.jobs.identity import machine_identity
+            from patchvsr.jobs.memory import usable_memory_gib
             from patchvsr.loading import load_pipeline
 
             partners = []
@@ -84,66 +108,63 @@ class Worker:
                 partners = start_partners(self._settings, self._threads, self._devices - 1)
             self._pipeline = load_pipeline(self._settings)
             torch.set_num_threads(self._threads)
-            identity = machine_identity(self._pipeline)
+            self._identity = machine_identity(self._pipeline)
             if partners:
-                connect_partners(self._pipeline, identity, partners)
+                connect_partners(self._pipeline, self._identity, partners)
+            # Measured before there is work, as a job must not depend on the jobs beside it.
+            self._usable_gib = usable_memory_gib()
         except Exception as error:
             return _failure(error)
-        device = identity["versions"]["device"]
-        return Loaded(identity, device if self._devices == 1 else f"{self._devices} x {device}")
+        device = self._identity["versions"]["device"]
+        return Loaded(self._identity, device if self._devices == 1 else f"{self._devices} x {device}")
 
-    def machine(self, settings: RestoreSettings, size: Size) -> Machine:
+    def machine(self, settings: RestoreSettings, size: Size) -> Machine | Failure:
         from patchvsr.jobs.here import machine_of
 
-        return machine_of(self._pipeline, settings, size)
-
-    def begin(self, work: Work, served: ServedInput, drafts: Drafts, shared: bool | None) -> Begun | Failure:
-        """Prepare for a job. shared: whether there is shared storage, None to find out."""
-        from patchvsr.jobs.frames import FrameSource
-        from patchvsr.jobs.restore import Restorer
-
-        self._close()
         try:
-            self._cache, self._units = InputCache(served, self._token), work.manifest.units()
-            self._dropped.clear()
-            self._shares = drafts.is_visible() if shared is None else shared
-            self._drafts = drafts if self._shares else Drafts(cache_folder() / f"drafts-{self._token}")
-            path: Path | None = served.path
-            if shared is False or not served.is_visible():
-                path = self._cache.find()
-            if path is not None:
-                frames = FrameSource(path, work.read, work.manifest.scan)
-                self._restorer = Restorer(self._pipeline, replace(work, input=path), frames)
+            return machine_of(self._pipeline, settings, size, self._identity, self._usable_gib)
         except Exception as error:
             return _failure(error)
-        return Begun(path is not None, self._shares)
 
-    def receive(self, index: int, name: str, data: bytes, last: bool) -> Failure | None:
+    def begin(self, job: int, work: Work, served: ServedInput, drafts: Drafts, shared: bool | None) -> Begun | Failure:
+        """Prepare for a job. shared: whether there is shared storage, None to find out."""
+        try:
+            cache = InputCache(served, f"{self._token}-{job}")
+            shares = drafts.is_visible() if shared is None else shared
+            if not shares:
+                drafts = Drafts(cache_folder() / f"drafts-{self._token}")
+            path: Path | None = served.path
+            if shared is False or not served.is_visible():
+                path = cache.find()
+            self._jobs[job] = BegunJob(work, work.manifest.units(), cache, path, drafts, shares)
+        except Exception as error:
+            return _failure(error)
+        return Begun(path is not None, shares)
+
+    def receive(self, job: int, index: int, name: str, data: bytes, last: bool) -> Failure | None:
         """Take a piece of the input."""
         try:
-            self._cache.receive(index, name, data)
+            cache = self._jobs[job].cache
+            cache.receive(index, name, data)
             if last:
-                self._cache.complete()
+                cache.complete()
         except Exception as error:
             return _failure(error)
         return None
 
-    def end(self, discard_input: bool) -> None:
+    def end(self, job: int, discard_input: bool) -> None:
         """Release the job's input, and remove what was kept of it if it is not needed again."""
-        self._close()
-        if discard_input:
-            self._cache.discard()
-        if not self._shares:
-            files.remove_folder(self._drafts.folder)
-
-    def _close(self) -> None:
-        if self._restorer is not None:
-            self._restorer.close()
-            self._restorer = None
+        begun = self._jobs.pop(job, None)
+        if begun is None:
+            return
+        begun.close()
+        begun.cache.close(discard=discard_input)
+        if not begun.shares:
+            files.remove_folder(begun.drafts.folder)
 
     # --- during a job ---------------------------------------------------------------------------------------
 
-    def restore(self, number: int, handover: bytes | None) -> Draft | Dropped | Failure:
+    def restore(self, job: int, number: int, handover: bytes | None) -> Draft | Dropped | Failure:
         """Restore one unit.
 
         handover: what the unit before handed over. None if nothing is needed of it, if this worker restored it last, or
@@ -151,24 +172,38 @@ class Worker:
         """
         import torch
 
-        if number in self._dropped:
-            self._dropped.discard(number)
+        if (job, number) in self._dropped:
+            self._dropped.discard((job, number))
             return Dropped()
-        unit = self._units[number]
         torch.set_flush_denormal(True)  # holds for a thread, and Ray calls methods from threads of its own
-        self._unit, self._frames_done, self._began_at = unit, 0, time.monotonic()
+        self._frames_done, self._began_at = 0, time.monotonic()
         try:
-            return self._restore(unit, handover)
+            begun = self._jobs[job]
+            self._unit = job, begun.units[number]
+            return self._restore(begun, self._restorer(begun), begun.units[number], handover)
         except Exception as error:
             return _failure(error)
         finally:
             self._unit = None
 
-    def _restore(self, unit: Unit, handover: bytes | None) -> Draft:
+    def _restorer(self, begun: BegunJob) -> Restorer:
+        """Return the restorer of a job, and release what other jobs hold: memory is needed for one job only."""
+        from patchvsr.jobs.frames import FrameSource
+        from patchvsr.jobs.restore import Restorer
+
+        for other in list(self._jobs.values()):
+            if other is not begun:
+                other.close()
+        if begun.restorer is None:
+            assert begun.path is not None
+            frames = FrameSource(begun.path, begun.work.read, begun.work.manifest.scan)
+            begun.restorer = Restorer(self._pipeline, replace(begun.work, input=begun.path), frames)
+        return begun.restorer
+
+    def _restore(self, begun: BegunJob, restorer: Restorer, unit: Unit, handover: bytes | None) -> Draft:
         notices = []
-        segment, handed = self._drafts.paths(unit.number, self._token)
-        assert self._restorer is not None
-        steps = self._restorer.restore(unit, segment, lambda number: self._handover(number, handover))
+        segment, handed = begun.drafts.paths(unit.number, self._token)
+        steps = restorer.restore(unit, segment, lambda number: self._handover(begun.drafts, number, handover))
         while True:
             try:
                 event = next(steps)
@@ -184,33 +219,33 @@ class Worker:
             from patchvsr.jobs.handover import write_handover
 
             write_handover(restored.handover, handed)
-        return self._drafts.finished(
+        return begun.drafts.finished(
             unit.number, restored.record, segment, None if restored.handover is None else handed,
-            notices=tuple(notices), as_bytes=not self._shares,
+            notices=tuple(notices), as_bytes=not begun.shares,
         )  # fmt: skip
 
-    def _handover(self, number: int, handover: bytes | None) -> ClipState:
+    def _handover(self, drafts: Drafts, number: int, handover: bytes | None) -> ClipState:
         from patchvsr.jobs.handover import read_handover
 
         if handover is None:
-            return JobFolder(self._drafts.folder, path=self._drafts.folder).read_handover(number)
-        return self._drafts.with_file(handover, self._token, read_handover)
+            return JobFolder(drafts.folder, path=drafts.folder).read_handover(number)
+        return drafts.with_file(handover, self._token, read_handover)
 
     # --- at any time ----------------------------------------------------------------------------------------
 
-    def progress(self) -> tuple[int | None, int, float]:
-        """Return the number of the unit being restored, its frames done, and the seconds since it was begun."""
-        unit = self._unit
-        if unit is None:
-            return None, 0, 0.0
-        return unit.number, self._frames_done, time.monotonic() - self._began_at
+    def progress(self) -> tuple[int, int, int, float] | None:
+        """Return job and number of the unit being restored, its frames done, and the seconds since it was begun."""
+        restoring = self._unit
+        if restoring is None:
+            return None
+        return restoring[0], restoring[1].number, self._frames_done, time.monotonic() - self._began_at
 
-    def drop(self, number: int) -> bool:
+    def drop(self, job: int, number: int) -> bool:
         """Give back a unit that is not begun. Returns whether it was."""
-        unit = self._unit
-        if unit is not None and unit.number == number:
+        restoring = self._unit
+        if restoring is not None and (restoring[0], restoring[1].number) == (job, number):
             return False
-        self._dropped.add(number)
+        self._dropped.add((job, number))
         return True
 
 

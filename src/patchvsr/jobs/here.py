@@ -26,7 +26,7 @@ class Here(Engine):
         self._pipeline = pipeline
 
     def machine(self, settings: RestoreSettings, size: Size, begun_with: dict[str, Any] | None) -> Machine:
-        return machine_of(self._pipeline, settings, size)
+        return machine_of(self._pipeline, settings, size, machine_identity(self._pipeline))
 
     def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event]:
         units = work.manifest.units()
@@ -44,12 +44,21 @@ class Here(Engine):
                 seconds_per_frame = restored.record.effort["seconds"] / len(unit.frames)
 
 
-def machine_of(pipeline: PatchVSRPipeline, settings: RestoreSettings, size: Size) -> Machine:
-    """Return the machine that a loaded pipeline is. Reads all weights."""
+def machine_of(
+    pipeline: PatchVSRPipeline,
+    settings: RestoreSettings,
+    size: Size,
+    identity: dict[str, Any],
+    usable_gib: float | None = None,
+) -> Machine:
+    """Return the machine that a loaded pipeline is. identity: its `machine_identity`.
+
+    usable_gib: see `memory.choose_chunk_frames`.
+    """
     restore = pipeline.resolve(settings)
-    chunk_frames = choose_chunk_frames(pipeline, size, restore)
+    chunk_frames = choose_chunk_frames(pipeline, size, restore, usable_gib)
     warm_up = warm_up_frames(pipeline, restore, chunk_frames)
-    return Machine(restore, chunk_frames, warm_up, machine_identity(pipeline))
+    return Machine(restore, chunk_frames, warm_up, identity)
 
 
 def _speed_before(units: list[Unit], folder: JobFolder) -> float | None:

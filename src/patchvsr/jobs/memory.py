@@ -66,10 +66,19 @@ def free_memory_gib() -> float:
     return psutil.virtual_memory().available / GIB
 
 
-def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> int:
-    """Return the chunk length: as set, else the largest 4k+1 up to 17 that fits into the host's free memory.
+def usable_memory_gib() -> float:
+    """Return the free memory and what this process holds already (libraries and weights), a part of its peak."""
+    return free_memory_gib() + psutil.Process().memory_info().rss / GIB
+
+
+def choose_chunk_frames(
+    pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, usable_gib: float | None = None
+) -> int:
+    """Return the chunk length: as set, else the largest 4k+1 up to 17 that fits into the host's memory.
 
     It is at least 5 and exceeds the overlap of chunks. It shapes the output, so a job records it in its manifest.
+
+    usable_gib: see `usable_memory_gib`, by which it is measured now if it is not given.
 
     Raises SettingsError if the model cannot denoise as many frames at once.
     """
@@ -82,16 +91,11 @@ def choose_chunk_frames(pipeline: PatchVSRPipeline, size: Size, settings: Resolv
         return settings.chunk_frames
     if pipeline.vae.streaming and not settings.num_inference_steps:
         return CHUNK_FRAMES  # frames are decoded one by one, however many there are in a chunk
-    free = free_memory_gib() + _held_gib()
+    usable = usable_memory_gib() if usable_gib is None else usable_gib
     for frames in range(min(CHUNK_FRAMES, most or CHUNK_FRAMES), least, -4):
-        if chunk_memory(pipeline, size, settings, frames).host_gib <= free:
+        if chunk_memory(pipeline, size, settings, frames).host_gib <= usable:
             return frames
     return least
-
-
-def _held_gib() -> float:
-    """Return the memory this process already holds (libraries and weights), which is part of its peak."""
-    return psutil.Process().memory_info().rss / GIB
 
 
 def _step_bytes(pipeline: PatchVSRPipeline, batch_size: int) -> float:

@@ -28,8 +28,8 @@ def run_job(
     stop: Stop | None,
     *,
     started_at: float,
-) -> Generator[Event]:
-    """Do the work of `upscale` in a locked job folder. started_at: when it began, on the monotonic clock.
+) -> Generator[Event | None]:
+    """Do the work of `upscale_in_turns` in a locked job folder. started_at: when it began, on the monotonic clock.
 
     Raises `PatchVSRError` as `upscale` does.
     """

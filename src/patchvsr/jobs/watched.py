@@ -27,7 +27,7 @@ class Watched(Engine):
     def machine(self, settings: RestoreSettings, size: Size, begun_with: dict[str, Any] | None) -> Machine:
         return self._engine.machine(settings, size, begun_with)
 
-    def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event]:
+    def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event | None]:
         watched = replace(work, new_encoder=lambda: _WatchedEncoder(work.new_encoder(), self._look))
         return self._engine.restore(watched, folder, stop)
 

@@ -59,8 +59,17 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event]:
+    def restore(self, work: Work, folder: JobFolder, stop: Stop | None) -> Iterator[Event | None]:
         """Restore the units that are not done in `folder`, in any order that respects what is handed over.
 
-        Returns before all are done only if `stop` says so.
+        Returns before all are done only if `stop` says so. Yields None where the job waits for workers: then whoever
+        iterates calls `hand_out` and `take_answers`, once for all jobs that wait.
         """
+
+    def hand_out(self) -> bool:
+        """Give the workers units of the jobs in flight, the oldest first. Returns whether they could take more."""
+        raise NotImplementedError("only an engine with workers lets a job wait for them")
+
+    def take_answers(self, *, wait: bool) -> None:
+        """Take what the workers have done. wait: for a moment, until there is something."""
+        raise NotImplementedError("only an engine with workers lets a job wait for them")

@@ -1,0 +1,146 @@
+"""Several files in flight on a real cluster: the bytes of one process, whatever fails, dies or is stopped meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import clusters  # before Ray, which reads what this sets
+import psutil
+import pytest
+from jobfiles import SMALL, digest, make_shots
+
+from patchvsr.distributed.cluster import Cluster, connect
+from patchvsr.distributed.settings import ClusterSettings
+from patchvsr.errors import JobError
+from patchvsr.events import Finished, Planned, Progress, Stopped, WorkerLeft
+from patchvsr.jobs.batch import Job
+from patchvsr.jobs.folder import JobFolder
+from patchvsr.jobs.in_flight import run_jobs
+from patchvsr.jobs.work import Stop
+from patchvsr.settings import UpscaleSettings
+from patchvsr.upscale import upscale, upscale_in_turns
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+
+LENGTHS = {"a": 36, "b": 27, "c": 18}
+
+
+class Batch:
+    """Three clips of one shot each, whose units need each other, so that a clip keeps one worker busy and no more."""
+
+    def __init__(self, folder: Path) -> None:
+        model = clusters.save_model(folder / "model")
+        self.settings = UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
+        self.sources = [make_shots(folder / f"{name}.mkv", (length,)) for name, length in LENGTHS.items()]
+        self.wholes = []
+        for source in self.sources:
+            list(upscale(source, folder / "whole" / source.name, self.settings))
+            self.wholes.append(digest(folder / "whole" / source.name))
+
+    def run(self, folder: Path, engine: Cluster, stop: Stop = lambda expected_s: False) -> Iterator[tuple[str, Any]]:
+        """Yield the names of clips, and what happens to them."""
+        jobs = [Job(source, folder / source.name) for source in self.sources]
+        told = run_jobs(
+            jobs,
+            lambda job: upscale_in_turns(job.input, job.output, self.settings, lambda: engine, stop),
+            lambda: engine,
+            stop,
+        )
+        with closing(told):
+            for job, event in told:
+                yield job.input.stem, event
+
+    def equal(self, folder: Path) -> list[bool]:
+        return [
+            (folder / source.name).exists() and digest(folder / source.name) == whole
+            for source, whole in zip(self.sources, self.wholes, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    folder = tmp_path_factory.mktemp("batch")
+    (folder / "whole").mkdir()
+    return Batch(folder)
+
+
+@pytest.fixture(scope="module")
+def engine(batch: Batch) -> Iterator[Cluster]:
+    """Two workers, which keep their model from test to test."""
+    with clusters.cluster() as cluster:
+        clusters.add_node(cluster, "a")
+        clusters.add_node(cluster, "b")
+        with connect(ClusterSettings(cluster.address), batch.settings.restore) as found:
+            yield found
+
+
+@pytest.fixture(autouse=True)
+def two_workers(engine: Cluster) -> None:
+    while len(engine._fleet.loaded) < 2:
+        engine.hand_out()
+        engine.take_answers(wait=True)
+
+
+@pytest.mark.parametrize("shared", [None, False], ids=["found-out", "no-shared-storage"])
+def test_idle_workers_take_units_of_the_next_file(
+    tmp_path: Path, batch: Batch, engine: Cluster, shared: bool | None
+) -> None:
+    engine._fleet.shared_storage = shared
+    told = list(batch.run(tmp_path, engine))
+    engine._fleet.shared_storage = None
+    assert batch.equal(tmp_path) == [True] * 3
+    happened = [(name, type(event)) for name, event in told]
+    assert happened.index(("b", Planned)) < happened.index(("a", Finished)) < happened.index(("c", Finished))
+    workers = set()
+    for name, count in LENGTHS.items():
+        folder = JobFolder(tmp_path / f"{name}.mkv")
+        workers |= {effort["worker"] for effort in folder.read_efforts()}
+        assert sorted(path.name for path in folder.path.iterdir()) == ["manifest.json", "result.json"]
+        frames = [event.frames for of, event in told if of == name and isinstance(event, Progress)]
+        assert frames == sorted(frames) and frames[-1] == count
+    assert len(workers) == 2
+
+
+def test_a_worker_killed_with_two_files_in_flight_is_replaced(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
+    killed, left, begun = [], [], set()
+    for name, event in batch.run(tmp_path, engine):
+        begun.add(name)
+        left += [event.reason] if isinstance(event, WorkerLeft) else []
+        restoring = [p for p in psutil.process_iter(["cmdline"]) if "Worker.restore" in str(p.info["cmdline"])]
+        if not killed and len(restoring) == 2 and len(begun) > 1:
+            restoring[0].send_signal(signal.SIGKILL)
+            killed.append(restoring[0].pid)
+    assert killed and left == ["its process ended"]
+    assert batch.equal(tmp_path) == [True] * 3
+
+
+def test_a_file_that_fails_stops_no_other(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
+    target = tmp_path / "a.mkv"
+    list(upscale(batch.sources[0], target, batch.settings, get_engine=lambda: engine, stop=lambda expected_s: True))
+    manifest = JobFolder(target).path / "manifest.json"
+    stored = json.loads(manifest.read_text())
+    stored["scan"]["crcs"][12] += 1  # as if that frame had been another when the job began
+    manifest.write_text(json.dumps(stored))
+    ((name, error),) = [told for told in batch.run(tmp_path, engine) if isinstance(told[1], Exception)]
+    assert name == "a" and isinstance(error, JobError) and "frame 12 is not" in str(error)
+    assert batch.equal(tmp_path) == [False, True, True]
+
+
+def test_one_ctrl_c_ends_the_units_at_hand_of_all_files(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
+    restored, last = set(), {}
+    for name, event in batch.run(tmp_path, engine, lambda expected_s: len(restored) == 2):
+        last[name] = event
+        if isinstance(event, Progress):
+            restored.add(name)
+    assert all(isinstance(event, Stopped) for event in last.values())
+    assert last["a"].units_done >= 1 and last["b"].units_done >= 1
+    assert not list(tmp_path.glob("*.mkv.job/lock"))
+    list(batch.run(tmp_path, engine))
+    assert batch.equal(tmp_path) == [True] * 3
