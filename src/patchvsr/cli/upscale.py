@@ -17,6 +17,7 @@ from patchvsr.cli.options import cluster_settings, ray_option, takes_settings
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.interrupts import two_step_interrupts
+from patchvsr.libraries import import_libraries
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Run:
         if self._cluster is None:
             from patchvsr.upscale import local_engine
 
+            import_libraries()
             return local_engine(self._settings.restore)
         from patchvsr.distributed.cluster import connect
 
@@ -223,6 +225,7 @@ def _stopped_while_looking(events: Generator[Event], job: Job, stop: Callable[[f
 
 
 def _load(settings: RestoreSettings) -> PatchVSRPipeline:
+    import_libraries()
     from patchvsr.loading import load_pipeline
 
     return load_pipeline(settings)
