@@ -5,7 +5,9 @@ import economy  # noqa: F401
 # isort: split
 import toy  # noqa: F401
 
+import patchvsr.cli.main
 import patchvsr.jobs.folder
+import patchvsr.loading
 import patchvsr.training.build
 import patchvsr.training.trainer
 import patchvsr.training.validation
