@@ -1,5 +1,7 @@
 """What every process of `forking` has: imported before it is forked."""
 
+import gc
+
 import economy  # noqa: F401
 
 # isort: split
@@ -12,3 +14,5 @@ import patchvsr.training.build
 import patchvsr.training.trainer
 import patchvsr.training.validation
 import patchvsr.upscale  # noqa: F401
+
+gc.freeze()  # else each process would search all of this for garbage, and so have its own copy of it

@@ -19,7 +19,7 @@ from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 SIDE = 40
-NARROW = (32, 40)  # enlarged, two patches of the toy model above each other: half the work of four
+NARROW = (32, 40)  # enlarged, two patches of the toy model above each other, instead of four
 SHOTS = (21, 2, 11)
 # Units of 9, 12, 5 and 8 frames: the first hands latents on to the second, the third holds the end of three shots.
 SMALL = dict(scale=2.0, chunk_frames=5, overlap_frames=1, unit_frames=9)
