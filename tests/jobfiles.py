@@ -19,28 +19,35 @@ from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 SIDE = 40
+NARROW = (32, 40)  # enlarged, two patches of the toy model above each other, instead of four
 SHOTS = (21, 2, 11)
 # Units of 9, 12, 5 and 8 frames: the first hands latents on to the second, the third holds the end of three shots.
 SMALL = dict(scale=2.0, chunk_frames=5, overlap_frames=1, unit_frames=9)
 
 
-def shots(lengths: Sequence[int] = SHOTS, side: int = SIDE) -> Iterator[np.ndarray]:
+def shots(lengths: Sequence[int] = SHOTS, width: int = SIDE, height: int = SIDE) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) of shots of these lengths: noise of another seed each, with a moving square."""
     for seed, length in enumerate(lengths):
-        yield from one_shot(length, seed, side, side) // 2 + picture(40 * seed, side, side) // 2
+        yield from one_shot(length, seed, height, width) // 2 + picture(40 * seed, width, height) // 2
 
 
 def make_shots(
-    path: Path, lengths: Sequence[int] = SHOTS, *, codec: str = "libx264", audio: bool = True, **options: str
+    path: Path,
+    lengths: Sequence[int] = SHOTS,
+    *,
+    size: tuple[int, int] = (SIDE, SIDE),
+    codec: str = "libx264",
+    audio: bool = True,
+    **options: str,
 ) -> Path:
     """A video of `shots`, 40 ms a frame."""
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25, options={"threads": "1", **options})
-        video.width = video.height = SIDE
+        video.width, video.height = size
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, 25)
         sound = container.add_stream("pcm_s16le", rate=8000, layout="mono") if audio else None
-        for index, rgb in enumerate(shots(lengths)):
+        for index, rgb in enumerate(shots(lengths, *size)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(video.encode(frame))

@@ -42,6 +42,7 @@ events       pixels
 decoding     pixels patches models settings
 pipeline     errors pixels patches models sampling settings decoding
 loading      allocator compute errors models settings pipeline
+libraries    loading
 jobs         errors patchvsr compute files pixels media patches models settings events sampling decoding pipeline
 upscale      pixels media settings events loading jobs
 distributed  errors extras files media pixels settings events loading sampling jobs
@@ -55,7 +56,8 @@ hub          errors patchvsr models
 web
 service      errors patchvsr files media models settings presets jobs web
 cli          errors patchvsr extras allocator compute interrupts media models settings presets events jobs upscale \
-             distributed loading pixels degradation measures evaluation training hub service
+             distributed loading libraries pixels degradation measures evaluation training hub \
+             service
 __main__     cli
 """
 MAY_IMPORT = {room: rooms for room, *rooms in map(str.split, ROOMS.strip().splitlines())}

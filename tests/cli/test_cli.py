@@ -7,6 +7,7 @@ from pathlib import Path
 import command
 import pytest
 from clips import make_video
+from forked_command import Forked
 
 
 @pytest.mark.slow
@@ -32,7 +33,7 @@ def test_several_inputs_go_into_a_folder(tmp_path, model, patchvsr):
 def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path, model, patchvsr):
     source = make_video(tmp_path / "in.mkv", count=120, size=(48, 48))
     words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--steps", 0, "--model", model, "--json"]
-    with command.start(*words) as process:
+    with Forked(*words) as process:
         while b"progress" not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import chain
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
-import command
 import numpy as np
 import pytest
 import toy
 from clips import make_video
+from forked_command import Forked
 from jobfiles import digest, make_shots
 
 from patchvsr.cli.display import Display
@@ -368,12 +367,12 @@ def begun(tmp_path, model):
     """Starts the command on a clip of three units in a process of its own; stops it in the end."""
     source = make_video(tmp_path / "in.mkv", count=120, size=(48, 48))
     words = ["upscale", source, "-o", tmp_path / "out.mkv", "-s", 2, "--steps", 0, "--model", model, "--json"]
-    with command.start(*words) as process:
+    with Forked(*words) as process:
         yield process
         process.kill()
 
 
-def wait_for(process: subprocess.Popen, event: str) -> None:
+def wait_for(process: Forked, event: str) -> None:
     while f'"event": "{event}"'.encode() not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()
 

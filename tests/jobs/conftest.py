@@ -1,14 +1,14 @@
 """An input of four units and the digest of its whole output; each module brings its own `pipeline`."""
 
 import pytest
-from jobfiles import digest, make_shots, run
+from jobfiles import NARROW, digest, make_shots, run
 
 from patchvsr.events import Planned
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv")
+    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv", size=NARROW)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 import toy
-from jobfiles import SMALL, digest, make_shots, run
+from jobfiles import NARROW, SMALL, digest, make_shots, run
 
 from patchvsr.errors import JobError
 from patchvsr.events import Finished
@@ -44,7 +44,7 @@ def first_unit_only(source, target, pipeline, **options):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv", (3, 23))
+    return make_shots(tmp_path_factory.mktemp("source") / "in.mkv", (3, 23), size=NARROW)
 
 
 # Here, latents change a picture enough for every dependence on them to be seen in its bytes, and by the check.

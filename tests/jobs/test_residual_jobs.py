@@ -3,7 +3,7 @@
 import pytest
 import torch
 import toy
-from jobfiles import digest, make_shots, run
+from jobfiles import NARROW, digest, make_shots, run
 from test_resume import one_unit_at_a_time
 
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
@@ -17,7 +17,7 @@ def pipeline():
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_stopped_after_every_unit(tmp_path, pipeline, steps):
-    source = make_shots(tmp_path / "in.mkv", (25, 10))
+    source = make_shots(tmp_path / "in.mkv", (25, 10), size=NARROW)
     run(source, tmp_path / "whole.mkv", pipeline, num_inference_steps=steps)
     assert one_unit_at_a_time(source, tmp_path / "stopped.mkv", pipeline, num_inference_steps=steps) > 2
     assert digest(tmp_path / "stopped.mkv") == digest(tmp_path / "whole.mkv")

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 import torch
 import toy
-from jobfiles import digest, events, make_shots, run
+from jobfiles import NARROW, digest, events, make_shots, run
 from test_folder import STRANGERS
 
 from patchvsr.errors import JobError, OutputError
@@ -54,7 +54,7 @@ def one_unit_at_a_time(source, target, pipeline, **settings):
 @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out"])
 def test_stopped_after_every_unit(tmp_path, pipeline, name, options, settings, steps):
     settings = settings | dict(num_inference_steps=steps)
-    source = make_shots(tmp_path / "in.mkv", (25, 10), audio=name != "out.mp4", **options)
+    source = make_shots(tmp_path / "in.mkv", (25, 10), size=NARROW, audio=name != "out.mp4", **options)
     run(source, tmp_path / "whole" / name, pipeline, **settings)
     runs = one_unit_at_a_time(source, tmp_path / "stopped" / name, pipeline, **settings)
     assert runs > 2
@@ -180,7 +180,7 @@ def test_every_moment_of_the_end(tmp_path, pipeline, source, name, monkeypatch):
 
 CHANGES = [
     (dict(seed=1), "settings.seed was 0, is 1"),
-    (dict(scale=3.0), "settings.output_size was 80x80, is 120x120"),
+    (dict(scale=3.0), "settings.output_size was 64x80, is 96x120"),
     (dict(num_inference_steps=2), "settings.num_inference_steps was 1, is 2"),
     (dict(joint_mode="independent"), "settings.joint_mode was auxiliary, is independent"),
     (dict(branch_scale=0.5), "settings.branch_scale was 1.0, is 0.5"),
@@ -231,7 +231,7 @@ def test_changed_settings_are_refused(unfinished, pipeline, source, settings, li
 
 
 def test_a_changed_input_is_refused(tmp_path, unfinished, pipeline):
-    other = make_shots(tmp_path / "other.mkv", (12, 22))
+    other = make_shots(tmp_path / "other.mkv", (12, 22), size=NARROW)
     refused(other, unfinished, pipeline, "input.sha256 was ")
 
 

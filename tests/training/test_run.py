@@ -14,6 +14,7 @@ from typing import Any
 import command
 import pytest
 import toy
+from forked_command import Forked
 
 from patchvsr.errors import InputError
 from patchvsr.training import packing, run
@@ -105,8 +106,7 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     footage: Path, source: ClipSource, tmp_path: Path
 ) -> None:
     settings = dict(data=footage, packed=tmp_path / "packed", checkpoint_every=1000)
-    with command.start(*words(source, tmp_path, **settings), cwd=tmp_path) as process:
-        assert process.stderr is not None
+    with Forked(*words(source, tmp_path, **settings), cwd=tmp_path) as process:
         lines = [process.stderr.readline().decode() for _ in range(3)]
         assert lines[0].startswith("packing 4 files of ")  # which can take an hour
         assert lines[1].startswith("skipped broken.mp4: ") and lines[2].startswith("step 1/1000")

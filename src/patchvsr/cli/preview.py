@@ -12,6 +12,7 @@ import typer
 
 from patchvsr.cli.console import console
 from patchvsr.cli.options import takes_settings
+from patchvsr.libraries import import_libraries
 from patchvsr.settings import UpscaleSettings
 
 app = typer.Typer()
@@ -48,6 +49,7 @@ def preview_command(
     ] = False,
 ) -> None:
     """Restore one moment or a few seconds, show it beside bicubic, and estimate the time for the whole video."""
+    import_libraries()
     from patchvsr.jobs.preview import parse_crop, preview
     from patchvsr.loading import load_pipeline
 

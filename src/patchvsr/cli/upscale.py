@@ -17,6 +17,7 @@ from patchvsr.cli.options import cluster_settings, ray_option, takes_settings
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.errors import PatchVSRError, SettingsError
 from patchvsr.interrupts import two_step_interrupts
+from patchvsr.libraries import import_libraries
 from patchvsr.settings import RestoreSettings, UpscaleSettings
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ class Run:
         if self._cluster is None:
             from patchvsr.upscale import local_engine
 
+            import_libraries()
             return local_engine(self._settings.restore)
         from patchvsr.distributed.cluster import connect
 
@@ -232,6 +234,7 @@ def _stopped_while_looking(events: Generator[Event | None], job: Job, stop: Stop
 
 
 def _load(settings: RestoreSettings) -> PatchVSRPipeline:
+    import_libraries()
     from patchvsr.loading import load_pipeline
 
     return load_pipeline(settings)
