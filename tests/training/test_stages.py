@@ -452,6 +452,18 @@ def test_workers_leave_signals_to_the_trainer_from_their_first_moment(number: in
     assert len(next(loader)["hq"]) == chosen.batch_size
 
 
+def test_workers_can_be_ended_all_the_same(source: ClipSource) -> None:
+    """DataLoader does so where its iterator is left over, as an error's traceback may hold it until the end."""
+    chosen = recipe("autoencoder", Path(), workers=2)
+    loader = batches(Samples(build_stage(chosen).make_sample, source, chosen), chosen, 0)
+    assert next(loader)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.terminate()
+        worker.join(30)
+    assert [worker.exitcode for worker in workers] == 2 * [-signal.SIGKILL]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_to_the_whole_group_do_not_lose_the_step(
     number: int, runs: dict[str, Any], source: ClipSource, tmp_path: Path

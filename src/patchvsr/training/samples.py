@@ -6,6 +6,7 @@ and interruptions. Samples are made in worker processes, so they hold the geomet
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -270,12 +271,18 @@ def batches(
         prefetch_factor=2 if recipe.workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+    others = multiprocessing.active_children()
     # Workers inherit what is blocked. Launchers signal them too, but the last step of the trainer still needs samples.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
-        return iter(loader)
+        started = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for worker in multiprocessing.active_children():
+        if worker not in others:
+            # DataLoader's last means. It would send SIGTERM, and then wait for them forever when the trainer exits.
+            worker.terminate = worker.kill  # type: ignore[method-assign]
+    return started
 
 
 def generator_of(*place: int) -> Generator:
