@@ -13,8 +13,8 @@ with plots at the end; a base whose results are there is not measured again.
 import argparse
 import json
 import os
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +34,7 @@ from patchvsr.models.wan_base.prompt import prompt_file
 from patchvsr.pixels.size import Size
 
 FRAMES, STEPS = 17, 4
-SIZES, TOY_SIZES = ("720p", "1080p", "4k", "8k"), ("192x128", "256x192")
+SIZES, TOY_SIZES = ("720p", "1080p", "4k", "8k"), ("192x128", "288x192")
 PATCH_PX, TOY_PATCH_PX = 512, 128
 OPTIONS = {
     "as it is": [],
@@ -72,9 +72,9 @@ def rows(base: str, args: argparse.Namespace, out: Path) -> Iterator[Row]:
         for name, options in OPTIONS.items():
             if size == sizes[0] or name == "as it is":
                 chosen = [f"--model={model}", f"--steps={STEPS}", f"--size={size}", *device, *options]
-                yield {"what": "upscale", "size": size, "option": name} | _upscaled(source, out, chosen)
+                yield {"what": "upscale", "size": size, "option": name} | _upscaled(source, chosen)
     plain = [f"--base={folder}", "--strength=0.3", f"--steps={STEPS}", f"--size={sizes[0]}", *device]
-    yield {"what": "upscale", "size": sizes[0], "option": "without an adapter"} | _upscaled(source, out, plain)
+    yield {"what": "upscale", "size": sizes[0], "option": "without an adapter"} | _upscaled(source, plain)
 
 
 def _write_adapter(base: Path, folder: Path, patch_px: int) -> None:
@@ -94,30 +94,25 @@ def _clip(out: Path, size: Size) -> Path:
     return file
 
 
-def _upscaled(source: Path, out: Path, options: list[str]) -> Row:
+def _upscaled(source: Path, options: list[str]) -> Row:
     """Plan and run a job. Frames are not checked against the input: random weights show something else."""
-    target = out / "upscaled.mkv"
-    job = ["upscale", str(source), "-o", str(target), "--json", "--no-check", "--overwrite", *options]
-    planned = _measured(_patchvsr([*job, "--plan"]))
-    if "failed" in planned:
-        return planned
+    with tempfile.TemporaryDirectory() as folder:
+        job = ["upscale", str(source), "-o", f"{folder}/upscaled.mkv", "--json", "--no-check", *options]
+        planned = _measured(_patchvsr([*job, "--plan"]))
+        if "failed" in planned:
+            return planned
+        found = _measured([sys.executable, __file__, "run", *job])
     expected = {f"planned_{name}": planned[name] for name in ("memory_gib", "device_memory_gib", "seconds")}
-    found = _measured([sys.executable, __file__, "run", *job])
-    return {**expected, **{name: value for name, value in found.items() if name in MEASURED}}
-
-
-MEASURED = ("failed", "wall_s", "host_gib", CUDA_PEAK)
+    return expected | {name: found[name] for name in ("failed", "wall_s", "host_gib", CUDA_PEAK) if name in found}
 
 
 def _measured(command: list[str]) -> Row:
-    """Run a command; return what its last line of JSON says, its wall time and its peak of memory."""
+    """Run a command; return the last JSON object that it printed, its wall time and its peak of memory."""
     measured = run_measured(command)
-    if measured.code:
+    if measured.code != 0:
         return {"failed": measured.last_words(1)}
-    said: Row = {}
-    for line in measured.output.splitlines():
-        if line.startswith("{"):
-            said = {**(said if CUDA_PEAK in said else {}), **json.loads(line)}
+    objects = [line for line in measured.output.splitlines() if line.startswith("{")]
+    said: Row = json.loads(objects[-1]) if objects else {}
     return said | {"wall_s": round(measured.seconds, 1), "host_gib": round(measured.peak_memory_gib, 2)}
 
 
@@ -163,7 +158,6 @@ def main() -> None:
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     os.environ["PATCHVSR_CACHE"] = str(out / "cache")
-    print(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout if args.device == "cuda" else "")
     for base in ["toy"] if args.toy else args.bases:
         file, found = out / f"{base}.json", []
         if file.exists():

@@ -97,7 +97,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def ray_option(what: str, *, show_default: str) -> Any:
-    """Return the option for the address of a cluster. what: it is for, as its help begins."""
+    """Return the option for the address of a cluster. what: begins its help, such as "Restore on a Ray cluster"."""
     return typer.Option(
         metavar="ADDRESS",
         help=f"{what}: auto (RAY_ADDRESS, or this machine's), local, or ray://HOST:10001.",

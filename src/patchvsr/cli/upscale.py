@@ -214,8 +214,7 @@ class Run:
         if self._cluster is None:
             from patchvsr.upscale import local_engine
 
-            import_libraries()
-            return local_engine(self._settings.restore)
+            return local_engine(self._settings.restore, _load(self._settings.restore))
         from patchvsr.distributed.cluster import connect
 
         return until_end.enter_context(connect(self._cluster, self._settings.restore))

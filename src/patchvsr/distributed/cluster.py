@@ -138,7 +138,8 @@ class Cluster(Engine):
     def _waiting(self, job: Distribution) -> Iterator[Event]:
         if self._fleet.members:
             self._said_waiting = False
-        if self._fleet.members or job.finished:
+            return
+        if job.finished:
             return
         self._refuse_to_wait(None)
         if not self._said_waiting:

@@ -66,8 +66,10 @@ class InputServer:
 
 
 class InputCache:
-    """The input on a node that was served it, for all of its workers. token: of a job on a worker, which keeps
-    apart what they receive."""
+    """The input on a node that was served it, for all of its workers.
+
+    token: names a job on a worker, so that what two workers receive stays apart.
+    """
 
     def __init__(self, served: ServedInput, token: str) -> None:
         self._served = served

@@ -280,7 +280,7 @@ def batches(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     for worker in multiprocessing.active_children():
         if worker not in others:
-            # DataLoader's last means. It would send SIGTERM, and then wait for them forever when the trainer exits.
+            # DataLoader's last resort. SIGTERM, which they block, would leave the trainer waiting for them at its exit.
             worker.terminate = worker.kill  # type: ignore[method-assign]
     return started
 
