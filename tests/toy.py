@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
+from patchvsr.models.mini.sizes import feed_forward
 from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.schedule import set_steps
@@ -163,6 +164,14 @@ def residual_pipeline(**settings: Any) -> PatchVSRPipeline:
             head.bias.zero_()
     model = randomised(transformer(condition_channels=vae.geometry.condition_channels))
     pipe = PatchVSRPipeline(model, vae, patch_px=PATCH_PX, patch_frames=5, **(dict(num_inference_steps=2) | settings))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def feed_forward_pipeline(whole: PatchVSRPipeline | None = None) -> PatchVSRPipeline:
+    """The restorer of a pipeline alone, of `residual_pipeline` if none is given."""
+    whole = whole or residual_pipeline()
+    pipe = PatchVSRPipeline(None, feed_forward(whole.vae.restorer).eval(), num_inference_steps=0)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

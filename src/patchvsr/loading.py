@@ -30,6 +30,9 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     else:
         pipeline = PatchVSRPipeline.from_pretrained(settings.model, base=settings.base, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
+    if pipeline.transformer is None:
+        _refuse_transformer_settings(settings)
+        return pipeline.to(device)
     _set_kernels(pipeline.transformer, settings)
     if not settings.cpu_offload:
         return pipeline.to(device)
@@ -50,6 +53,12 @@ def offload_layers(
         use_stream=device.type == "cuda",  # the next layer is on its way while one computes
         offload_to_disk_path=None if disk_folder is None else str(disk_folder),
     )
+
+
+def _refuse_transformer_settings(settings: RestoreSettings) -> None:
+    for name in ("cpu_offload", "attention_backend", "compile"):
+        if getattr(settings, name):
+            raise SettingsError(f"{name} is for the transformer, and this model has none")
 
 
 def _set_kernels(transformer: PatchVSRTransformer3DModel, settings: RestoreSettings) -> None:

@@ -67,6 +67,8 @@ class PatchVSROutput(BaseOutput):
 class PatchVSRPipeline(DiffusionPipeline):
     """Restore a low-quality clip patch by patch (Du et al., CVPR 2025).
 
+    Without a transformer it is feed-forward: 0 steps, the restorer alone.
+
     Config:
         patch_px: side of a patch in canvas pixels, the native size of the base.
         patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
@@ -75,11 +77,11 @@ class PatchVSRPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "transformer->vae"
-    _optional_components = ["scheduler"]  # noqa: RUF012  (as diffusers declares it); version 0.1 saved none
+    _optional_components = ["transformer", "scheduler"]  # noqa: RUF012  (as diffusers declares it); 0.1 saved no scheduler
 
     def __init__(
         self,
-        transformer: PatchVSRTransformer3DModel,
+        transformer: PatchVSRTransformer3DModel | None,
         vae: Autoencoder,
         scheduler: FlowMatchEulerDiscreteScheduler | None = None,
         patch_px: int = 512,
@@ -265,7 +267,8 @@ class PatchVSRPipeline(DiffusionPipeline):
     def resolve(self, settings: RestoreSettings) -> ResolvedSettings:
         """Return the settings with this model's defaults filled in, as all stages use and jobs record them.
 
-        Raises SettingsError if `restoration` or `detail` is set but the decoder does not take it.
+        Raises SettingsError if `restoration` or `detail` is set but the decoder does not take it, and if the model has
+        no transformer to take the steps.
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
@@ -274,6 +277,9 @@ class PatchVSRPipeline(DiffusionPipeline):
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
         resolved = settings.resolved(self.config)
+        if self.transformer is None and resolved.num_inference_steps:
+            steps = resolved.num_inference_steps
+            raise SettingsError(f"num_inference_steps is {steps}: this model has no transformer; give 0")
         # Where clips do not depend on those before, units are independent in any case, and the bytes are the same.
         return replace(resolved, independent_units=resolved.independent_units and self.chains_clips(resolved))
 
@@ -387,7 +393,10 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
-        token = self.transformer.config.patch_size[1] * self.vae.geometry.spatial_factor
+        cell = self.vae.geometry.spatial_factor
+        if self.transformer is None:
+            return Size(*(padded_length(side, cell, cell) for side in size))
+        token = self.transformer.config.patch_size[1] * cell
         return Size(*(padded_length(side, self.config.patch_px, token) for side in size))
 
     def count_patches(self, num_frames: int, size: Size, joint_mode: str) -> int:

@@ -1,4 +1,4 @@
-"""Load and save presets: the settings of an upscale in a TOML file, with one table per group."""
+"""Load and save presets: settings of an upscale, by name or in a TOML file with one table per group."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import tomli_w
 
 from patchvsr import files
 from patchvsr.errors import OutputError, SettingsError
-from patchvsr.settings import UpscaleSettings, setting_groups
+from patchvsr.settings import RestoreSettings, UpscaleSettings, setting_groups
+
+NAMED = {"fast": UpscaleSettings(restore=RestoreSettings(model="fast"))}
 
 
-def load_preset(path: str | Path) -> UpscaleSettings:
-    """Read a preset. Raises SettingsError for an unreadable file, or an unknown setting, type or value."""
+def load_preset(name_or_path: str | Path) -> UpscaleSettings:
+    """Return a preset by its name, or read it from a file (`./fast` is a file, `fast` a name).
+
+    Raises SettingsError for an unreadable file, or an unknown setting, type or value.
+    """
+    if str(name_or_path) in NAMED:
+        return NAMED[str(name_or_path)]
+    path = Path(name_or_path)
+    if not path.suffix and not path.exists():
+        raise SettingsError(f"unknown preset {str(path)!r}: give {', '.join(NAMED)}, or a file")
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -9,15 +9,19 @@ from typing import Any
 import pytest
 import torch
 import toy
+from safetensors.torch import load_file
 from torch import nn
 
 from patchvsr.degradation.degrade import Degradation
+from patchvsr.errors import SettingsError
 from patchvsr.models.mini import sizes as mini
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
+from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage
-from patchvsr.training.checkpoint import checkpoints
+from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
+from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.stages import ResidualAutoencoderStage, Stage
@@ -121,6 +125,32 @@ def test_single_frames_train_the_restorer_but_not_its_estimate(source: ClipSourc
     changed = {key for key, value in resumed.state_dict().items() if not torch.equal(value, before[key])}
     assert "restorer.head.weight" in changed
     assert not any(key.startswith("restorer.estimator") for key in changed)
+
+
+def test_a_restorer_is_exported_as_a_model_and_gone_on_from(runs: dict[str, Any], tmp_path: Path) -> None:
+    """Its estimate and blocks are those of the run, and other stages begin with them in a new folder."""
+    export(recipe("restorer", runs["output"]), tmp_path / "model", num_inference_steps=4)
+    pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model")
+    assert pipeline.transformer is None and pipeline.config.num_inference_steps == 0
+    found, trained = pipeline.vae.restorer.state_dict(), average_of(runs["output"] / "mini_restorer")
+    assert all(torch.equal(found[key], value.bfloat16()) for key, value in trained.items())
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "without a transformer" in card and "transformer, its dual-branch" not in card
+    for name, parts in (("restorer", ("restorer.",)), ("autoencoder", ("autoencoder.restorer.",))):
+        stage = build_stage(recipe(name, tmp_path / "on", init=str(tmp_path / "model"))).state_dict()
+        for key, value in found.items():
+            assert torch.equal(stage[parts[0] + key], value.float()), key
+
+
+def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path) -> None:
+    toy.pipeline().save_pretrained(tmp_path / "model")
+    with pytest.raises(SettingsError, match="has no restorer"):
+        build_stage(recipe("restorer", tmp_path / "on", init=str(tmp_path / "model")))
+
+
+def average_of(run: Path) -> dict[str, torch.Tensor]:
+    average = load_file(last_checkpoint(run) / "average.safetensors")
+    return {name.removeprefix("restorer."): value for name, value in average.items()}
 
 
 def test_validation_shows_both_paths(runs: dict[str, Any], source: ClipSource) -> None:

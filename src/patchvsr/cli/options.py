@@ -18,7 +18,8 @@ from patchvsr.presets import load_preset, save_preset
 from patchvsr.settings import UpscaleSettings, setting_groups
 
 _PRESET = Annotated[
-    Path | None, typer.Option(metavar="FILE.toml", help="Read settings from a file; options override them.")
+    str | None,
+    typer.Option(metavar="fast|FILE.toml", help="Settings by name, or from a file; options override them."),
 ]
 _SAVE_PRESET = Annotated[
     Path | None,
@@ -37,7 +38,7 @@ def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
 
         @functools.wraps(command)
-        def run(context: typer.Context, preset: Path | None, save_preset_to: Path | None, **values: Any) -> None:
+        def run(context: typer.Context, preset: str | None, save_preset_to: Path | None, **values: Any) -> None:
             given = {
                 option.name: _value(option.name, values[option.name])
                 for option in options

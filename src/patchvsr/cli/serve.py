@@ -56,7 +56,7 @@ def serve_command(
         str | None, ray_option("Also work on a Ray cluster", show_default="only on devices of this machine")
     ] = None,
     preset: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings of every job, unless the job has its own.")
+        str | None, typer.Option(metavar="fast|FILE.toml", help="Settings of every job, unless the job has its own.")
     ] = None,
     models: Annotated[
         list[str] | None, typer.Option("--model", help="Model to offer besides the bundled ones; repeatable.")

@@ -19,9 +19,7 @@ from patchvsr.evaluation.measured import run_measured
 from patchvsr.media.layouts import content_digest
 
 _BASELINE = "{python} -m patchvsr.evaluation.baselines {name} {input} {output} --scale {scale}"
-_UPSCALE = (
-    "{python} -m patchvsr upscale {input} -o {output} --scale {scale} --codec ffv1 --steps {steps} --model {model}"
-)
+_UPSCALE = "{python} -m patchvsr upscale {input} -o {output} --scale {scale} --codec ffv1"
 
 # Commands of the built-in methods by name. N is a number of denoising steps.
 BUILT_IN = {
@@ -29,7 +27,8 @@ BUILT_IN = {
     "lanczos": _BASELINE,
     "realesrgan-x4plus": _BASELINE,
     "realesrgan-animevideov3": _BASELINE,
-    "patchvsr-N": _UPSCALE,
+    "patchvsr-fast": _UPSCALE + " --preset fast",
+    "patchvsr-N": _UPSCALE + " --steps {steps} --model {model}",
 }
 ONLY_SCALE = {"realesrgan-x4plus": 4.0, "realesrgan-animevideov3": 4.0}
 _NAME = re.compile(r"[\w.+-]+")

@@ -88,6 +88,8 @@ def model_identity(pipeline: PatchVSRPipeline) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name in sorted(pipeline.components):
         part = pipeline.components[name]
+        if part is None:  # a feed-forward model has no transformer
+            continue
         digest.update(json.dumps(_plain(dict(part.config)), sort_keys=True, default=str).encode())
         if not isinstance(part, torch.nn.Module):
             continue

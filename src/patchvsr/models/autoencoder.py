@@ -32,13 +32,14 @@ class Autoencoder(Protocol):
     # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they
     # take a whole clip and hand on None.
     streaming: bool
-    encodes_residual: bool  # whether latents hold what is missing from the restored input, not the video itself
     tile_px: int  # largest side of a tile without its halo, unless set
     # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
     tile_bytes: int
     state_bytes: int
     independent_votes: float  # see `estimate_restoration`
 
+    @property
+    def encodes_residual(self) -> bool: ...  # whether latents hold what the restored input lacks, not the video itself
     @property
     def geometry(self) -> Geometry: ...
     @property

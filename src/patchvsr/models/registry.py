@@ -63,7 +63,8 @@ REGISTRY: dict[str, Base] = {
 
 def bundled_models() -> dict[str, Path]:
     """Return the folders of the models in the package, by name."""
-    return {entry.name: entry.folder for entry in REGISTRY.values() if isinstance(entry, BundledModel)}
+    diffusion = {entry.name: entry.folder for entry in REGISTRY.values() if isinstance(entry, BundledModel)}
+    return diffusion | {"fast": WEIGHTS / "fast"}  # feed-forward, so it is no base
 
 
 def find_base(name_or_folder: str) -> Base:

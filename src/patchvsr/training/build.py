@@ -17,6 +17,7 @@ from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini import sizes as mini
 from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
+from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import load_base, new_transformer
@@ -59,18 +60,23 @@ def build_stage(recipe: Recipe) -> Stage:
     return stage
 
 
-def _from_runs(recipe: Recipe) -> Stage:
+def _from_runs(recipe: Recipe, restorer: Restorer | None = None) -> Stage:
     """Build a stage of the bundled model on the runs of the previous stages.
 
     After a restorer, the stages train the next architecture; without one, that of the model in the package.
+
+    restorer: a trained one, which a run of that stage replaces.
     """
     autoencoder: MiniAutoencoder | ResidualAutoencoder = mini.new_autoencoder()
     autoencoder_stage: Stage
     if recipe.stage == "restorer":
-        return RestorerStage(recipe, mini.new_restorer(), autoencoder.geometry)
-    if checkpoints(recipe.run_of("restorer")):
+        return RestorerStage(recipe, restorer or mini.new_restorer(), autoencoder.geometry)
+    if restorer or checkpoints(recipe.run_of("restorer")):
         autoencoder = mini.new_residual_autoencoder()
-        load_average(recipe.run_of("restorer"), RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry))
+        if restorer:
+            autoencoder.restorer.load_state_dict(restorer.state_dict())
+        stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
+        load_average(recipe.run_of("restorer"), stage, optional=restorer is not None)
         autoencoder_stage = ResidualAutoencoderStage(recipe, autoencoder)
     else:
         autoencoder_stage = AutoencoderStage(recipe, autoencoder)
@@ -90,8 +96,12 @@ def _from_model(recipe: Recipe) -> Stage:
     disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     autoencoder, transformer = pipeline.vae, pipeline.transformer
+    if isinstance(autoencoder, ResidualAutoencoder) and transformer is None:
+        return _from_runs(recipe, autoencoder.restorer)
     if not isinstance(autoencoder, MiniAutoencoder):
         raise SettingsError(f"init={recipe.init} is an adapter for another base: give a model trained on mini")
+    if recipe.stage == "restorer":
+        raise SettingsError(f"init={recipe.init} has no restorer: start one from scratch, or from a model of one")
     autoencoder_stage = AutoencoderStage(recipe, autoencoder)
     if recipe.stage == "autoencoder":
         return autoencoder_stage
@@ -177,21 +187,26 @@ def load_average(run: Path, stage: Stage, *, optional: bool = False) -> None:
     stage.load_state_dict(weights, strict=False)
 
 
-def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DModel]:
-    """Return the trained modules of a stage for export.
+def trained_modules(recipe: Recipe) -> tuple[Autoencoder, PatchVSRTransformer3DModel | None]:
+    """Return the trained modules of a stage for export; a restorer is a model without a transformer.
 
     For stages `autoencoder` and `base`, this is the model of `init` with the trained parts replaced. Raises
     SettingsError if they have no `init`, or if the stage has no checkpoint.
     """
+    if recipe.stage == "restorer":
+        stage = build_stage(recipe)
+        load_average(recipe.run, stage)
+        assert isinstance(stage, RestorerStage)
+        return mini.feed_forward(stage.restorer), None
     if recipe.stage in ("adapter", "distill"):
         stage = build_stage(recipe)
         load_average(recipe.run, stage)
-    elif recipe.init and recipe.stage != "restorer":
+    elif recipe.init:
         last_checkpoint(recipe.run)  # raises SettingsError if there is none
         # A distill stage in the same output loads the weights of the stages before it.
         stage = build_stage(replace(recipe, stage="distill", name=recipe.run_of("distill").name, objective="pixel"))
     else:
-        raise SettingsError(f"{recipe.name} makes no whole model: export an adapter or distill recipe")
+        raise SettingsError(f"{recipe.name} makes no whole model: export a restorer, adapter or distill recipe")
     assert isinstance(stage, AdapterStage)
     return stage.autoencoder, stage.transformer
 

@@ -37,10 +37,14 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     """
     _check_new(output)
     autoencoder, transformer = trained_modules(recipe)
-    patch_px, patch_frames = max(recipe.size_choices), recipe.num_frames
+    settings: dict[str, Any] = {"noise_timestep": recipe.min_noise_timestep, "still_noise": recipe.still_noise}
     if recipe.stage in ("autoencoder", "base"):  # patch size of the transformer, not of this stage
         before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
-        patch_px, patch_frames = before["patch_px"], before["patch_frames"]
+        settings |= {name: before[name] for name in ("patch_px", "patch_frames")}
+    elif transformer is None:
+        settings, num_inference_steps = {}, 0
+    else:
+        settings |= {"patch_px": max(recipe.size_choices), "patch_frames": recipe.num_frames}
     write_model(
         transformer,
         autoencoder,
@@ -48,15 +52,12 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
         base=recipe.base,
         provenance=_provenance(recipe, validation),
         num_inference_steps=num_inference_steps,
-        patch_px=patch_px,
-        patch_frames=patch_frames,
-        noise_timestep=recipe.min_noise_timestep,
-        still_noise=recipe.still_noise,
+        **settings,
     )
 
 
 def write_model(
-    transformer: PatchVSRTransformer3DModel,
+    transformer: PatchVSRTransformer3DModel | None,
     autoencoder: Any,
     folder: Path,
     *,
@@ -71,7 +72,7 @@ def write_model(
     bases only the adapter and LoRA are written, and the autoencoder if its parameters are trainable; `base` must then
     be a name that users can resolve. Weights are written in bfloat16, and the given modules are converted in place.
 
-    autoencoder: `MiniAutoencoder` or `WanAutoencoder`. settings: arguments of `PatchVSRPipeline`.
+    transformer: None for a feed-forward model. autoencoder: of any class here. settings: arguments of `PatchVSRPipeline`.
 
     Raises OutputError if the folder exists, and ModelError if base weights were trained, which an adapter cannot hold.
     """
@@ -84,9 +85,11 @@ def write_model(
         "patch_frames": known.patch_frames,
         "num_inference_steps": num_inference_steps,
     } | settings
-    write = _write_pipeline if whole else _write_adapter
     with files.new_folder(folder) as partial:
-        write(transformer, autoencoder, partial, known, settings)
+        if transformer is None or whole:
+            _write_pipeline(transformer, autoencoder, partial, known, settings)
+        else:
+            _write_adapter(transformer, autoencoder, partial, known, settings)
         (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
         recorded = {**provenance, "weights_sha256": weight_digests(partial)}
         (partial / "provenance.json").write_text(json.dumps(recorded, indent=1) + "\n")
@@ -98,12 +101,13 @@ def _check_new(folder: Path) -> None:
 
 
 def _write_pipeline(
-    transformer: PatchVSRTransformer3DModel, autoencoder: Any, folder: Path, base: Base, settings: dict[str, Any]
+    transformer: PatchVSRTransformer3DModel | None, autoencoder: Any, folder: Path, base: Base, settings: dict[str, Any]
 ) -> None:
-    if getattr(transformer, "peft_config", None):
-        transformer.fuse_lora()
-        transformer.unload_lora()
-    _halve(transformer, keep=transformer._keep_in_fp32_modules)
+    if transformer is not None:
+        if getattr(transformer, "peft_config", None):
+            transformer.fuse_lora()
+            transformer.unload_lora()
+        _halve(transformer, keep=transformer._keep_in_fp32_modules)
     _halve(autoencoder)
     pipeline = PatchVSRPipeline(transformer, autoencoder, new_scheduler(base.name), **settings)
     pipeline.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)

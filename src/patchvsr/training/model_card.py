@@ -23,9 +23,13 @@ def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: M
     name: model folder. base: base it was trained on. provenance: contents of `provenance.json`. settings: arguments of
     its `PatchVSRPipeline`.
     """
+    if is_feed_forward(provenance):
+        what = _what_feed_forward()
+    else:
+        what = _what(base, settings, whole=isinstance(base, BundledModel) or base_was_trained(provenance))
     sections = (
         _head(base),
-        f"# {name}\n\n{_what(base, settings, whole=isinstance(base, BundledModel) or base_was_trained(provenance))}",
+        f"# {name}\n\n{what}",
         f"## Use\n\n{_use(name)}",
         f"## Training\n\n{_training(provenance)}",
         f"## Validation\n\n{_validation(provenance['validation'])}",
@@ -47,9 +51,21 @@ def _head(base: Base) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
+def is_feed_forward(provenance: Mapping[str, Any]) -> bool:
+    """Tell whether nothing but a restorer was trained."""
+    return all(stage.endswith("_restorer") for stage in provenance["stages"])
+
+
 def base_was_trained(provenance: Mapping[str, Any]) -> bool:
     """Tell whether the base itself was trained, so that the adapter alone is not the whole model."""
     return any(stage.endswith("_base") for stage in provenance["stages"])
+
+
+def _what_feed_forward() -> str:
+    return (
+        "A feed-forward PatchVSR model: the restorer alone, without a transformer. It adds the detail that can be "
+        "inferred from the input, frame by frame, and takes no denoising steps. It enlarges video to any size."
+    )
 
 
 def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:

@@ -40,12 +40,12 @@ _DETAIL = "detail."
 class ResidualAutoencoder(ModelMixin, ConfigMixin):
     """Encoder and decoder of what is missing from the restorer's output, the restorer, and the encoder of conditions.
 
-    Latents are scaled by the mean and deviation that each channel had in training.
+    Latents are scaled by the mean and deviation that each channel had in training. With `latent_channels=0` there is
+    nothing but the restorer: the autoencoder of a model without a transformer.
     """
 
     takes_restoration = True
     streaming = True
-    encodes_residual = True
     tile_px = 3840
     tile_bytes, state_bytes = 160, 80
     independent_votes = 1.25
@@ -63,10 +63,16 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         self.restorer = Restorer(restorer_channels, num_restorer_blocks)
+        if not latent_channels:
+            return
         self.encoder = ClipEncoder(6, latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
         self.statistics = LatentStatistics(latent_channels)
         self.decoder = DetailDecoder(latent_channels, latent_hidden, restorer_channels, num_decoder_blocks)
         self.condition_encoder = ClipEncoder(3, condition_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+
+    @property
+    def encodes_residual(self) -> bool:
+        return self.config.latent_channels > 0
 
     @property
     def geometry(self) -> Geometry:
@@ -75,17 +81,20 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     @property
     def encoder_halo_px(self) -> int:
         """Pixels around a tile that its conditions depend on, rounded up to whole cells."""
-        return _round_up(self.condition_encoder.halo_px)
+        return _round_up(self.condition_encoder.halo_px) if self.encodes_residual else 0
 
     @property
     def decoder_halo_px(self) -> int:
         """Pixels around a tile that its decoded pixels depend on, rounded up to whole cells."""
+        if not self.encodes_residual:
+            return _round_up(self.restorer.halo_px)
         return _round_up(self.restorer.trunk_halo_px + self.decoder.halo_px)
 
     @property
     def lookback_frames(self) -> int:
         """Earlier frames that a decoded frame depends on; without latents, the restorer's are enough."""
-        return self.restorer.lookback_frames + self.decoder.lookback_frames
+        of_detail = self.decoder.lookback_frames if self.encodes_residual else 0
+        return self.restorer.lookback_frames + of_detail
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder of detail trainable; the restorer stays as it is."""

@@ -29,6 +29,14 @@ def new_restorer() -> Restorer:
     return Restorer()
 
 
+def feed_forward(restorer: Restorer) -> ResidualAutoencoder:
+    """Return the autoencoder of a model that consists of a restorer alone, with its weights."""
+    channels, blocks = restorer.head.in_channels, len(restorer.blocks)
+    autoencoder = ResidualAutoencoder(latent_channels=0, restorer_channels=channels, num_restorer_blocks=blocks)
+    autoencoder.restorer.load_state_dict(restorer.state_dict())
+    return autoencoder
+
+
 def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
     """Return the untrained bundled base: 8 layers, 6 heads of 64 channels.
 
