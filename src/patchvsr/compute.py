@@ -34,13 +34,13 @@ def choose_device(name: str | None) -> str:
 
 
 def default_dtype(device: torch.device | str) -> torch.dtype:
-    """Return bfloat16 for a device with instructions for it, else float32, which is faster there."""
+    """Return bfloat16 for a device that is fast with it, else float32."""
     device = torch.device(device)
     if device.type == "cuda":
         with torch.cuda.device(device):
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = device.type != "cpu" or bf16_instructions() is not None
+        fast = device.type != "cpu" or _bf16_is_fast()
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -63,6 +63,18 @@ def bf16_instructions() -> str | None:
     # The system has to grant AMX to a process, and some sandboxes do not.
     has_amx = _processor("_is_amx_tile_supported") and _processor("_init_amx")
     return "AMX" if has_amx and limit not in _WITHOUT_AMX else "AVX512-BF16"
+
+
+def _bf16_is_fast() -> bool:
+    """Return whether the CPU multiplies matrices of bfloat16 faster than those of float32.
+
+    Cores made with AMX, which are those with AVX512-FP16, leave bfloat16 to it: where a system does not grant it to a
+    process, their AVX512-BF16 takes twice as long as float32 (docs/experiments.md).
+    """
+    instructions = bf16_instructions()
+    if instructions == "AVX512-BF16":
+        return not torch.cpu.get_capabilities().get("avx512_fp16", False)
+    return instructions is not None
 
 
 def device_kind(device: torch.device | str) -> str:
@@ -128,7 +140,9 @@ def facts(device: str) -> Iterator[tuple[str, str]]:
     yield "device", device_kind(device)
     dtype = str(default_dtype(device)).removeprefix("torch.")
     if torch.device(device).type == "cpu":
-        dtype += f" ({bf16_instructions() or 'no bfloat16 instructions'})"
+        instructions = bf16_instructions()
+        slow = instructions is not None and default_dtype(device) == torch.float32
+        dtype += f" ({'faster here than ' * slow}{instructions or 'no bfloat16 instructions'})"
     yield "dtype", dtype
     threads, reason = choose_threads(cpu_quota())
     yield "threads", f"{threads} ({reason})"

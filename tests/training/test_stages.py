@@ -293,14 +293,14 @@ def test_precision_is_the_recipes_alone(
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_warns_where_bf16_is_emulated(
+def test_warns_where_bf16_is_slow(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path, precision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whether it is depends on the processor; ONEDNN_MAX_CPU_ISA=AVX2 makes any emulate it."""
+    """Whether it is depends on the processor; with ONEDNN_MAX_CPU_ISA=AVX2 any emulates it."""
     chosen = recipe("autoencoder", tmp_path, precision=precision, steps=1)
     list(run(chosen, build_stage(chosen), source))
-    emulated = precision == "bf16" and default_dtype("cpu") == torch.float32
-    assert ("precision=fp32 is faster here" in caplog.text) == emulated
+    slow = precision == "bf16" and default_dtype("cpu") == torch.float32
+    assert ("precision=fp32 is faster here" in caplog.text) == slow
 
 
 # --- refusals -----------------------------------------------------------------------------------------------

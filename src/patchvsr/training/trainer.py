@@ -87,7 +87,7 @@ def train(
     alone: AbstractContextManager[object] = nullcontext()
     if accelerator.is_main_process:
         alone = _locked(run)
-        _warn_of_emulation(recipe, accelerator.device)
+        _warn_of_slow_bf16(recipe, accelerator.device)
     optimizer = torch.optim.AdamW(
         trained_parameters(stage).values(), lr=0.0, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
@@ -166,10 +166,10 @@ def train(
         raise KeyboardInterrupt
 
 
-def _warn_of_emulation(recipe: Recipe, device: torch.device) -> None:
+def _warn_of_slow_bf16(recipe: Recipe, device: torch.device) -> None:
     if recipe.precision == "bf16" and default_dtype(device) != torch.bfloat16:
         kind = device_kind(device)
-        logger.warning("%s: precision is bf16, which %s emulates; precision=fp32 is faster here", recipe.name, kind)
+        logger.warning("%s: precision is bf16, which is slow on %s; precision=fp32 is faster here", recipe.name, kind)
 
 
 def _locked(run: Path) -> AbstractContextManager[object]:
