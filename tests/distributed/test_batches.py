@@ -12,6 +12,7 @@ from typing import Any
 import clusters  # before Ray, which reads what this sets
 import psutil
 import pytest
+from forked_command import Forked
 from jobfiles import SMALL, digest, make_shots
 
 from patchvsr.distributed.cluster import Cluster, connect
@@ -22,6 +23,7 @@ from patchvsr.jobs.batch import Job
 from patchvsr.jobs.folder import JobFolder
 from patchvsr.jobs.in_flight import run_jobs
 from patchvsr.jobs.work import Stop
+from patchvsr.presets import save_preset
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale, upscale_in_turns
 
@@ -38,7 +40,9 @@ class Batch:
     def __init__(self, folder: Path) -> None:
         model = clusters.save_model(folder / "model")
         self.settings = UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
-        self.sources = [make_shots(folder / f"{name}.mkv", (length,)) for name, length in LENGTHS.items()]
+        self.clips = folder / "clips"
+        self.clips.mkdir()
+        self.sources = [make_shots(self.clips / f"{name}.mkv", (length,)) for name, length in LENGTHS.items()]
         self.wholes = []
         for source in self.sources:
             list(upscale(source, folder / "whole" / source.name, self.settings))
@@ -72,22 +76,28 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def engine(batch: Batch) -> Iterator[Cluster]:
+def cluster() -> Iterator[Any]:
+    with clusters.cluster() as found:
+        clusters.add_node(found, "a")
+        clusters.add_node(found, "b")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: Any, batch: Batch) -> Iterator[Cluster]:
     """Two workers, which keep their model from test to test."""
-    with clusters.cluster() as cluster:
-        clusters.add_node(cluster, "a")
-        clusters.add_node(cluster, "b")
-        with connect(ClusterSettings(cluster.address), batch.settings.restore) as found:
-            yield found
+    with connect(ClusterSettings(cluster.address), batch.settings.restore) as found:
+        yield found
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def two_workers(engine: Cluster) -> None:
     while len(engine._fleet.loaded) < 2:
         engine.hand_out()
         engine.take_answers(wait=True)
 
 
+@pytest.mark.usefixtures("two_workers")
 @pytest.mark.parametrize("shared", [None, False], ids=["found-out", "no-shared-storage"])
 def test_idle_workers_take_units_of_the_next_file(
     tmp_path: Path, batch: Batch, engine: Cluster, shared: bool | None
@@ -108,6 +118,7 @@ def test_idle_workers_take_units_of_the_next_file(
     assert len(workers) == 2
 
 
+@pytest.mark.usefixtures("two_workers")
 def test_a_worker_killed_with_two_files_in_flight_is_replaced(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
     killed, left, begun = [], [], set()
     for name, event in batch.run(tmp_path, engine):
@@ -121,6 +132,7 @@ def test_a_worker_killed_with_two_files_in_flight_is_replaced(tmp_path: Path, ba
     assert batch.equal(tmp_path) == [True] * 3
 
 
+@pytest.mark.usefixtures("two_workers")
 def test_a_file_that_fails_stops_no_other(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
     target = tmp_path / "a.mkv"
     list(upscale(batch.sources[0], target, batch.settings, get_engine=lambda: engine, stop=lambda expected_s: True))
@@ -133,6 +145,7 @@ def test_a_file_that_fails_stops_no_other(tmp_path: Path, batch: Batch, engine: 
     assert batch.equal(tmp_path) == [False, True, True]
 
 
+@pytest.mark.usefixtures("two_workers")
 def test_one_ctrl_c_ends_the_units_at_hand_of_all_files(tmp_path: Path, batch: Batch, engine: Cluster) -> None:
     restored, last = set(), {}
     for name, event in batch.run(tmp_path, engine, lambda expected_s: len(restored) == 2):
@@ -144,3 +157,46 @@ def test_one_ctrl_c_ends_the_units_at_hand_of_all_files(tmp_path: Path, batch: B
     assert not list(tmp_path.glob("*.mkv.job/lock"))
     list(batch.run(tmp_path, engine))
     assert batch.equal(tmp_path) == [True] * 3
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_second_ctrl_c_leaves_units_of_all_files_to_the_next_run(
+    tmp_path: Path, batch: Batch, engine: Cluster
+) -> None:
+    restored = set()
+
+    def interrupted(expected_s: float) -> bool:
+        if len(restored) == 2:
+            raise KeyboardInterrupt  # as its handler does, in the middle of whatever the driver is doing
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        for name, event in batch.run(tmp_path, engine, interrupted):
+            restored |= {name} if isinstance(event, Progress) else set()
+    assert batch.equal(tmp_path)[:2] == [False, False]
+    assert not list(tmp_path.glob("*.mkv.job/lock"))
+    list(batch.run(tmp_path, engine))
+    assert batch.equal(tmp_path) == [True] * 3
+
+
+def test_a_driver_killed_with_files_in_flight_costs_nothing(
+    tmp_path: Path, batch: Batch, cluster: Any, engine: Cluster
+) -> None:
+    """The last test, as its workers take the place of the engine's. The cluster takes no part in what follows."""
+    engine._fleet.end()
+    save_preset(batch.settings, tmp_path / "small.toml")
+    out, begun = tmp_path / "out", set()
+    words = ["upscale", batch.clips, "-o", out, "--preset", tmp_path / "small.toml", "--json"]
+    with Forked(*words, "--ray", cluster.address, "--workers", 2) as driver:
+        for line in driver.stdout:
+            event = json.loads(line)
+            begun |= {event["input"]} if event["event"] == "progress" else set()
+            if len(begun) == 2:
+                break
+        driver.kill()
+        driver.communicate()
+    assert (len(begun), driver.returncode) == (2, -signal.SIGKILL)
+    assert batch.equal(out)[:2] == [False, False]
+    for source in batch.sources:
+        list(upscale(source, out / source.name, batch.settings))
+    assert batch.equal(out) == [True] * 3

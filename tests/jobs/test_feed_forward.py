@@ -72,9 +72,7 @@ def test_refuses_what_only_a_transformer_does(
 
 
 @pytest.mark.parametrize("settings", [dict(cpu_offload=True), dict(compile=True), dict(attention_backend="flash")])
-def test_refuses_options_of_a_transformer(
-    tmp_path: Path, pipeline: PatchVSRPipeline, settings: dict[str, Any]
-) -> None:
+def test_refuses_options_of_a_transformer(tmp_path: Path, pipeline: PatchVSRPipeline, settings: dict[str, Any]) -> None:
     pipeline.save_pretrained(tmp_path / "model")
     (name,) = settings
     with pytest.raises(SettingsError, match=f"{name} is for the transformer, and this model has none"):

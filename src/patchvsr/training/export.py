@@ -72,7 +72,7 @@ def write_model(
     bases only the adapter and LoRA are written, and the autoencoder if its parameters are trainable; `base` must then
     be a name that users can resolve. Weights are written in bfloat16, and the given modules are converted in place.
 
-    transformer: None for a feed-forward model. autoencoder: of any class here. settings: arguments of `PatchVSRPipeline`.
+    transformer: None for a feed-forward model. settings: arguments of `PatchVSRPipeline`.
 
     Raises OutputError if the folder exists, and ModelError if base weights were trained, which an adapter cannot hold.
     """
