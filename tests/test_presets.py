@@ -123,3 +123,13 @@ def test_an_existing_file_is_left_alone_unless_overwritten(tmp_path):
 def test_a_folder_that_is_missing_is_one_clear_line(tmp_path):
     with pytest.raises(OutputError, match=r"my\.toml: cannot be written"):
         save_preset(UpscaleSettings(), tmp_path / "no" / "my.toml")
+
+
+def test_a_preset_by_name(tmp_path, monkeypatch):
+    """A name goes before a file of that name, which `./` still reaches."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast").write_text("[restore]\nseed = 7")
+    assert load_preset("fast") == UpscaleSettings.of(model="fast")
+    assert load_preset("./fast") == UpscaleSettings.of(seed=7)
+    with pytest.raises(SettingsError, match="unknown preset 'quick': give fast, or a file"):
+        load_preset("quick")

@@ -118,7 +118,7 @@ def test_built_in_methods_are_commands_of_this_package():
     assert shlex.join(command[1:]) == (
         "-m patchvsr upscale in -o out --scale 4 --codec ffv1 --steps 4 --model 'a model'"
     )
-    baselines = BUILT_IN.keys() - {"patchvsr-N"}
+    baselines = BUILT_IN.keys() - {"patchvsr-N", "patchvsr-fast"}
     assert baselines == BASELINES.keys()
     for name in baselines:
         command = parse_method(name).filled(Path("in"), Path("out"), 4)

@@ -129,7 +129,9 @@ def test_single_frames_train_the_restorer_but_not_its_estimate(source: ClipSourc
 
 def test_a_restorer_is_exported_as_a_model_and_gone_on_from(runs: dict[str, Any], tmp_path: Path) -> None:
     """Its estimate and blocks are those of the run, and other stages begin with them in a new folder."""
-    export(recipe("restorer", runs["output"]), tmp_path / "model", num_inference_steps=4)
+    with pytest.raises(SettingsError, match="mini_restorer takes no denoising steps: give 0 instead of 4"):
+        export(recipe("restorer", runs["output"]), tmp_path / "model", num_inference_steps=4)
+    export(recipe("restorer", runs["output"]), tmp_path / "model", num_inference_steps=0)
     pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.transformer is None and pipeline.config.num_inference_steps == 0
     found, trained = pipeline.vae.restorer.state_dict(), average_of(runs["output"] / "mini_restorer")

@@ -160,7 +160,10 @@ def export_command(
     ] = "mini_distill",
     steps: Annotated[
         int | None,
-        typer.Option(help="Default number of denoising steps of the model.", show_default="1; for an adapter 20"),
+        typer.Option(
+            help="Default number of denoising steps of the model.",
+            show_default="1; adapter: 20, restorer: 0",
+        ),
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="A report.json of `evaluate` to record.")] = None,
     overrides: Overrides = None,
@@ -170,6 +173,7 @@ def export_command(
     from patchvsr.training.recipes import resolve
 
     chosen = resolve(recipe, pairs(overrides, "--set"))
-    steps = steps if steps is not None else FEW_STEPS if chosen.stage == "distill" else MANY_STEPS
+    if steps is None:
+        steps = {"restorer": 0, "distill": FEW_STEPS}.get(chosen.stage, MANY_STEPS)
     export(chosen, output, num_inference_steps=steps, validation=validation)
     console.print(f"wrote {output}")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from patchvsr import __version__, files
-from patchvsr.errors import InputError, ModelError, OutputError
+from patchvsr.errors import InputError, ModelError, OutputError, SettingsError
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.folder import weight_digests
 from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
@@ -33,16 +33,18 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     num_inference_steps: default of the model; choose the number that scores best.
     validation: `report.json` of `patchvsr evaluate`, whose mean scores are added to the provenance.
 
-    Raises OutputError if `output` exists.
+    Raises OutputError if `output` exists, and SettingsError for steps of a restorer, which takes none.
     """
     _check_new(output)
+    if recipe.stage == "restorer" and num_inference_steps:
+        raise SettingsError(f"{recipe.name} takes no denoising steps: give 0 instead of {num_inference_steps}")
     autoencoder, transformer = trained_modules(recipe)
     settings: dict[str, Any] = {"noise_timestep": recipe.min_noise_timestep, "still_noise": recipe.still_noise}
     if recipe.stage in ("autoencoder", "base"):  # patch size of the transformer, not of this stage
         before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
         settings |= {name: before[name] for name in ("patch_px", "patch_frames")}
     elif transformer is None:
-        settings, num_inference_steps = {}, 0
+        settings = {}
     else:
         settings |= {"patch_px": max(recipe.size_choices), "patch_frames": recipe.num_frames}
     write_model(
