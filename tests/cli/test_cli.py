@@ -6,6 +6,7 @@ from pathlib import Path
 
 import command
 import pytest
+import toy
 from clips import make_video
 from forked_command import Forked
 
@@ -153,6 +154,22 @@ def test_info_of_a_file_and_of_a_model(tmp_path, model, patchvsr):
     assert about_clip.returncode == about_model.returncode == 0
     assert "audio, aac, deu" in about_clip.stdout
     assert "PatchVSRTransformer3DModel" in about_model.stdout
+
+
+def test_a_model_without_a_transformer_upscales_and_refuses_what_needs_one(tmp_path, patchvsr):
+    toy.feed_forward_pipeline().save_pretrained(tmp_path / "model")
+    make_video(tmp_path / "in.mkv", count=3)
+    upscale = ["upscale", tmp_path / "in.mkv", "-o", tmp_path / "out.mkv", "--model", tmp_path / "model"]
+    for words, message in (
+        ([*upscale, "--steps", 1], "num_inference_steps is 1: this model has no transformer; give 0"),
+        ([*upscale, "--compile"], "compile is for the transformer, and this model has none"),
+        (["study", "joint", "--model", tmp_path / "model", "--out", tmp_path / "study"], "no transformer to study"),
+    ):
+        done = patchvsr(*words)
+        assert done.returncode == 2
+        assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "model"]
+    assert [patchvsr(*upscale, *more).returncode for more in (["--plan"], [])] == [0, 0]
 
 
 def test_no_command_shows_help(patchvsr):

@@ -248,10 +248,11 @@ def test_a_card_without_validation_says_so() -> None:
     assert "None was recorded." in text
 
 
-def test_the_bundled_card_is_what_its_provenance_makes() -> None:
-    folder = bundled_models()["mini"]
+@pytest.mark.parametrize("name", bundled_models())
+def test_the_bundled_card_is_what_its_provenance_makes(name: str) -> None:
+    folder = bundled_models()[name]
     provenance, settings = (json.loads((folder / f).read_text()) for f in ("provenance.json", "model_index.json"))
-    assert (folder / "README.md").read_text() == model_card("mini", REGISTRY["mini"], provenance, settings)
+    assert (folder / "README.md").read_text() == model_card(name, REGISTRY["mini"], provenance, settings)
 
 
 def test_the_cards_commands_run_as_they_stand(

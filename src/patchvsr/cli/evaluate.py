@@ -36,7 +36,7 @@ def evaluate_command(
         typer.Option(
             metavar="NAME[=COMMAND]",
             help="Method to run on the set: bicubic, lanczos, realesrgan-x4plus, realesrgan-animevideov3, "
-            "patchvsr-N with N steps, or a command with {input} and {output}; repeatable.",
+            "patchvsr-fast, patchvsr-N with N steps, or a command with {input} and {output}; repeatable.",
             show_default="bicubic and the model at its own number of steps",
         ),
     ] = None,

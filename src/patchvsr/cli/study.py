@@ -56,6 +56,8 @@ def study_command(
     if name not in NAMES:
         raise SettingsError(f"unknown study {name!r}: choose one of {', '.join(NAMES)}")
     pipeline = load_pipeline(RestoreSettings(model=model, device=device, dtype=dtype))
+    if pipeline.transformer is None:
+        raise SettingsError(f"model {model} has no transformer to study: give one that takes denoising steps")
     if name == EFFICIENCY:
         limits = Limits(limit_gib, limit_s)
         loading = [f"--model={model}", f"--device={pipeline.device}", f"--dtype={str(pipeline.dtype).split('.')[-1]}"]
