@@ -400,7 +400,9 @@ class PatchVSRPipeline(DiffusionPipeline):
         return Size(*(padded_length(side, self.config.patch_px, token) for side in size))
 
     def count_patches(self, num_frames: int, size: Size, joint_mode: str) -> int:
-        """Return the number of patches per denoising step for a clip of 4k+1 frames at `size`."""
+        """Return the number of patches per denoising step for a clip of 4k+1 frames at `size`; 0 for no transformer."""
+        if self.transformer is None:
+            return 0
         canvas = self.padded_size(size)
         shape = self.vae.geometry.latent_shape(num_frames, canvas.height, canvas.width)
         return len(self.boxes(shape, joint_mode))

@@ -78,7 +78,7 @@ def calibrate(
     patches = pipeline.count_patches(count, part, settings.joint_mode)
     return Calibration(
         pixel_s=decoding_s / (count * decoded_pixels(pipeline, part, settings.tile_px)),
-        patch_s=step_s / patches,
+        patch_s=step_s / patches if patches else 0.0,
         frames=count,
     )
 
