@@ -18,7 +18,7 @@ from patchvsr.models.mini import sizes as mini
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.pipeline import PatchVSRPipeline
-from patchvsr.training.build import build_stage
+from patchvsr.training.build import OF_A_RUN, build_stage
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
 from patchvsr.training.clips import ClipSource
 from patchvsr.training.export import export
@@ -142,6 +142,22 @@ def test_a_restorer_is_exported_as_a_model_and_gone_on_from(runs: dict[str, Any]
         stage = build_stage(recipe(name, tmp_path / "on", init=str(tmp_path / "model"))).state_dict()
         for key, value in found.items():
             assert torch.equal(stage[parts[0] + key], value.float()), key
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_path: Path, name: str) -> None:
+    export(recipe("distill", runs["output"]), tmp_path / "model")
+    pipeline = PatchVSRPipeline.from_pretrained(tmp_path / "model")
+    parts = {f"autoencoder.{key}": value for key, value in pipeline.vae.state_dict().items()}
+    parts |= {f"restorer.{key}": value for key, value in pipeline.vae.restorer.state_dict().items()}
+    parts |= {f"transformer.{key}": value for key, value in pipeline.transformer.state_dict().items()}
+    parts |= {f"base.{key}": value for key, value in pipeline.transformer.state_dict().items()}
+    stage = build_stage(recipe(name, tmp_path / "on", init=str(tmp_path / "model")))
+    found = stage.state_dict()
+    shared = [key for key in found if key in parts]
+    assert shared and all(torch.equal(found[key], parts[key].float()) for key in shared)
+    rest = found.keys() - set(shared)
+    assert all(key.startswith((*OF_A_RUN, "prompt.")) or "lora_" in key or "base_layer" in key for key in rest), rest
 
 
 def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path) -> None:

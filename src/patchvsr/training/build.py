@@ -96,13 +96,21 @@ def _from_model(recipe: Recipe) -> Stage:
     disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     autoencoder, transformer = pipeline.vae, pipeline.transformer
-    if isinstance(autoencoder, ResidualAutoencoder) and transformer is None:
-        return _from_runs(recipe, autoencoder.restorer)
-    if not isinstance(autoencoder, MiniAutoencoder):
+    autoencoder_stage: Stage
+    if isinstance(autoencoder, ResidualAutoencoder):
+        if transformer is None:
+            return _from_runs(recipe, autoencoder.restorer)
+        restorer_stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
+        if recipe.stage == "restorer":
+            return restorer_stage
+        load_average(recipe.run_of("restorer"), restorer_stage, optional=True)
+        autoencoder_stage = ResidualAutoencoderStage(recipe, autoencoder)
+    elif not isinstance(autoencoder, MiniAutoencoder):
         raise SettingsError(f"init={recipe.init} is an adapter for another base: give a model trained on mini")
-    if recipe.stage == "restorer":
+    elif recipe.stage == "restorer":
         raise SettingsError(f"init={recipe.init} has no restorer: start one from scratch, or from a model of one")
-    autoencoder_stage = AutoencoderStage(recipe, autoencoder)
+    else:
+        autoencoder_stage = AutoencoderStage(recipe, autoencoder)
     if recipe.stage == "autoencoder":
         return autoencoder_stage
     load_average(recipe.run_of("autoencoder"), autoencoder_stage, optional=True)
