@@ -33,13 +33,15 @@ class Autoencoder(Protocol):
     # take a whole clip and hand on None.
     streaming: bool
     tile_px: int  # largest side of a tile without its halo, unless set
-    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
-    tile_bytes: int
-    state_bytes: int
     independent_votes: float  # see `estimate_restoration`
 
     @property
     def encodes_residual(self) -> bool: ...  # whether latents hold what the restored input lacks, not the video itself
+    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
+    @property
+    def tile_bytes(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
     @property
     def geometry(self) -> Geometry: ...
     @property

@@ -47,7 +47,6 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     takes_restoration = True
     streaming = True
     tile_px = 3840
-    tile_bytes, state_bytes = 160, 80
     independent_votes = 1.25
 
     @register_to_config
@@ -73,6 +72,14 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     @property
     def encodes_residual(self) -> bool:
         return self.config.latent_channels > 0
+
+    @property
+    def tile_bytes(self) -> int:
+        return 160 if self.encodes_residual else 60
+
+    @property
+    def state_bytes(self) -> int:
+        return 80 if self.encodes_residual else 40
 
     @property
     def geometry(self) -> Geometry:
