@@ -110,7 +110,7 @@ class RestoreSettings:
     dtype: str | None = setting(
         None,
         "Floating-point type: float32, bfloat16 or float16.",
-        default_text="bfloat16 where the processor has it, else float32",
+        default_text="bfloat16 where the processor is fast with it, else float32",
     )
     cpu_offload: bool = setting(
         False,
