@@ -32,7 +32,7 @@ from patchvsr.models.mini.restorer import Restorer, added
 RESIDUAL_GAIN = 8.0
 # Logits by which the estimate is lowered, because restoring a clean input costs more than leaving a degraded one alone
 # (docs/experiments.md).
-CAUTION = 0.6
+CAUTION = 0.3
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
 
@@ -47,7 +47,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     takes_restoration = True
     streaming = True
     tile_px = 3840
-    independent_votes = 1.25
+    independent_votes = 3.0
 
     @register_to_config
     def __init__(
