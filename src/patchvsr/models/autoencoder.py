@@ -32,10 +32,12 @@ class Autoencoder(Protocol):
     # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they
     # take a whole clip and hand on None.
     streaming: bool
-    tile_px: int  # largest side of a tile without its halo, unless set
-    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
+    tile_px: int  # largest side of a decoded tile without its halo, unless set
+    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, the state, and
+    # activations while it is encoded.
     tile_bytes: int
     state_bytes: int
+    encoder_tile_bytes: int
     independent_votes: float  # see `estimate_restoration`
 
     @property
