@@ -1,4 +1,4 @@
-"""The light decoder of a Wan base behind Wan's encoder: untrained == canvas, tiled == whole, causal, saved == loaded."""
+"""The light decoder of a Wan base behind its encoder: untrained == canvas, tiled == whole, causal, saved == loaded."""
 
 from __future__ import annotations
 
