@@ -242,7 +242,6 @@ def test_it_learns_what_the_canvas_shows_and_what_only_latents_tell() -> None:
         optimizer.step()
     with torch.no_grad():
         after = stage(unseen)
-    print(before, after)
     assert before["pixel"] == before["restored"]  # of the canvas
     assert after["restored"] < 0.9 * before["restored"]
     assert after["pixel"] < 0.5 * before["pixel"] and after["pixel"] < 0.7 * after["restored"]
