@@ -12,6 +12,8 @@ import toy
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
+from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
+from patchvsr.models.wan_base.light_decoder import LightDecoder
 
 WAN21 = dict(
     base_dim=4,
@@ -24,6 +26,7 @@ WAN21 = dict(
 )
 WAN22 = WAN21 | dict(is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_spatial=16)
 FLAVOURS = {"wan2.1": WAN21, "wan2.2": WAN22}
+CELL_PX = {"wan2.1": 8, "wan2.2": 16}
 BASE = "owner/toy-base"
 
 
@@ -36,6 +39,20 @@ def autoencoder(flavour: str = "wan2.1") -> WanAutoencoder:
     model = WanAutoencoder(**FLAVOURS[flavour]).eval()
     model.load_state_dict(vae(flavour).state_dict())
     return model
+
+
+def light_decoder(flavour: str = "wan2.1") -> LightDecoder:
+    """Untrained, as a training begins with it."""
+    torch.manual_seed(0)
+    return LightDecoder(
+        latent_channels=toy.LATENT_CHANNELS, cell_px=CELL_PX[flavour], restorer_channels=8, num_restorer_blocks=4,
+        latent_hidden=16, num_decoder_blocks=2,
+    ).eval()  # fmt: skip
+
+
+def light_autoencoder(flavour: str = "wan2.1", *, std: float = 0.15) -> LightAutoencoder:
+    """With a trained-looking decoder: its detail is about as strong as what the restorer adds."""
+    return LightAutoencoder.of(autoencoder(flavour), toy.randomised(light_decoder(flavour), std=std))
 
 
 def save_base(folder: Path, flavour: str = "wan2.1", **sizes: Any) -> Path:

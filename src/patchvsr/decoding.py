@@ -38,6 +38,7 @@ class ClipDecoder:
     """Decode a clip: canvas, autoencoder, colour match. Continues where the previous clip of its shot ended.
 
     canvas: of the clip. latents: (C, T, h, w), None for 0 steps.
+    encoder_tile_px: largest side of the tiles in which the last frames are encoded for the next clip.
     previous: state of the previous clip of the shot. The frames that both share are not returned again.
     area: only this area of the output is decoded, see `PatchVSRPipeline.__call__`.
     """
@@ -50,10 +51,12 @@ class ClipDecoder:
         latents: Tensor | None,
         settings: ResolvedSettings,
         *,
+        encoder_tile_px: int,
         previous: ClipState | None = None,
         area: Area | None = None,
     ):
         self._autoencoder, self._canvas, self._latents, self._settings = autoencoder, canvas, latents, settings
+        self._encoder_tile_px = encoder_tile_px
         self._area, self._new = area, range(settings.overlap_frames if previous else 0, canvas.num_frames)
         self.restoration = settings.restoration if previous is None else previous.restoration
         if self.restoration is None and autoencoder.takes_restoration:
@@ -132,7 +135,7 @@ class ClipDecoder:
         margins = 0, padded.width - size.width, 0, padded.height - size.height
         frames = F.pad(self._last, margins, mode="replicate").unbind(1)
         return self._autoencoder.latents_of(
-            encode_condition_tiled(self._autoencoder, frames, padded, self._autoencoder.tile_px)
+            encode_condition_tiled(self._autoencoder, frames, padded, self._encoder_tile_px)
         )
 
     def _cells(self, run: range) -> Tensor | None:

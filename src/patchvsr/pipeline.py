@@ -21,11 +21,21 @@ from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
 from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
-from patchvsr.models.registry import MODEL_FILES, download, find_base, is_adapter, resolve_model
+from patchvsr.models.registry import (
+    LIGHT_DECODER,
+    MODEL_FILES,
+    OWN_AUTOENCODER,
+    download,
+    find_base,
+    is_adapter,
+    resolve_model,
+)
 from patchvsr.models.tiles import decode_tiled, encode_condition_tiled
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.version_0_1 import OLD_FOLDER, load_old_autoencoder, updated_index
-from patchvsr.models.wan_base.base import load_base, new_scheduler, new_transformer
+from patchvsr.models.wan_base.base import load_base, load_part, new_scheduler, new_transformer
+from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
+from patchvsr.models.wan_base.light_decoder import LightDecoder
 from patchvsr.models.wan_base.prompt import cached_prompt
 from patchvsr.patches.grid import Area, WeightedBox, grown, needed_boxes, padded_length, tiling
 from patchvsr.pixels.canvas import ClipCanvas
@@ -156,6 +166,8 @@ class PatchVSRPipeline(DiffusionPipeline):
     ) -> PatchVSRPipeline:
         """Load an adapter with the base that it names, or with `base`: a name, Hub name or folder.
 
+        A light decoder in the folder replaces the base's own.
+
         Raises ModelError if the folder is incomplete, or if the base is missing or does not fit.
         """
         folder = Path(folder)
@@ -163,8 +175,11 @@ class PatchVSRPipeline(DiffusionPipeline):
         base = base or config.get("base")
         if base is None:
             raise ModelError(f"{folder} names no base: give base=")
-        own = next((part for part in (folder / "vae", folder / OLD_FOLDER) if part.is_dir()), None)
+        own = next((part for part in (folder / OWN_AUTOENCODER, folder / OLD_FOLDER) if part.is_dir()), None)
         transformer, vae = load_base(base, dtype=dtype, autoencoder_folder=own)
+        if (folder / LIGHT_DECODER).is_dir():
+            decoder = load_part(LightDecoder, folder / LIGHT_DECODER, dtype=dtype, use_safetensors=True)
+            vae = LightAutoencoder.of(vae, decoder)
         try:
             return cls(load_adapter(transformer, folder), vae, new_scheduler(base), **config.get("pipeline", {}))
         except TypeError as error:
@@ -380,7 +395,10 @@ class PatchVSRPipeline(DiffusionPipeline):
 
         latents: what `denoise` returned for the clip.
         """
-        return ClipDecoder(self.vae, self._canvas(lq, size), latents, settings, previous=previous, area=area)
+        return ClipDecoder(
+            self.vae, self._canvas(lq, size), latents, settings,
+            encoder_tile_px=self.encoder_tile_px(settings), previous=previous, area=area,
+        )  # fmt: skip
 
     @property
     def longest_clip(self) -> int | None:
@@ -390,6 +408,14 @@ class PatchVSRPipeline(DiffusionPipeline):
         Bases have only seen patches that begin with the former, so patches in time cannot follow one another in a clip.
         """
         return None if self.vae.streaming else self.config.patch_frames
+
+    def encoder_tile_px(self, settings: ResolvedSettings) -> int:
+        """Return the largest side of the tiles in which a canvas is encoded.
+
+        An autoencoder that does not stream encodes tiles of the size of a patch, as in training, because its attention
+        spans a tile: `tile_px`, which bounds memory, must not change the result.
+        """
+        return settings.tile_px if self.vae.streaming else self.config.patch_px
 
     def padded_size(self, size: Size) -> Size:
         """Return the size of the canvas for an output of `size`, padded to whole tokens and at least one patch."""
@@ -421,8 +447,7 @@ class PatchVSRPipeline(DiffusionPipeline):
 
     def _conditions(self, canvas: ClipCanvas, settings: ResolvedSettings, first_frame: int) -> ClipConditions:
         patch_px = self.config.patch_px
-        tile_px = settings.tile_px if self.vae.streaming else patch_px
-        canvas_latents = encode_condition_tiled(self.vae, canvas, canvas.padded, tile_px)
+        canvas_latents = encode_condition_tiled(self.vae, canvas, canvas.padded, self.encoder_tile_px(settings))
         view = [_shrink(frame, patch_px) for frame in canvas]
         channels, length, height, width = canvas_latents.shape
         if settings.noise_timestep > 0:

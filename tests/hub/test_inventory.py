@@ -92,6 +92,16 @@ def test_an_adapter_with_its_own_autoencoder_needs_less_of_its_base(cache: Path)
     assert not entries()["wan2.1-1.3b"].offline
 
 
+def test_an_adapter_with_a_light_decoder_needs_all_of_both(cache: Path) -> None:
+    """The base's autoencoder still encodes."""
+    decoder = {"decoder/config.json": b"{}", "decoder/w.safetensors": b"light"}
+    put(cache, "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", {path: data for path, data in BASE.items() if path[0] == "t"})
+    put(cache, "me/adapter", ADAPTER | decoder)
+    put(cache, "me/cut_off", ADAPTER | {"decoder/config.json": b"{}"})
+    assert entries()["me/adapter"].missing == "its base wan2.1-1.3b: without vae/config.json"
+    assert entries()["me/cut_off"].missing == "without decoder/*.safetensors"
+
+
 def test_models_of_others_are_not_listed(cache: Path) -> None:
     put(cache, "them/text", {"config.json": b'{"_class_name": "TextModel"}', "model.safetensors": b""})
     put(cache, "them/pipeline", {"model_index.json": b'{"_class_name": "WanPipeline"}'})

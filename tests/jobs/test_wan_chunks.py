@@ -15,9 +15,10 @@ from patchvsr.pipeline import PatchVSRPipeline
 HEIGHT, WIDTH = 16, 20
 
 
-@pytest.fixture(scope="module", params=["wan2.1", "wan2.2"])
+@pytest.fixture(scope="module", params=["wan2.1", "wan2.2", "light"])
 def pipeline(request: pytest.FixtureRequest) -> PatchVSRPipeline:
-    autoencoder = toy_wan.autoencoder(request.param)
+    light = request.param == "light"
+    autoencoder = toy_wan.light_autoencoder(std=0.02) if light else toy_wan.autoencoder(request.param)
     transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
     return PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=9, num_inference_steps=1)
 

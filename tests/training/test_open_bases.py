@@ -121,8 +121,3 @@ def test_latents_and_prompt_are_made_once(
     monkeypatch.setattr(prompt, "encode_prompt", None)
     monkeypatch.setattr(toy_wan.WanAutoencoder, "encode", None)
     assert [event.step for event in run_recipe(chosen)] == [1, 2, 3]
-
-
-def test_an_open_base_has_a_autoencoder_of_its_own(base: Path, source: ClipSource, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="has its own autoencoder: train its adapter"):
-        build_stage(recipe(base, source, tmp_path, "autoencoder"))

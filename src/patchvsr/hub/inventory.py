@@ -17,6 +17,7 @@ from patchvsr.models.registry import (
     ADAPTER_CONFIG,
     BASE_PARTS,
     MODEL_FILES,
+    OWN_AUTOENCODER,
     PIPELINE_INDEX,
     REGISTRY,
     Base,
@@ -123,7 +124,7 @@ def _missing_of_model(name: str, folder: Path, cached: Cached) -> str | None:
         missing = _named(missing_files(folder))
         if missing is None and is_adapter(folder):
             base = find_base(str(read_json(folder / ADAPTER_CONFIG).get("base")))
-            parts = BASE_PARTS[:1] if (folder / "vae").is_dir() else BASE_PARTS
+            parts = BASE_PARTS[:1] if (folder / OWN_AUTOENCODER).is_dir() else BASE_PARTS
             missing = _missing_of_base(base, cached, parts)
             return missing and f"its base {base.name}: {missing}"
     except ModelError as error:

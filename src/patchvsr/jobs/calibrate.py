@@ -85,13 +85,13 @@ def calibrate(
 
 def decoded_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> int:
     """Return the number of pixels that the autoencoder decodes per frame: the canvas plus the halos of its tiles."""
-    return sum(tile_pixels(pipeline, size, tile_px))
+    return sum(tile_pixels(pipeline, size, tile_px, pipeline.vae.decoder_halo_px))
 
 
-def tile_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> list[int]:
-    """Return the number of pixels per frame of every tile that is decoded, halos included."""
-    autoencoder, (width, height) = pipeline.vae, pipeline.padded_size(size)
-    cut = tiles(height, width, tile_px, autoencoder.decoder_halo_px, autoencoder.geometry.spatial_factor)
+def tile_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int, halo_px: int) -> list[int]:
+    """Return the number of pixels per frame of every tile of a canvas, halos included."""
+    width, height = pipeline.padded_size(size)
+    cut = tiles(height, width, tile_px, halo_px, pipeline.vae.geometry.spatial_factor)
     return [(y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in (tile.outer for tile in cut)]
 
 

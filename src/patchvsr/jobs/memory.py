@@ -46,13 +46,14 @@ def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSetti
     at_once = 1 if pipeline.vae.streaming else chunk_frames
     host = PROCESS_GIB + 3 * 4 * at_once * padded.width * padded.height * CANVASES / GIB
     host += size.width * size.height * ENCODER_BYTES / GIB
-    pixels = tile_pixels(pipeline, size, settings.tile_px)
+    pixels = tile_pixels(pipeline, size, settings.tile_px, pipeline.vae.decoder_halo_px)
     decoding = max(pixels) * pipeline.vae.tile_bytes + sum(pixels) * pipeline.vae.state_bytes
     weights, working = _weights_gib(pipeline.vae), decoding * pipeline.dtype.itemsize / 2 / GIB
     if settings.num_inference_steps:
         host += STEP_BYTES * chunk_frames * padded.width * padded.height / GIB
         host += _kept_features(pipeline, size, settings, chunk_frames) / GIB
-        working = max(working, _step_bytes(pipeline, settings.batch_size) / GIB)
+        encoding = _encoding_bytes(pipeline, size, settings)
+        working = max(working, encoding / GIB, _step_bytes(pipeline, settings.batch_size) / GIB)
         if settings.cpu_offload:
             host += _weights_gib(pipeline.transformer)
         else:
@@ -96,6 +97,12 @@ def choose_chunk_frames(
         if chunk_memory(pipeline, size, settings, frames).host_gib <= usable:
             return frames
     return least
+
+
+def _encoding_bytes(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> float:
+    """Return what encoding a tile of the conditions takes."""
+    pixels = tile_pixels(pipeline, size, pipeline.encoder_tile_px(settings), pipeline.vae.encoder_halo_px)
+    return max(pixels) * pipeline.vae.encoder_tile_bytes * pipeline.dtype.itemsize / 2
 
 
 def _step_bytes(pipeline: PatchVSRPipeline, batch_size: int) -> float:

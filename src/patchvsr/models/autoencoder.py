@@ -32,7 +32,8 @@ class Autoencoder(Protocol):
     # Whether `encode_condition_next` and `decode_next` take any number of frames and hand on a state. Otherwise they
     # take a whole clip and hand on None.
     streaming: bool
-    tile_px: int  # largest side of a tile without its halo, unless set
+    tile_px: int  # largest side of a decoded tile without its halo, unless set
+    encoder_tile_bytes: int  # memory of 16-bit types, per pixel of a tile with its halo, while it is encoded
     independent_votes: float  # see `estimate_restoration`
 
     @property

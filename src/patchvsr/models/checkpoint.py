@@ -3,6 +3,8 @@
 config.json                         adapter settings, name of the base, and pipeline settings
 adapter.safetensors                 adapter tensors; sharded, with an index, if large
 pytorch_lora_weights.safetensors    LoRA weights of the base's blocks, if any, in the format of diffusers and peft
+
+`training.export` may add, in diffusers' format, an autoencoder in `vae/`, or a light decoder in `decoder/`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patchvsr.errors import ModelError
-from patchvsr.models.registry import ADAPTER_CONFIG, PIPELINE_INDEX, is_adapter
+from patchvsr.models.registry import ADAPTER_CONFIG, LIGHT_DECODER, OWN_AUTOENCODER, PIPELINE_INDEX, is_adapter
 
 LORA = "pytorch_lora_weights.safetensors"  # as diffusers and peft name it
 _CONFIGS = ("config.json", "scheduler_config.json")  # of a module; of a scheduler, which has no weights
@@ -24,7 +24,8 @@ def missing_files(folder: Path) -> list[str]:
         missing = list(_missing_weights(folder, "adapter"))
         if read_json(folder / ADAPTER_CONFIG).get("lora") and not (folder / LORA).is_file():
             missing.append(LORA)
-        return missing + (missing_of_part(folder, "vae") if (folder / "vae").is_dir() else [])
+        own = [part for part in (OWN_AUTOENCODER, LIGHT_DECODER) if (folder / part).is_dir()]
+        return missing + [file for part in own for file in missing_of_part(folder, part)]
     parts = [name for name, part in read_json(folder / PIPELINE_INDEX).items() if isinstance(part, list) and part[0]]
     return [file for part in parts for file in missing_of_part(folder, part)]
 

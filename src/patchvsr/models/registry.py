@@ -20,6 +20,7 @@ from patchvsr.errors import ModelError
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PIPELINE_INDEX, ADAPTER_CONFIG = "model_index.json", "config.json"
 BASE_PARTS = ("transformer", "vae")  # the components of a base that a model with an adapter uses
+OWN_AUTOENCODER, LIGHT_DECODER = "vae", "decoder"  # what an adapter may have of its own, as subfolders
 MODEL_FILES = ("*.json", "*.safetensors", "*.md")  # the patterns also match in subfolders
 
 

@@ -20,11 +20,15 @@ from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.registry import resolve_model
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
-from patchvsr.models.wan_base.base import load_base, new_transformer
+from patchvsr.models.wan_base.autoencoder import WanAutoencoder
+from patchvsr.models.wan_base.base import load_base, load_base_autoencoder, new_transformer
+from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
+from patchvsr.models.wan_base.light_decoder import new_light_decoder
 from patchvsr.models.wan_base.prompt import fixed_prompt
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, shapes, trained_parameters
 from patchvsr.training.distillation import DistillStage
+from patchvsr.training.light_decoder import LightDecoderStage
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.stages import (
     AdapterStage,
@@ -138,15 +142,21 @@ def _after_adapter(
 
 
 def _on_open_base(recipe: Recipe) -> Stage:
-    """Build a stage on a Wan base: trained parameters in float32, the rest in the recipe's precision."""
-    if recipe.stage == "autoencoder":
-        raise SettingsError(f"{recipe.base} has its own autoencoder: train its adapter")
+    """Build a stage on a Wan base: trained parameters in float32, the rest in the recipe's precision.
+
+    After a light decoder, `adapter` and `distill` decode with it; without one, with the base's own decoder.
+    """
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    if recipe.stage == "restorer":
+        raise SettingsError(f"{recipe.base} has no stage restorer: its stage autoencoder trains one in a light decoder")
+    if recipe.stage == "autoencoder":
+        return _light_decoder_stage(recipe, load_base_autoencoder(recipe.base, dtype=dtype))
     prompt = fixed_prompt(recipe.base, Path(recipe.output) / "prompt.safetensors")
     if recipe.stage == "base":
-        base, autoencoder = load_base(recipe.base, dtype=dtype)
-        return BaseStage(recipe, autoencoder, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
-    transformer, autoencoder = new_transformer(recipe.base, prompt, dtype=dtype)
+        base, of_base = load_base(recipe.base, dtype=dtype)
+        return BaseStage(recipe, of_base, base.float(), nn.Parameter(prompt.float(), requires_grad=False))
+    transformer, of_base = new_transformer(recipe.base, prompt, dtype=dtype)
+    autoencoder = _with_light_decoder(recipe, of_base)
     if checkpoints(recipe.run_of("base")):
         tuned = load_file(last_checkpoint(recipe.run_of("base")) / "average.safetensors")
         transformer.load_state_dict({name.removeprefix("base."): value for name, value in tuned.items()}, strict=False)
@@ -156,6 +166,20 @@ def _on_open_base(recipe: Recipe) -> Stage:
         return adapter_stage
     load_average(recipe.run_of("adapter"), adapter_stage)
     return trained_in_float32(DistillStage(recipe, autoencoder, transformer))
+
+
+def _with_light_decoder(recipe: Recipe, base: WanAutoencoder) -> Autoencoder:
+    """Return the autoencoder of a base with the light decoder trained in the same output, or as it is without one."""
+    run = recipe.run_of("autoencoder")
+    if not checkpoints(run):
+        return base
+    stage = _light_decoder_stage(recipe, base)
+    load_average(run, stage)
+    return stage.autoencoder
+
+
+def _light_decoder_stage(recipe: Recipe, base: WanAutoencoder) -> LightDecoderStage:
+    return LightDecoderStage(recipe, LightAutoencoder.of(base, new_light_decoder(base.geometry)))
 
 
 def trained_in_float32(stage: Stage) -> Stage:

@@ -14,9 +14,10 @@ from patchvsr import __version__, files
 from patchvsr.errors import InputError, ModelError, OutputError, SettingsError
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.folder import weight_digests
-from patchvsr.models.registry import Base, BundledModel, find_base, resolve_model
+from patchvsr.models.registry import LIGHT_DECODER, OWN_AUTOENCODER, Base, BundledModel, find_base, resolve_model
 from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import new_scheduler
+from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint, read_state
@@ -71,8 +72,9 @@ def write_model(
     """Write a model with its card, provenance and digests of the weights atomically into a new folder.
 
     The bundled model, and any base that was itself trained, is written as a whole pipeline with LoRA fused. For other
-    bases only the adapter and LoRA are written, and the autoencoder if its parameters are trainable; `base` must then
-    be a name that users can resolve. Weights are written in bfloat16, and the given modules are converted in place.
+    bases only the adapter and LoRA are written, and the light decoder if there is one, else the autoencoder if its
+    parameters are trainable; `base` must then be a name that users can resolve. Weights are written in bfloat16, and
+    the given modules are converted in place.
 
     transformer: None for a feed-forward model. settings: arguments of `PatchVSRPipeline`.
 
@@ -124,9 +126,12 @@ def _write_adapter(
     _halve(transformer, keep=transformer._keep_in_fp32_modules)
     name = base.repository or base.name
     save_adapter(transformer, folder, base_name=name, pipeline=settings, overwrite=True)  # the folder is new and empty
-    if any(parameter.requires_grad for parameter in autoencoder.parameters()):
+    if isinstance(autoencoder, LightAutoencoder):
+        _halve(autoencoder.decoder)
+        autoencoder.decoder.save_pretrained(folder / LIGHT_DECODER)
+    elif any(parameter.requires_grad for parameter in autoencoder.parameters()):
         _halve(autoencoder)
-        autoencoder.save_pretrained(folder / "vae")
+        autoencoder.save_pretrained(folder / OWN_AUTOENCODER)
 
 
 def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:

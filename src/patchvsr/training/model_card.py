@@ -23,10 +23,7 @@ def model_card(name: str, base: Base, provenance: Mapping[str, Any], settings: M
     name: model folder. base: base it was trained on. provenance: contents of `provenance.json`. settings: arguments of
     its `PatchVSRPipeline`.
     """
-    if is_feed_forward(provenance):
-        what = _what_feed_forward()
-    else:
-        what = _what(base, settings, whole=isinstance(base, BundledModel) or base_was_trained(provenance))
+    what = _what_feed_forward() if is_feed_forward(provenance) else _what(base, provenance, settings)
     sections = (
         _head(base),
         f"# {name}\n\n{what}",
@@ -61,6 +58,11 @@ def base_was_trained(provenance: Mapping[str, Any]) -> bool:
     return any(stage.endswith("_base") for stage in provenance["stages"])
 
 
+def has_light_decoder(provenance: Mapping[str, Any]) -> bool:
+    """Tell whether a decoder was trained, which on an open base is a light one."""
+    return any(stage.endswith("_autoencoder") for stage in provenance["stages"])
+
+
 def _what_feed_forward() -> str:
     return (
         "A feed-forward PatchVSR model: the restorer alone, without a transformer. It adds the detail that can be "
@@ -68,15 +70,17 @@ def _what_feed_forward() -> str:
     )
 
 
-def _what(base: Base, settings: Mapping[str, Any], *, whole: bool) -> str:
+def _what(base: Base, provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     if isinstance(base, BundledModel):
         what = (
             "A complete PatchVSR model: a small video diffusion transformer, its dual-branch adapter and autoencoder."
         )
-    elif whole:
+    elif base_was_trained(provenance):
         what = f"A complete PatchVSR model: {_base_link(base)}, trained further, with its dual-branch adapter."
     else:
         what = f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
+    if not isinstance(base, BundledModel) and has_light_decoder(provenance):
+        what += " A light decoder, which starts from the input, takes the place of the base's own."
     side, steps = settings["patch_px"], settings["num_inference_steps"]
     return (
         f"{what} It enlarges video to any size, in patches of {side}x{side} pixels (after Du et al., CVPR 2025, arXiv "

@@ -59,8 +59,8 @@ class Recipe:
     feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
     adversary: str = "runs"  # runs of frames; or features, of single frames by a classifier
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
-    dropped_share: float = 0.5  # autoencoder: share of clips decoded without latents, as with 0 steps
-    told_share: float = 0.5  # restorer: share of clips for which it is told the true degradation, not its estimate
+    dropped_share: float = 0.5  # autoencoder of mini: share of clips decoded without latents, as with 0 steps
+    told_share: float = 0.5  # restorer, of a light decoder too: share of clips for which it is told the truth
     train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
@@ -209,12 +209,22 @@ def mini_gpu_distill() -> Recipe:
     return _on_gpu(mini_distill(), steps=3_000, batch_size=16, canvas_max=704)
 
 
-# --- adapters for open bases --------------------------------------------------------------------------------
+# --- light decoders and adapters for open bases -------------------------------------------------------------
+
+
+def wan21_autoencoder() -> Recipe:
+    """Train a light decoder for Wan2.1-T2V-1.3B, before its adapter and in the same output (docs/bases.md)."""
+    return _light_decoder_of(wan21_adapter())
 
 
 def wan21_adapter() -> Recipe:
     """Train an adapter for Wan2.1-T2V-1.3B on one GPU; docs/bases.md computes memory and time."""
     return _for_wan("wan2.1-1.3b", name="wan21_adapter", batch_size=2, accumulate=8)
+
+
+def wan22_autoencoder() -> Recipe:
+    """Train a light decoder for Wan2.2-TI2V-5B, before its adapter and in the same output (docs/bases.md)."""
+    return _light_decoder_of(wan22_adapter())
 
 
 def wan22_adapter() -> Recipe:
@@ -228,6 +238,13 @@ def _for_wan(base: str, **settings: Any) -> Recipe:
         canvas_min=512, canvas_max=1024, learning_rate=1e-4, warmup_steps=500, ema_decay=0.9995,
         gradient_checkpointing=True, lora_rank=32, min_noise_timestep=200.0, clean_condition_share=0.0,
         workers=8, validation_every=1000, validation_steps="20", **settings,
+    )  # fmt: skip
+
+
+def _light_decoder_of(adapter: Recipe) -> Recipe:
+    return replace(
+        adapter, stage="autoencoder", name=adapter.name.replace("adapter", "autoencoder"), steps=20_000, batch_size=16,
+        accumulate=1, num_frames=9, sizes="256", learning_rate=4e-4,
     )  # fmt: skip
 
 
@@ -265,7 +282,7 @@ RECIPES = {
     for recipe in (
         mini_restorer, fast_restorer, mini_autoencoder, mini_base, mini_adapter, mini_distill,
         mini_gpu_autoencoder, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
-        wan21_adapter, wan22_adapter,
+        wan21_autoencoder, wan21_adapter, wan22_autoencoder, wan22_adapter,
         smoke_autoencoder, smoke_base, smoke_adapter, smoke_distill,
     )
 }  # fmt: skip

@@ -80,6 +80,15 @@ class RestorerSample(_ClipSample):
 
 
 @dataclass(frozen=True)
+class LightDecoderSample(RestorerSample):
+    """The same, with noise for the latents of the clip."""
+
+    def noise(self, generator: Generator, cells: Cells) -> Sample:
+        noise = torch.randn(self.geometry.latent_channels, *cells, generator=generator)
+        return super().noise(generator, cells) | {"noise": noise}
+
+
+@dataclass(frozen=True)
 class AutoencoderSample(_ClipSample):
     """A clip and its canvas at the training size of the autoencoder. Latents are dropped for a share of the clips."""
 

@@ -91,9 +91,7 @@ class Stage(nn.Module):
 class RestorerStage(Stage):
     """Train the feed-forward restorer and its estimate of the degradation, together.
 
-    For a share of the clips the restorer is told the true degradation, for the others its own estimate, so that it
-    learns what the estimate is worth. The estimate compares frames: with `num_frames=1` all are told the truth, and
-    the estimator stays as it is.
+    With `num_frames=1` the estimator stays as it is.
     """
 
     def __init__(self, recipe: Recipe, restorer: Restorer, geometry: Geometry):
@@ -102,16 +100,9 @@ class RestorerStage(Stage):
         self.make_sample = RestorerSample(recipe, geometry)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        hq, canvas, scale, true = batch["hq"].float(), batch["canvas"].float(), batch["scale"], batch["restoration"]
-        if canvas.shape[2] == 1:
-            return {"pixel": charbonnier(self._restored(canvas, true, scale), hq)}
-        logits = self.restorer.estimator(canvas[:, :, :ESTIMATED_FRAMES], scale)
-        restoration = torch.where(batch["told"], true, logits.sigmoid())
-        output = self._restored(canvas, restoration, scale)
-        return {
-            "pixel": charbonnier(output, hq),
-            "estimate": ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, true),
-        }
+        hq, canvas = batch["hq"].float(), batch["canvas"].float()
+        restoration, estimate = told_restoration(self.restorer, canvas, batch)
+        return {"pixel": charbonnier(self._restored(canvas, restoration, batch["scale"]), hq)} | estimate
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
@@ -212,17 +203,7 @@ class ResidualAutoencoderStage(Stage):
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
-        canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
-        scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, [canvas.unbind(1)], Size.of(hq), scale)
-        known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
-        known = {name: value.to(self.device) for name, value in known.items()}
-        reference, original = (clip.unsqueeze(0).to(self.device) for clip in (canvas, original))
-        latents = self.autoencoder.encode(original, reference=reference, **known)
-        return {
-            name: self.autoencoder.decode(cells, reference, **known)[0].transpose(0, 1).add(1).div(2).clamp(0, 1)
-            for name, cells in (("no latents", None), ("true latents", latents))
-        }
+        return without_and_with_latents(self.autoencoder, lq, hq)
 
 
 class BaseStage(Stage):
@@ -315,6 +296,35 @@ class AdapterStage(Stage):
 
     def patch_lines(self, height: int, width: int) -> tuple[list[int], list[int]]:
         return patch_lines(Size(width, height), max(self.recipe.size_choices), self.autoencoder.geometry.spatial_factor)
+
+
+def told_restoration(restorer: Restorer, canvas: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return how degraded a restorer is told clips are (N,), and the loss of its own estimate.
+
+    For a share of the clips it is told the true degradation, for the others its estimate, so that it learns what the
+    estimate is worth. The estimate compares frames: with a single one all are told the truth, and there is no loss.
+    """
+    true = batch["restoration"]
+    if canvas.shape[2] == 1:
+        return true, {}
+    logits = restorer.estimator(canvas[:, :, :ESTIMATED_FRAMES], batch["scale"])
+    loss = ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, true)
+    return torch.where(batch["told"], true, logits.sigmoid()), {"estimate": loss}
+
+
+def without_and_with_latents(autoencoder: Autoencoder, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
+    """Restore a clip (F, 3, h, w) in [0, 1] as with 0 steps, and as with the latents of its original (F, 3, H, W)."""
+    canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
+    scale = hq.shape[-2] / lq.shape[-2]
+    restoration = estimate_restoration(autoencoder, [canvas.unbind(1)], Size.of(hq), scale)
+    known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
+    known = {name: value.to(autoencoder.device) for name, value in known.items()}
+    reference, original = (clip.unsqueeze(0).to(autoencoder.device) for clip in (canvas, original))
+    latents = autoencoder.encode(original, reference=reference, **known)
+    return {
+        name: autoencoder.decode(cells, reference, **known)[0].transpose(0, 1).add(1).div(2).clamp(0, 1)
+        for name, cells in (("no latents", None), ("true latents", latents))
+    }
 
 
 def by_clip(work: Callable[..., Result], *parts: Tensor) -> list[Result]:

@@ -76,7 +76,7 @@ class MiniAutoencoder(ModelMixin, ConfigMixin):
     streaming = True
     encodes_residual = False
     tile_px = 3840
-    tile_bytes, state_bytes = 160, 80
+    tile_bytes, state_bytes, encoder_tile_bytes = 160, 80, 60
     independent_votes = 4.0  # blocks are correlated; this decodes the training footage best (docs/experiments.md)
 
     @register_to_config

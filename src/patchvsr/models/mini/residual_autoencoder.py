@@ -11,7 +11,6 @@ whole, and streamed frames equal the clip.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
@@ -25,14 +24,10 @@ from patchvsr.models.mini.blocks import (
     first_repeated,
 )
 from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
-from patchvsr.models.mini.estimator import BLOCK_PX
 from patchvsr.models.mini.restorer import Restorer, added
 
 # What is missing is small beside the picture; so amplified, both reach the encoder alike.
 RESIDUAL_GAIN = 8.0
-# Logits by which the estimate is lowered, because restoring a clean input costs more than leaving a degraded one alone
-# (docs/experiments.md).
-CAUTION = 0.3
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
 
@@ -47,6 +42,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     takes_restoration = True
     streaming = True
     tile_px = 3840
+    encoder_tile_bytes = 60
     independent_votes = 3.0
 
     @register_to_config
@@ -160,15 +156,8 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         return self.statistics.normalised(nothing)[0]
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
-        """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `decode`.
-
-        canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
-        """
-        if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
-            canvas = canvas.expand(-1, -1, 2, -1, -1)
-        missing = [max(0, BLOCK_PX - side) for side in canvas.shape[-2:]]
-        canvas = F.pad(canvas, (0, missing[1], 0, missing[0], 0, 0), mode="replicate")
-        return self.restorer.estimator(canvas, scale).float() - CAUTION
+        """Estimate the degradation of each clip as a logit (N,), see `Restorer.estimate`."""
+        return self.restorer.estimate(canvas, scale)
 
     def decode(
         self,

@@ -26,9 +26,12 @@ from patchvsr.models.mini.blocks import (
     scale_feature,
     unfold,
 )
-from patchvsr.models.mini.estimator import RestorationEstimator
+from patchvsr.models.mini.estimator import BLOCK_PX, RestorationEstimator
 
 EMBEDDING_CHANNELS = 64
+# Logits by which the estimate is lowered, because restoring a clean input costs more than leaving a degraded one alone
+# (docs/experiments.md).
+CAUTION = 0.3
 
 Features = dict[str, Tensor]
 
@@ -78,6 +81,17 @@ class Restorer(nn.Module):
         """
         features, state = self.trunk(canvas, state, self.embed(restoration, scale))
         return added(canvas, convolve(features, self.head)), state
+
+    def estimate(self, canvas: Tensor, scale: Tensor) -> Tensor:
+        """Estimate the degradation of each clip as a logit (N,), whose sigmoid is the `restoration` of `forward`.
+
+        canvas: (N, 3, F, H, W) in [-1, 1]. scale: (N,) canvas size / input size.
+        """
+        if canvas.shape[2] == 1:  # treat a single image as a still clip, since the estimator needs two frames
+            canvas = canvas.expand(-1, -1, 2, -1, -1)
+        missing = [max(0, BLOCK_PX - side) for side in canvas.shape[-2:]]
+        canvas = F.pad(canvas, (0, missing[1], 0, missing[0], 0, 0), mode="replicate")
+        return self.estimator(canvas, scale).float() - CAUTION
 
     def embed(self, restoration: Tensor, scale: Tensor) -> Tensor:
         """Return the vector (N, E) that tells the blocks of a clip's degradation and scale."""

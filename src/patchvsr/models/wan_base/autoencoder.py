@@ -28,7 +28,7 @@ class WanAutoencoder(AutoencoderKLWan):
     streaming = False  # its features are as large as 100 frames, too many to keep for a whole frame in tiles
     encodes_residual = False
     tile_px = 512
-    tile_bytes, state_bytes = 12_000, 0  # on a CPU (benchmarks/bases.py)
+    tile_bytes, state_bytes, encoder_tile_bytes = 12_000, 0, 8_000  # on a CPU (benchmarks/bases.py)
     independent_votes = 1.0
 
     @property

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from patchvsr.errors import ModelError
-from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.registry import BASE_PARTS, BundledModel, download, find_base
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
@@ -26,7 +25,7 @@ from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 
 def load_base(
     name_or_folder: str, *, dtype: torch.dtype, autoencoder_folder: Path | None = None
-) -> tuple[WanTransformer3DModel, Autoencoder]:
+) -> tuple[WanTransformer3DModel, WanAutoencoder]:
     """Load a base's transformer and autoencoder in evaluation mode.
 
     autoencoder_folder: load the autoencoder from this folder instead of the base's `vae`.
@@ -43,6 +42,12 @@ def load_base(
             f"the autoencoder gives {autoencoder.geometry.latent_channels}: a text-to-video base is needed"
         )
     return transformer, autoencoder
+
+
+def load_base_autoencoder(name_or_folder: str, *, dtype: torch.dtype) -> WanAutoencoder:
+    """Load the autoencoder of a base alone. Raises ModelError as `load_base` does."""
+    folder = base_folder(name_or_folder, ("vae",)) / "vae"
+    return load_part(WanAutoencoder, folder, dtype=dtype, use_safetensors=True)
 
 
 def new_scheduler(name_or_folder: str) -> FlowMatchEulerDiscreteScheduler:
@@ -64,7 +69,7 @@ def new_scheduler(name_or_folder: str) -> FlowMatchEulerDiscreteScheduler:
 
 def new_transformer(
     name_or_folder: str, prompt_embeds: Tensor, *, dtype: torch.dtype, num_branch_blocks: int | None = None
-) -> tuple[PatchVSRTransformer3DModel, Autoencoder]:
+) -> tuple[PatchVSRTransformer3DModel, WanAutoencoder]:
     """Load a base with a new adapter, zero-initialised so that the output is unchanged, and its autoencoder.
 
     `prompt_embeds` (1, prompt_length, text_dim) comes from `fixed_prompt`. The branch has as many blocks as suit the
