@@ -97,7 +97,8 @@ def test_footage_that_is_too_small_is_refused_before_training(
 
 def words(source: ClipSource, output: Path, **settings: Any) -> list[str]:
     """`patchvsr train` on one small clip a step, whose first line says that it has begun."""
-    fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000) | settings
+    fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000)
+    fields |= dict(precision="fp32") | settings  # of bf16 it would warn on some processors
     return ["train", "smoke_autoencoder", *(word for name in fields for word in ("--set", f"{name}={fields[name]}"))]
 
 
