@@ -154,8 +154,8 @@ def mini_restorer() -> Recipe:
 def fast_restorer() -> Recipe:
     """Train the feed-forward model in the package: go on (`init`) from a restorer of single frames, on short clips."""
     return replace(
-        mini_restorer(), name="fast_restorer", output="runs/fast", steps=1_600, batch_size=6, num_frames=5,
-        learning_rate=3e-4,
+        mini_restorer(), name="fast_restorer", output="runs/fast", steps=1_500, batch_size=6, num_frames=5,
+        learning_rate=5e-4,
     )  # fmt: skip
 
 
