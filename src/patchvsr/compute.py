@@ -138,10 +138,11 @@ def cpu_quota(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("
 def facts(device: str) -> Iterator[tuple[str, str]]:
     """Yield (name, value) of what an upscale on `device` computes with by default: the lines of `patchvsr info`."""
     yield "device", device_kind(device)
-    dtype = str(default_dtype(device)).removeprefix("torch.")
+    default = default_dtype(device)
+    dtype = str(default).removeprefix("torch.")
     if torch.device(device).type == "cpu":
         instructions = bf16_instructions()
-        slow = instructions is not None and default_dtype(device) == torch.float32
+        slow = instructions is not None and default == torch.float32
         dtype += f" ({'faster here than ' * slow}{instructions or 'no bfloat16 instructions'})"
     yield "dtype", dtype
     threads, reason = choose_threads(cpu_quota())

@@ -28,7 +28,7 @@ def load_preset(name_or_path: str | Path) -> UpscaleSettings:
     if not path.suffix and not path.exists():
         raise SettingsError(f"unknown preset {str(path)!r}: give {', '.join(NAMED)}, or a file")
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read as a preset ({error})") from None
     for table, values in tables.items():

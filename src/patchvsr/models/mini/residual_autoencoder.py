@@ -24,7 +24,7 @@ from patchvsr.models.mini.blocks import (
     first_repeated,
 )
 from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
-from patchvsr.models.mini.restorer import Restorer, added
+from patchvsr.models.mini.restorer import INDEPENDENT_VOTES, Restorer, added
 
 # What is missing is small beside the picture; so amplified, both reach the encoder alike.
 RESIDUAL_GAIN = 8.0
@@ -43,7 +43,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     streaming = True
     tile_px = 3840
     encoder_tile_bytes = 60
-    independent_votes = 3.0
+    independent_votes = INDEPENDENT_VOTES
 
     @register_to_config
     def __init__(

@@ -32,6 +32,8 @@ EMBEDDING_CHANNELS = 64
 # Logits by which the estimate is lowered, because restoring a clean input costs more than leaving a degraded one alone
 # (docs/experiments.md).
 CAUTION = 0.3
+# What the estimates of a clip's blocks count together, fitted to the same clips; see `estimate_restoration`.
+INDEPENDENT_VOTES = 3.0
 
 Features = dict[str, Tensor]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from patchvsr.errors import ModelError
 from patchvsr.models.autoencoder import State
 from patchvsr.models.geometry import Geometry, cells_of
+from patchvsr.models.mini.restorer import INDEPENDENT_VOTES
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 from patchvsr.models.wan_base.light_decoder import LightDecoder
 
@@ -31,7 +32,7 @@ class LightAutoencoder(ModelMixin, ConfigMixin):
     tile_px = 3840
     tile_bytes, state_bytes = 240, 0  # with what frames hand on, which is freed before the next tile
     encoder_tile_bytes = WanAutoencoder.encoder_tile_bytes
-    independent_votes = 3.0
+    independent_votes = INDEPENDENT_VOTES
 
     @register_to_config
     def __init__(self, encoder_config: dict[str, Any], decoder_config: dict[str, Any]):
