@@ -67,8 +67,8 @@ def autoencoder(**sizes: Any) -> MiniAutoencoder:
 def residual_autoencoder(**sizes: Any) -> ResidualAutoencoder:
     """The next bundled autoencoder, with trained-looking weights: its detail is about as strong as the restorer's."""
     small = dict(
-        latent_channels=4, condition_channels=8, encoder_channels=(8, 16), restorer_channels=8, num_restorer_blocks=4,
-        latent_hidden=16, num_decoder_blocks=2,
+        condition_channels=8, encoder_channels=(8, 16), restorer_channels=8, num_restorer_blocks=4, latent_hidden=16,
+        num_decoder_blocks=2,
     )  # fmt: skip
     return randomised(ResidualAutoencoder(**(small | sizes)), std=0.15).eval()
 
@@ -162,7 +162,9 @@ def residual_pipeline(**settings: Any) -> PatchVSRPipeline:
         for head, strength in ((vae.restorer.head, 2e-3), (vae.decoder.head, 2e-4)):
             head.weight.mul_(strength)
             head.bias.zero_()
-    model = randomised(transformer(condition_channels=vae.geometry.condition_channels))
+    channels = vae.geometry.latent_channels
+    plain = base(in_channels=channels, out_channels=channels)
+    model = randomised(transformer(plain, condition_channels=vae.geometry.condition_channels))
     pipe = PatchVSRPipeline(model, vae, patch_px=PATCH_PX, patch_frames=5, **(dict(num_inference_steps=2) | settings))
     pipe.set_progress_bar_config(disable=True)
     return pipe

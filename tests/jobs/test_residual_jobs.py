@@ -6,6 +6,7 @@ import toy
 from jobfiles import NARROW, digest, make_shots, run
 from test_resume import one_unit_at_a_time
 
+from patchvsr.models.mini.detail import BandEnergies
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.pipeline import PatchVSRPipeline
 
@@ -35,8 +36,7 @@ def test_saved_and_loaded(tmp_path, pipeline):
 def test_strength_starts_from_no_detail(pipeline):
     lq = toy.video(5, 24, 32)
     latents = pipeline(lq, strength=1e-4, output_type="latent").latents
-    statistics = pipeline.vae.statistics
-    nothing = statistics.normalised(torch.zeros(1, *latents.shape))[0]
+    nothing = BandEnergies.latents(torch.zeros(1, *latents.shape))[0]
     torch.testing.assert_close(latents, nothing, rtol=0, atol=1e-3)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchvsr.models.mini.detail import BandEnergies
+
 
 def charbonnier(output: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
     """Compute the Charbonnier loss: sharper than MSE, and with a gradient that vanishes at zero, unlike L1."""
@@ -16,6 +18,18 @@ def charbonnier(output: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor
 def spectral(output: Tensor, target: Tensor) -> Tensor:
     """Compute the L1 distance of the spectra of videos (N, 3, F, H, W), which weights all frequencies equally."""
     return _MeanAmplitude.apply((output - target).float())
+
+
+def band_energy_distance(output: Tensor, target: Tensor) -> Tensor:
+    """Compare how strong detail is in cells of 8x8 pixels of videos (N, 3, F, H, W), wherever in a cell it lies.
+
+    L1 distance of the logarithms of `BandEnergies`, frame by frame.
+    """
+    one, other = (
+        BandEnergies.logarithms(BandEnergies.of_frames(video.transpose(1, 2).flatten(0, 1)))
+        for video in (output, target)
+    )
+    return (one - other).abs().mean()
 
 
 class _MeanAmplitude(torch.autograd.Function):

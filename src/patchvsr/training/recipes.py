@@ -56,10 +56,11 @@ class Recipe:
     compile: bool = False
     # objectives
     spectral_weight: float = 0.1
+    energy_weight: float = 0.0  # of the distance in strength of detail; autoencoder of the residual, distill
     feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
     adversary: str = "runs"  # runs of frames; or features, of single frames by a classifier
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
-    dropped_share: float = 0.5  # autoencoder of mini: share of clips decoded without latents, as with 0 steps
+    dropped_share: float = 0.5  # autoencoder: share of clips decoded without their latents; of the residual, predicted
     told_share: float = 0.5  # restorer, of a light decoder too: share of clips for which it is told the truth
     train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300

@@ -90,12 +90,13 @@ class LightDecoderSample(RestorerSample):
 
 @dataclass(frozen=True)
 class AutoencoderSample(_ClipSample):
-    """A clip and its canvas at the training size of the autoencoder. Latents are dropped for a share of the clips."""
+    """A clip and its canvas at the training size of the autoencoder. A share of the clips does not keep its latents."""
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
             "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
             "keep": (torch.rand((), generator=generator) >= self.recipe.dropped_share).float(),
+            "shift": draw_shift(generator),
         }
 
 
@@ -158,7 +159,7 @@ class PatchSample:
         }
         if self.few_steps:
             noise["crops"] = self._draw_crops(generator, cells)
-            noise["shift"] = torch.tensor([below(generator, LOOK_PX) for _ in range(2)])
+            noise["shift"] = draw_shift(generator)
             noise["second_sigma"] = torch.rand((), generator=generator)
             noise["second_noise"] = draw_noise(generator, self.recipe, self.geometry, cells)
         return noise
@@ -195,6 +196,11 @@ def draw_noise(generator: Generator, recipe: Recipe, geometry: Geometry, cells: 
     length, *sides = cells
     drawn = 1 if recipe.still_noise else length
     return torch.randn(geometry.latent_channels, drawn, *sides, generator=generator).expand(-1, length, -1, -1)
+
+
+def draw_shift(generator: Generator) -> Tensor:
+    """Draw how many rows and columns of decoded crops the networks of the losses leave out, see `pixel_losses`."""
+    return torch.tensor([below(generator, LOOK_PX) for _ in range(2)])
 
 
 def draw_sigma(generator: Generator) -> Tensor:

@@ -24,7 +24,7 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.resize import resize_bicubic
 from patchvsr.pixels.size import Size
 from patchvsr.training.adversary import Adversary
-from patchvsr.training.losses import charbonnier, spectral
+from patchvsr.training.losses import band_energy_distance, charbonnier, spectral
 from patchvsr.training.perceptual import perceptual
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import (
@@ -42,9 +42,8 @@ ESTIMATE_WEIGHT = 0.02
 # Over-restoring clean input costs far more than under-restoring, so clean samples get weight 3.
 CLEAN_WEIGHT = 3.0
 ESTIMATED_FRAMES = 5  # of a clip, as when upscaling
-# Deviation of the noise on latents of unit deviation in training, weight of their mean square, and of what conditions
-# cannot tell of them.
-LATENT_NOISE, LATENT_SIZE_WEIGHT, UNEXPLAINED_WEIGHT = 0.2, 1e-3, 0.1
+# Deviation of the noise on latents of unit deviation in training, and weight of what conditions cannot tell of them.
+LATENT_NOISE, UNEXPLAINED_WEIGHT = 0.2, 0.1
 
 
 class Stage(nn.Module):
@@ -160,18 +159,17 @@ class AutoencoderStage(Stage):
 
 
 class ResidualAutoencoderStage(Stage):
-    """Train latents of what the restorer leaves out, their decoder, and conditions that tell of them.
+    """Train the decoder of what the restorer leaves out, and conditions that tell of it.
 
-    Noise on the latents keeps their space smooth for the transformer and limits what they can hold. A linear layer
-    learns to predict them from the conditions: `unexplained` is the share of their variance that it cannot, which is
-    left to the transformer.
+    A linear layer learns to predict latents from the conditions: `unexplained` is the share of their variance that it
+    cannot, which is left to the transformer. A share of the clips is decoded from these predictions, so that the
+    decoder learns what smooth estimates are worth, and the others from true latents with a little noise.
     """
 
     def __init__(self, recipe: Recipe, autoencoder: ResidualAutoencoder):
         super().__init__(recipe)
         self.autoencoder = autoencoder
         autoencoder.restorer.requires_grad_(False)
-        autoencoder.encoder.requires_grad_(recipe.train_encoder)
         geometry = autoencoder.geometry
         self.predict = nn.Conv3d(geometry.condition_channels, geometry.latent_channels, 1)
         self.adversary = Adversary(recipe.adversary) if recipe.adversarial_weight else None
@@ -179,27 +177,27 @@ class ResidualAutoencoderStage(Stage):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
-        made = by_clip(self._decoded, hq, canvas, batch["noise"], batch["restoration"], batch["scale"])
-        outputs, raw, latents = (torch.cat(parts) for parts in zip(*made, strict=True))
-        predicted = self.predict(self.autoencoder.encode_condition(canvas))
-        return pixel_losses(outputs, hq, canvas, self.recipe, self.adversary) | {
-            "statistics": self.autoencoder.statistics.loss(raw),
-            "size": LATENT_SIZE_WEIGHT * latents.float().square().mean(),
-            "unexplained": UNEXPLAINED_WEIGHT * F.mse_loss(predicted.float(), latents.detach().float()),
+        predicted = self.predict(self.autoencoder.encode_condition(canvas)).float()
+        known = (batch[name] for name in ("noise", "keep", "restoration", "scale"))
+        made = by_clip(self._decoded, hq, canvas, predicted.detach(), *known)
+        outputs, latents = (torch.cat(parts) for parts in zip(*made, strict=True))
+        return pixel_losses(outputs, hq, canvas, self.recipe, self.adversary, batch["shift"]) | {
+            "unexplained": UNEXPLAINED_WEIGHT * F.mse_loss(predicted, latents),
         }
 
     def _decoded(
-        self, hq: Tensor, canvas: Tensor, noise: Tensor, restoration: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the output for clips, and their latents as they come and scaled."""
+        self, hq: Tensor, canvas: Tensor, predicted: Tensor, noise: Tensor, keep: Tensor, restoration: Tensor,
+        scale: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return the output for clips, and their true latents."""
         autoencoder = self.autoencoder
         embedding = autoencoder.restorer.embed(restoration, scale)
-        restored, features, _ = autoencoder.restored(canvas, None, embedding)
-        raw = autoencoder.raw_latents(hq, restored)
-        latents = autoencoder.statistics.normalised(raw)
-        noisy = latents + LATENT_NOISE * noise.to(latents)
-        output, _ = autoencoder.with_detail(noisy, restored, features, embedding, range(hq.shape[2]), {})
-        return output, raw, latents
+        with torch.no_grad():
+            restored, features, _ = autoencoder.restored(canvas, None, embedding)
+            latents = autoencoder.latents(hq, restored)
+        given = torch.where(per_clip(keep) > 0, latents + LATENT_NOISE * noise, predicted)
+        output, _ = autoencoder.with_detail(given, restored, features, embedding, range(hq.shape[2]), {})
+        return output, latents
 
     @torch.no_grad()
     def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
@@ -365,6 +363,8 @@ def pixel_losses(
         losses["spectral"] = recipe.spectral_weight * spectral(output, target)
     if shift is not None:
         output, target, canvas = (_shifted(clip, shift) for clip in (output, target, canvas))
+    if recipe.energy_weight:
+        losses["energy"] = recipe.energy_weight * band_energy_distance(output, target)
     if recipe.feature_weight:
         losses["features"] = recipe.feature_weight * perceptual(output, target)
     if adversary is not None:

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import cells_of
-from patchvsr.models.mini.detail import LatentStatistics
+from patchvsr.models.mini.detail import BandEnergies
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.tiles import TiledDecoder, decode_tiled, encode_condition_tiled
 from patchvsr.patches.grid import Area
 from patchvsr.pixels.size import Size
 
-CHANNELS = 4
+CHANNELS = BandEnergies.count
 
 
 @pytest.fixture
@@ -70,20 +70,9 @@ def test_without_latents_the_restorer_is_the_result(autoencoder: ResidualAutoenc
     assert (detailed - restored).abs().max() > 0.1
 
 
-def test_statistics_are_fitted_to_the_latents() -> None:
-    statistics = LatentStatistics(2)
-    latents = toy.randn(3, 2, 4, 5, 6) * torch.tensor([2.0, 0.5]).view(1, 2, 1, 1, 1) + 1
-    latents.requires_grad_()
-    optimizer = torch.optim.Adam(statistics.parameters(), lr=0.05)
-    for _ in range(200):
-        optimizer.zero_grad()
-        statistics.loss(latents).backward()
-        optimizer.step()
-    assert latents.grad is None
-    scaled = statistics.normalised(latents)
-    assert scaled.mean(dim=(0, 2, 3, 4)).abs().max() < 0.05
-    torch.testing.assert_close(scaled.std(dim=(0, 2, 3, 4)), torch.ones(2), rtol=0, atol=0.05)
-    torch.testing.assert_close(statistics.restored(scaled), latents)
+def test_other_numbers_of_latent_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="latent_channels is 4: 9 are needed, or 0"):
+        ResidualAutoencoder(latent_channels=4)
 
 
 def test_causal_in_time(autoencoder: ResidualAutoencoder) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchvsr.models.geometry import TEMPORAL_FACTOR
@@ -49,33 +53,61 @@ class ClipEncoder(nn.Module):
         return convolve(self.block_of_4(x), self.head).unflatten(0, (-1, groups.shape[1])).transpose(1, 2)
 
 
-class LatentStatistics(nn.Module):
-    """Mean and deviation of each channel of the latents, by which the transformer sees them centred and of one size.
+class BandEnergies:
+    """Latents that tell how strong missing detail is in every cell, by frequency and direction, but not where it lies.
 
-    They are parameters that a loss of their own fits to the latents, so that a checkpoint holds them like any other.
+    Each cell of the luma is transformed to 8x8 cosines (DCT-II), whose squares are averaged over each band and over the
+    frames of the cell. What detail looks like pixel by pixel cannot be inferred from a low-quality input, but how much
+    there is of which kind can be, to about a half (docs/experiments.md): the transformer predicts that, and the decoder
+    of detail makes it, along the edges that the restorer found.
+
+    Bands are three octaves of periods (16 pixels; 8 to 5; 4 to 2) by three directions: horizontal edges, vertical
+    ones, and all between.
     """
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.mean, self.log_deviation = (nn.Parameter(torch.zeros(channels)) for _ in range(2))
+    count = 9
+    # Of the logarithms of what `fast` leaves out of the training footage.
+    means = (-6.1, -6.1, -6.8, -6.2, -6.2, -7.2, -7.9, -7.9, -8.8)
+    deviations = (2.8, 2.8, 2.7, 2.7, 2.7, 2.6, 2.4, 2.4, 2.1)
+    # Half an 8-bit level of [-1, 1], squared: what lies far below is rounding.
+    floor = (1 / 255) ** 2
 
-    def normalised(self, latents: Tensor) -> Tensor:  # (N, C, T, h, w)
-        mean, deviation = self._now(latents)
-        return (latents - mean) / deviation
+    @classmethod
+    def of_frames(cls, frames: Tensor) -> Tensor:
+        """Return the mean squares (N, 9, H/8, W/8) of frames (N, 3, H, W)."""
+        luma = torch.einsum("nchw,c->nhw", frames.float(), frames.new_tensor(_LUMA, dtype=torch.float32)).unsqueeze(1)
+        cosines, bands = _cosines(frames.device)
+        return torch.einsum("bk,nkhw->nbhw", bands, F.conv2d(luma, cosines, stride=CELL_PX).float().square())
 
-    def restored(self, latents: Tensor) -> Tensor:
-        """Undo `normalised`."""
-        mean, deviation = self._now(latents)
-        return latents * deviation + mean
+    @classmethod
+    def logarithms(cls, energies: Tensor) -> Tensor:
+        """Return logarithms of energies, which at and below `floor` hardly change."""
+        return (energies + cls.floor).log()
 
-    def loss(self, latents: Tensor) -> Tensor:
-        """Return the negative log-likelihood of latents as they come, whose gradient does not reach them."""
-        mean, log_deviation = (_per_channel(value) for value in (self.mean, self.log_deviation))
-        return (((latents.detach().float() - mean) / log_deviation.exp()).square() / 2 + log_deviation).mean()
+    @classmethod
+    def latents(cls, energies: Tensor) -> Tensor:
+        """Scale energies (N, 9, T, h, w) to latents of zero mean and unit deviation."""
+        mean, deviation = (energies.new_tensor(values).view(1, -1, 1, 1, 1) for values in (cls.means, cls.deviations))
+        return (cls.logarithms(energies) - mean) / deviation
 
-    def _now(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        values = self.mean.detach(), self.log_deviation.detach().exp()
-        return tuple(_per_channel(value).to(latents.dtype) for value in values)  # type: ignore[return-value]
+
+_LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
+
+
+@cache
+def _cosines(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the 8x8 cosines as the weights of a convolution (64, 1, 8, 8), and the bands' shares of them (9, 64)."""
+    numbers = torch.arange(CELL_PX)
+    rows = torch.cos(math.pi / CELL_PX * (numbers + 0.5) * numbers[:, None]) * math.sqrt(2 / CELL_PX)
+    rows[0] /= math.sqrt(2)
+    bands = torch.zeros(BandEnergies.count, CELL_PX, CELL_PX)
+    for y in range(CELL_PX):
+        for x in range(CELL_PX):
+            if x or y:
+                direction = 0 if y >= 2 * x else 1 if x >= 2 * y else 2
+                bands[3 * int(math.log2(max(x, y))) + direction, y, x] = 1
+    bands = bands.flatten(1) / bands.sum(dim=(1, 2))[:, None]
+    return torch.einsum("uy,vx->uvyx", rows, rows).flatten(0, 1).unsqueeze(1).to(device), bands.to(device)
 
 
 class DetailDecoder(nn.Module):
@@ -131,7 +163,3 @@ class DetailDecoder(nn.Module):
             hidden += made.unflatten(0, (-1, new.shape[2])).unbind(1)
         x, waiting = frames_of_cells(hidden, frames, self.unfold_time)
         return x, {} if waiting is None else {"latent": waiting}
-
-
-def _per_channel(values: Tensor) -> Tensor:
-    return values.view(1, -1, 1, 1, 1)

@@ -1,6 +1,6 @@
 """Autoencoder of the next bundled model: latents of the detail that the feed-forward restorer leaves out.
 
-The restorer adds to the canvas what can be inferred from it; `encode` compresses what is then still missing, and
+The restorer adds to the canvas what can be inferred from it; `encode` describes what is then still missing, and
 `decode` adds it. Without latents (0 steps) the restorer's output is the result. Latent cells cover 8x8 pixels and 4
 frames, as those of Wan2.1, and the first frame has a cell of its own.
 
@@ -16,26 +16,24 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from patchvsr.models.autoencoder import State
-from patchvsr.models.geometry import Geometry
+from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
 from patchvsr.models.mini.blocks import (
     as_frames,
     complete_cells,
     convolve,
     first_repeated,
 )
-from patchvsr.models.mini.detail import CELL_PX, ClipEncoder, DetailDecoder, LatentStatistics
+from patchvsr.models.mini.detail import CELL_PX, BandEnergies, ClipEncoder, DetailDecoder
 from patchvsr.models.mini.restorer import INDEPENDENT_VOTES, Restorer, added
 
-# What is missing is small beside the picture; so amplified, both reach the encoder alike.
-RESIDUAL_GAIN = 8.0
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
 
 
 class ResidualAutoencoder(ModelMixin, ConfigMixin):
-    """Encoder and decoder of what is missing from the restorer's output, the restorer, and the encoder of conditions.
+    """The restorer, the decoder of what is missing from its output, and the encoder of conditions.
 
-    Latents are scaled by the mean and deviation that each channel had in training. With `latent_channels=0` there is
+    Latents are the `BandEnergies` of what is missing, which need no trained encoder. With `latent_channels=0` there is
     nothing but the restorer: the autoencoder of a model without a transformer.
     """
 
@@ -48,7 +46,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 16,
+        latent_channels: int = BandEnergies.count,
         condition_channels: int = 64,
         encoder_channels: tuple[int, int] = (48, 96),
         restorer_channels: int = 64,
@@ -57,11 +55,11 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         num_decoder_blocks: int = 6,
     ):
         super().__init__()
+        if latent_channels not in (0, BandEnergies.count):
+            raise ValueError(f"latent_channels is {latent_channels}: {BandEnergies.count} are needed, or 0")
         self.restorer = Restorer(restorer_channels, num_restorer_blocks)
         if not latent_channels:
             return
-        self.encoder = ClipEncoder(6, latent_channels, tuple(encoder_channels))  # type: ignore[arg-type]
-        self.statistics = LatentStatistics(latent_channels)
         self.decoder = DetailDecoder(latent_channels, latent_hidden, restorer_channels, num_decoder_blocks)
         self.condition_encoder = ClipEncoder(3, condition_channels, tuple(encoder_channels))  # type: ignore[arg-type]
 
@@ -111,7 +109,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         restoration: Tensor | None = None,
         scale: Tensor | None = None,
     ) -> Tensor:
-        """Encode what is missing from the restored canvas, in video (N, 3, F, H, W) in [-1, 1]: (N, C, T, H/8, W/8).
+        """Describe what is missing from the restored canvas, in video (N, 3, F, H, W) in [-1, 1]: (N, 9, T, H/8, W/8).
 
         reference, restoration, scale: see `decode`.
 
@@ -119,15 +117,14 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """
         assert reference is not None and restoration is not None and scale is not None
         restored, _ = self.restorer(reference, None, restoration=restoration, scale=scale)
-        return self.statistics.normalised(self.raw_latents(video, restored))
+        return self.latents(video, restored)
 
-    def raw_latents(self, video: Tensor, restored: Tensor) -> Tensor:
-        """Encode video, given its restored canvas, to latents before they are scaled."""
+    def latents(self, video: Tensor, restored: Tensor) -> Tensor:
+        """Describe what is missing in video, given its restored canvas."""
         self.geometry.check(video)
-        pair = torch.cat([RESIDUAL_GAIN * (video - restored), restored], dim=1)
-        frames = as_frames(pair, self.encoder.head.weight.dtype)
-        features = self.encoder.frame_features(frames).unflatten(0, (-1, video.shape[2]))
-        return self.encoder.cells(torch.cat([first_repeated(features), features], dim=1))
+        energies = BandEnergies.of_frames(as_frames(video - restored, torch.float32)).unflatten(0, (-1, video.shape[2]))
+        cells = torch.cat([first_repeated(energies), energies], dim=1).unflatten(1, (-1, TEMPORAL_FACTOR)).mean(dim=2)
+        return BandEnergies.latents(cells.transpose(1, 2))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
         """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
@@ -143,7 +140,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
         state that the frames after these start from.
         """
-        frames = as_frames(canvas, self.encoder.head.weight.dtype)
+        frames = as_frames(canvas, self.condition_encoder.head.weight.dtype)
         new = self.condition_encoder.frame_features(frames).unflatten(0, (-1, canvas.shape[2]))
         complete, after = complete_cells(new, state)
         if not complete.shape[1]:
@@ -153,7 +150,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     def latents_of(self, condition: Tensor) -> Tensor:
         """Return the latents (C, T, h, w) of a canvas of these conditions: nothing but what the restorer adds."""
         nothing = condition.new_zeros(1, self.config.latent_channels, *condition.shape[1:])
-        return self.statistics.normalised(nothing)[0]
+        return BandEnergies.latents(nothing)[0]
 
     def estimate_restoration(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Estimate the degradation of each clip as a logit (N,), see `Restorer.estimate`."""
@@ -225,8 +222,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         share: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the detail of latents to restored frames, or a share (N,) of it; arguments: see `DetailDecoder`."""
-        latents = self.statistics.restored(latents.to(features.dtype))
-        detail, handed_on = self.decoder(latents, features, embedding, frames, carried)
+        detail, handed_on = self.decoder(latents.to(features.dtype), features, embedding, frames, carried)
         if share is not None:
             detail = detail * share.to(detail.dtype).repeat_interleave(len(frames)).view(-1, 1, 1, 1)
         return added(video, detail), handed_on

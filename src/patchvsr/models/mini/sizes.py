@@ -20,7 +20,7 @@ def new_autoencoder() -> MiniAutoencoder:
 
 
 def new_residual_autoencoder() -> ResidualAutoencoder:
-    """Return the untrained autoencoder of the next bundled model: 3.1 M parameters, 1.2 M of them the restorer."""
+    """Return the untrained autoencoder of the next bundled model: M parameters, 1.2 M of them the restorer."""
     return ResidualAutoencoder()
 
 
@@ -37,21 +37,21 @@ def feed_forward(restorer: Restorer) -> ResidualAutoencoder:
     return autoencoder
 
 
-def new_base(autoencoder: MiniAutoencoder) -> WanTransformer3DModel:
-    """Return the untrained bundled base: 8 layers, 6 heads of 64 channels.
+def new_base(autoencoder: MiniAutoencoder | ResidualAutoencoder) -> WanTransformer3DModel:
+    """Return the untrained bundled base: 8 layers, 6 heads of 64 channels, or 4 where latents are `BandEnergies`.
 
     The output projection is initialised from the transposed patch embedding, so tokens pass through almost unchanged
     and the initial velocity is close to the noise.
     """
     base = WanTransformer3DModel(
         patch_size=(1, 2, 2),
-        num_attention_heads=6,
+        num_attention_heads=4 if autoencoder.encodes_residual else 6,
         attention_head_dim=64,
         in_channels=autoencoder.geometry.latent_channels,
         out_channels=autoencoder.geometry.latent_channels,
         text_dim=TEXT_DIM,
         freq_dim=128,
-        ffn_dim=1024,
+        ffn_dim=768 if autoencoder.encodes_residual else 1024,
         num_layers=8,
         rope_max_seq_len=64,
     )
@@ -74,7 +74,7 @@ def new_prompt() -> nn.Parameter:
 
 
 def add_adapter(
-    base: WanTransformer3DModel, autoencoder: MiniAutoencoder, prompt_embeds: torch.Tensor
+    base: WanTransformer3DModel, autoencoder: MiniAutoencoder | ResidualAutoencoder, prompt_embeds: torch.Tensor
 ) -> PatchVSRTransformer3DModel:
     """Return the bundled transformer: the base with a zero-initialised dual-branch adapter of two branch blocks."""
     return PatchVSRTransformer3DModel.from_base(
