@@ -1,6 +1,6 @@
 """Overfit the adapter to a single clip, which it must then restore far better than bicubic.
 
-python benchmarks/overfit.py CLIP --out runs/overfit [--init mini] [--steps 400] [--frames 9] [--side 256]
+python benchmarks/overfit.py CLIP --out runs/overfit --init MODEL [--steps 400] [--frames 9] [--side 256]
 
 Prints PSNR-Y at x4 of bicubic upscaling, of true latents (the upper bound of the autoencoder) and of the adapter.
 """
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="new folder")
-    parser.add_argument("--init", default="mini", help="model to start from")
+    parser.add_argument("--init", required=True, help="model to start from, with a transformer")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--frames", type=int, default=9)
     parser.add_argument("--side", type=int, default=256)

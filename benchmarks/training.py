@@ -6,7 +6,7 @@ Times loading alone, then steps alone on one loaded batch, with the recipe's bat
 The last columns tell what the step attains, and the share of its time that its kernels (convolutions, matrix products,
 attention, forward and backward) take when each is run alone and repeatedly, on inputs that stay in place.
 Workers may have up to four batches ready when timing starts, so use more steps than that.
-Needs the previous stages of each recipe in `--output`, or `--init mini`.
+Needs the previous stages of each recipe in `--output`, or `--init fast`.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from patchvsr.training.run import run_recipe, samples_of
 from patchvsr.training.samples import batches
 from patchvsr.training.stages import Stage
 
-STAGES = ("autoencoder", "base", "adapter", "distill")
+STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
 INTERRUPTED = "adapter"
 MEASURED_BATCHES = 6
 CLIPS = {"astronaut": 40, "coffee": 40, "chelsea": 40, "rocket": 30}  # frames

@@ -90,6 +90,17 @@ def base(**sizes: Any) -> WanTransformer3DModel:
     return WanTransformer3DModel(**(toy | sizes)).eval()
 
 
+def base_of(autoencoder: ResidualAutoencoder) -> WanTransformer3DModel:
+    """The toy base for the latents of this autoencoder."""
+    channels = autoencoder.geometry.latent_channels
+    return base(in_channels=channels, out_channels=channels)
+
+
+def transformer_of(autoencoder: ResidualAutoencoder) -> PatchVSRTransformer3DModel:
+    """The toy base with an adapter, for the latents and conditions of this autoencoder."""
+    return transformer(base_of(autoencoder), condition_channels=autoencoder.geometry.condition_channels)
+
+
 def transformer(
     base_model: WanTransformer3DModel | None = None, *, prompt_length: int = PROMPT_LENGTH, **adapter: Any
 ) -> PatchVSRTransformer3DModel:
@@ -120,21 +131,21 @@ def bfloat16(base_model: WanTransformer3DModel) -> WanTransformer3DModel:
     return base_model
 
 
-def noisy_latents(num_patches: int = 2) -> Tensor:
-    return randn(num_patches, LATENT_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=7)
+def noisy_latents(num_patches: int = 2, channels: int = LATENT_CHANNELS) -> Tensor:
+    return randn(num_patches, channels, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=7)
 
 
 def timesteps(num_patches: int = 2) -> Tensor:
     return torch.linspace(900, 300, num_patches)
 
 
-def conditions(num_patches: int = 2) -> PatchConditions:
+def conditions(num_patches: int = 2, channels: int = CONDITION_CHANNELS) -> PatchConditions:
     """Of patches that are twice as wide as high, so that mixed-up sides cannot pass."""
     mask = torch.zeros(num_patches, 1, PATCH_CELLS, 2 * PATCH_CELLS)
     mask[:, :, :2, :4] = 1
     return PatchConditions(
-        patch_latents=randn(num_patches, CONDITION_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=8),
-        global_latents=randn(num_patches, CONDITION_CHANNELS, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=9),
+        patch_latents=randn(num_patches, channels, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=8),
+        global_latents=randn(num_patches, channels, 2, PATCH_CELLS, 2 * PATCH_CELLS, seed=9),
         location_mask=mask,
         scale=torch.full((num_patches,), 4.0),
         crop_box=torch.tensor([0.0, 0.25, 0.5, 0.75]).expand(num_patches, -1),
@@ -162,10 +173,13 @@ def residual_pipeline(**settings: Any) -> PatchVSRPipeline:
         for head, strength in ((vae.restorer.head, 2e-3), (vae.decoder.head, 2e-4)):
             head.weight.mul_(strength)
             head.bias.zero_()
-    channels = vae.geometry.latent_channels
-    plain = base(in_channels=channels, out_channels=channels)
-    model = randomised(transformer(plain, condition_channels=vae.geometry.condition_channels))
-    pipe = PatchVSRPipeline(model, vae, patch_px=PATCH_PX, patch_frames=5, **(dict(num_inference_steps=2) | settings))
+    pipe = PatchVSRPipeline(
+        randomised(transformer_of(vae)),
+        vae,
+        patch_px=PATCH_PX,
+        patch_frames=5,
+        **(dict(num_inference_steps=2) | settings),
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

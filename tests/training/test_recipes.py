@@ -15,13 +15,13 @@ def test_recipes_make_sense(name: str) -> None:
     recipe = resolve(name)
     assert recipe.name == name == recipe.run.name
     assert recipe.run_of("base").name == name.replace(recipe.stage, "base")
-    assert recipe.stage == "autoencoder" or recipe.canvas_min >= max(recipe.size_choices)
+    assert recipe.stage in ("restorer", "autoencoder") or recipe.canvas_min >= max(recipe.size_choices)
 
 
 def test_overrides_take_the_type_of_their_field() -> None:
-    overrides = {"steps": "7", "learning_rate": "1e-3", "output": "runs/other", "train_encoder": "false"}
+    overrides = {"steps": "7", "learning_rate": "1e-3", "output": "runs/other", "still_noise": "true"}
     recipe = resolve("mini_autoencoder", overrides | {"degradation.clean_share": "0.25"})
-    assert (recipe.steps, recipe.learning_rate, recipe.output, recipe.train_encoder) == (7, 1e-3, "runs/other", False)
+    assert (recipe.steps, recipe.learning_rate, recipe.output, recipe.still_noise) == (7, 1e-3, "runs/other", True)
     assert recipe.degradation.clean_share == 0.25 and recipe.degradation.strength == 1.0
     assert resolve("mini_autoencoder", {}) == resolve("mini_autoencoder") == RECIPES["mini_autoencoder"]()
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import toy
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,7 +24,7 @@ from patchvsr.training.clips import ClipSource
 from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
-from patchvsr.training.stages import ResidualAutoencoderStage, Stage
+from patchvsr.training.stages import AutoencoderStage, Stage
 from patchvsr.training.trainer import TrainEvent, train
 
 STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
@@ -39,17 +38,12 @@ TRAINED = {
 }  # fmt: skip
 
 
-def new_base(autoencoder: ResidualAutoencoder) -> WanTransformer3DModel:
-    channels = autoencoder.geometry.latent_channels
-    return toy.base(in_channels=channels, out_channels=channels)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def toy_size() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "new_restorer", lambda: Restorer(channels=8, num_blocks=4))
-        patch.setattr(mini, "new_residual_autoencoder", toy.residual_autoencoder)
-        patch.setattr(mini, "new_base", new_base)
+        patch.setattr(mini, "new_autoencoder", toy.residual_autoencoder)
+        patch.setattr(mini, "new_base", toy.base_of)
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
 
@@ -166,10 +160,11 @@ def test_every_stage_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_pat
     assert all(key.startswith((*OF_A_RUN, "prompt.")) or "lora_" in key or "base_layer" in key for key in rest), rest
 
 
-def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", STAGES)
+def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path, name: str) -> None:
     toy.pipeline().save_pretrained(tmp_path / "model")
-    with pytest.raises(SettingsError, match="has no restorer"):
-        build_stage(recipe("restorer", tmp_path / "on", init=str(tmp_path / "model")))
+    with pytest.raises(SettingsError, match="has no restorer to go on from: give fast"):
+        build_stage(recipe(name, tmp_path / "on", init=str(tmp_path / "model")))
 
 
 def average_of(run: Path) -> dict[str, torch.Tensor]:
@@ -179,7 +174,7 @@ def average_of(run: Path) -> dict[str, torch.Tensor]:
 
 def test_validation_shows_both_paths(runs: dict[str, Any], source: ClipSource) -> None:
     stage = runs["autoencoder"][1]
-    assert isinstance(stage, ResidualAutoencoderStage)
+    assert isinstance(stage, AutoencoderStage)
     hq = toy.video(5, 64, 64)
     restored = stage.restore(hq[..., ::4, ::4], hq)
     assert restored.keys() == {"no latents", "true latents"}

@@ -84,11 +84,10 @@ def test_footage_that_is_too_small_is_refused_before_training(
     settings: dict[str, Any], message: str, source: ClipSource
 ) -> None:
     recipe = Recipe(packed=str(source.packed), **({"sizes": "64", "canvas_min": 128, "canvas_max": 128} | settings))
-    transformer, autoencoder = toy.transformer(), toy.autoencoder()
     stage = (
-        AutoencoderStage(recipe, autoencoder)
+        AutoencoderStage(recipe, toy.residual_autoencoder())
         if recipe.stage == "autoencoder"
-        else AdapterStage(recipe, autoencoder, transformer)
+        else AdapterStage(recipe, toy.autoencoder(), toy.transformer())
     )
     with pytest.raises(InputError, match=message):
         samples_of(recipe, stage)
@@ -99,7 +98,7 @@ def words(source: ClipSource, output: Path, **settings: Any) -> list[str]:
     """`patchvsr train` on one small clip a step, whose first line says that it has begun."""
     fields = dict(packed=source.packed, output=output, batch_size=1, workers=0, log_every=1, steps=1000)
     fields |= dict(precision="fp32") | settings  # of bf16 it would warn on some processors
-    return ["train", "smoke_autoencoder", *(word for name in fields for word in ("--set", f"{name}={fields[name]}"))]
+    return ["train", "smoke_restorer", *(word for name in fields for word in ("--set", f"{name}={fields[name]}"))]
 
 
 @pytest.mark.slow
@@ -117,20 +116,18 @@ def test_an_interrupted_training_says_so_and_has_a_checkpoint(
     assert (
         said.decode().splitlines()[-1] == "interrupted: run the same command again to resume from the last checkpoint"
     )
-    assert len(checkpoints(tmp_path / "smoke_autoencoder")) == 1
+    assert len(checkpoints(tmp_path / "smoke_restorer")) == 1
 
 
 def test_says_how_far_it_has_come(
     source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patchvsr: Callable[..., command.Done]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # not where footage may lie
-    newest = tmp_path / "smoke_autoencoder" / "checkpoints" / "step-000002"
+    newest = tmp_path / "smoke_restorer" / "checkpoints" / "step-000002"
     for _ in ("trained", "finished before"):
         done = patchvsr(*words(source, tmp_path, steps=2, log_every=100))
         assert done.returncode == 0 and done.stderr.splitlines()[-1] == f"{newest}: 2 of 2 steps"
-    assert [event["step"] for event in read_log(tmp_path / "smoke_autoencoder")] == [
-        2
-    ]  # the last step is always logged
+    assert [event["step"] for event in read_log(tmp_path / "smoke_restorer")] == [2]  # the last step is always logged
 
 
 def test_a_training_that_explodes_says_so_in_one_line(
@@ -140,4 +137,4 @@ def test_a_training_that_explodes_says_so_in_one_line(
     done = patchvsr(*words(source, tmp_path, learning_rate="1e30", warmup_steps=0))
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("step ")]
-    assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_autoencoder step ") and "learning_rate" in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("patchvsr: smoke_restorer step ") and "learning_rate" in lines[0]

@@ -1,4 +1,4 @@
-"""All four stages at toy size, one after the other as in a real run, and what the trainer promises."""
+"""All five stages at toy size, one after the other as in a real run, and what the trainer promises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from patchvsr.compute import default_dtype
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import InputError, OutputError, SettingsError
 from patchvsr.models.mini import sizes as mini
-from patchvsr.models.mini.restorer import Restorer
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import build_stage, trained_modules
 from patchvsr.training.checkpoint import checkpoints, last_checkpoint
@@ -38,15 +37,15 @@ from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, train
 
 STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
+OF_AUTOENCODER = ("autoencoder.decoder.", "autoencoder.condition_encoder.")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def toy_size() -> Any:
     """`build_stage` with the real classes at toy size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mini, "new_autoencoder", toy.autoencoder)
-        patch.setattr(mini, "new_restorer", lambda: Restorer(channels=8, num_blocks=2))
-        patch.setattr(mini, "new_base", lambda autoencoder: toy.base())
+        patch.setattr(mini, "new_autoencoder", toy.residual_autoencoder)
+        patch.setattr(mini, "new_base", toy.base_of)
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
 
@@ -79,14 +78,21 @@ def saved(run_folder: Path, file: str) -> dict[str, Tensor]:
     return load_file(last_checkpoint(run_folder) / f"{file}.safetensors")
 
 
+def after(runs: dict[str, Any], output: Path, *stages: str) -> Path:
+    """Return a folder in which these stages have been trained."""
+    output.mkdir(exist_ok=True)
+    for stage in stages:
+        (output / f"mini_{stage}").symlink_to(runs["output"] / f"mini_{stage}")
+    return output
+
+
 @pytest.fixture(scope="module")
 def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The folder of a whole training, and per stage its weights before and after, and its events."""
     output = tmp_path_factory.mktemp("runs")
     result: dict[str, Any] = {"output": output}
     for name in STAGES:
-        # No other stage stands on the restorer yet: those of today's bundled model know nothing of it.
-        chosen = recipe(name, output / "alone" if name == "restorer" else output)
+        chosen = recipe(name, output)
         stage = build_stage(chosen)
         before = weights(stage)
         events = list(run(chosen, stage, source))
@@ -99,12 +105,15 @@ def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def trained(stage: str, names: Iterable[str]) -> set[str]:
     """Those of a stage's weights that it is there to train."""
-    if stage in ("restorer", "autoencoder"):
-        return {name for name in names if name.startswith(f"{stage}.")}
+    if stage == "restorer":
+        return {name for name in names if name.startswith("restorer.")}
+    if stage == "autoencoder":
+        return {name for name in names if name.startswith((*OF_AUTOENCODER, "predict."))}
     if stage == "base":
         return {name for name in names if name.startswith(("base.", "prompt."))}
     if stage == "adapter":
-        adapter = {f"transformer.{name}" for name in toy.transformer().adapter_state_dict()}
+        of_adapter = toy.transformer_of(toy.residual_autoencoder()).adapter_state_dict()
+        adapter = {f"transformer.{name}" for name in of_adapter}
         return {name for name in names if ".lora_" in name or name in adapter} - {"transformer.prompt_embeds"}
     return {name for name in names if name.startswith(("autoencoder.decoder.", "transformer."))} - {
         "transformer.prompt_embeds"
@@ -120,7 +129,7 @@ def test_changes_exactly_what_it_trains(runs: dict[str, Any], stage: str) -> Non
     assert all(math.isfinite(value) for event in events for value in (*event.losses.values(), event.gradient_norm))
 
 
-@pytest.mark.parametrize("stage", STAGES[1:])
+@pytest.mark.parametrize("stage", STAGES)
 def test_ends_with_the_averaged_weights(runs: dict[str, Any], stage: str) -> None:
     average, last = (saved(runs["output"] / f"mini_{stage}", kind) for kind in ("average", "weights"))
     _, after, _ = runs[stage]
@@ -133,8 +142,13 @@ def test_ends_with_the_averaged_weights(runs: dict[str, Any], stage: str) -> Non
 def test_stands_on_the_stage_before(runs: dict[str, Any], stage: str, before_it: str) -> None:
     started, _, _ = runs[stage]
     _, ended, _ = runs[before_it]
-    encoder = [name for name in started if name.startswith("autoencoder.encoder")]
+    encoder = [name for name in started if name.startswith("autoencoder.condition_encoder.")]
     assert encoder and all(torch.equal(started[name], runs["autoencoder"][1][name]) for name in encoder)
+    restorer = [name for name in started if name.startswith("autoencoder.restorer.")]
+    trained_before = runs["restorer"][1]
+    assert restorer and all(
+        torch.equal(started[name], trained_before[name.removeprefix("autoencoder.")]) for name in restorer
+    )
     if stage == "adapter":
         for name, value in ended.items():
             if name.startswith("base."):
@@ -155,18 +169,23 @@ def test_distillation_starts_with_lora_folded_into_the_base(runs: dict[str, Any]
     )
     distill = build_stage(recipe("distill", runs["output"]))
     assert not [name for name in distill.transformer.state_dict() if "lora" in name or "base_layer" in name]
+    geometry = distill.autoencoder.geometry
+    latents = toy.noisy_latents(channels=geometry.latent_channels)
+    conditions = toy.conditions(channels=geometry.condition_channels)
     with torch.no_grad():
         outputs = [
-            stage.transformer(
-                toy.noisy_latents(), toy.timesteps(), features=stage.transformer.encode_conditions(toy.conditions())
-            ).sample
+            stage.transformer(latents, toy.timesteps(), features=stage.transformer.encode_conditions(conditions)).sample
             for stage in (adapter, distill)
         ]
     torch.testing.assert_close(*outputs)
 
 
 def test_refuses_missing_predecessors(runs: dict[str, Any], tmp_path: Path) -> None:
-    for stage in ("base", "adapter", "distill"):
+    for stage in STAGES[1:]:
+        with pytest.raises(SettingsError, match="mini_restorer holds no checkpoint: train that stage first"):
+            build_stage(recipe(stage, tmp_path))
+    after(runs, tmp_path, "restorer")
+    for stage in STAGES[2:]:
         with pytest.raises(SettingsError, match="mini_autoencoder holds no checkpoint: train that stage first"):
             build_stage(recipe(stage, tmp_path))
     with pytest.raises(SettingsError, match="makes no whole model: export a restorer, adapter or distill recipe"):
@@ -234,21 +253,19 @@ def test_resumed_equals_uninterrupted(
     source: ClipSource,
     tmp_path: Path,
 ) -> None:
-    chosen = recipe("autoencoder", tmp_path)
+    chosen = recipe("restorer", tmp_path)
     stop(chosen, source)
     stage = build_stage(chosen)
     assert [event.step for event in run(chosen, stage, source)] == list(range(resumes_at, 5))
-    assert same(weights(stage), runs["autoencoder"][1])
+    assert same(weights(stage), runs["restorer"][1])
     for file in ("weights", "average", "optimizer"):
-        resumed, whole = (saved(output / "mini_autoencoder", file) for output in (tmp_path, runs["output"]))
+        resumed, whole = (saved(output / "mini_restorer", file) for output in (tmp_path, runs["output"]))
         assert same(resumed, whole)
 
 
-@pytest.mark.parametrize("stage_name", ["restorer", *STAGES[2:]])
+@pytest.mark.parametrize("stage_name", STAGES[1:])
 def test_every_stage_resumes(stage_name: str, runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    for done in STAGES[1 : STAGES.index(stage_name)]:
-        (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
-    chosen = recipe(stage_name, tmp_path)
+    chosen = recipe(stage_name, after(runs, tmp_path, *STAGES[: STAGES.index(stage_name)]))
     stop_by_kill(chosen, source)
     stage = build_stage(chosen)
     assert [event.step for event in run(chosen, stage, source)] == [3, 4]
@@ -256,10 +273,10 @@ def test_every_stage_resumes(stage_name: str, runs: dict[str, Any], source: Clip
 
 
 def test_a_finished_run_is_loaded_and_not_trained(runs: dict[str, Any], source: ClipSource) -> None:
-    chosen = recipe("autoencoder", runs["output"])
+    chosen = recipe("restorer", runs["output"])
     stage = build_stage(chosen)
     assert list(run(chosen, stage, source)) == []
-    assert same(weights(stage), runs["autoencoder"][1])
+    assert same(weights(stage), runs["restorer"][1])
 
 
 def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSource, tmp_path: Path) -> None:
@@ -267,7 +284,7 @@ def test_a_validation_that_fails_leaves_the_weights_in_training(source: ClipSour
         def run(self, stage: Stage, step: int) -> None:
             raise RuntimeError("out of memory")
 
-    chosen = recipe("autoencoder", tmp_path, validation_every=3)
+    chosen = recipe("restorer", tmp_path, validation_every=3)
     stage = build_stage(chosen)
     samples = Samples(stage.make_sample, source, chosen)
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -284,7 +301,7 @@ def test_precision_is_the_recipes_alone(
     for setting in ("no", "bf16"):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", setting)
         AcceleratorState._reset_state(reset_partial_state=True)
-        chosen = recipe("autoencoder", tmp_path / setting, precision="fp32", steps=2)
+        chosen = recipe("restorer", tmp_path / setting, precision="fp32", steps=2)
         stage = build_stage(chosen)
         list(run(chosen, stage, source))
         ended.append(weights(stage))
@@ -297,7 +314,7 @@ def test_warns_where_bf16_is_slow(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path, precision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether it is depends on the processor; with ONEDNN_MAX_CPU_ISA=AVX2 any emulates it."""
-    chosen = recipe("autoencoder", tmp_path, precision=precision, steps=1)
+    chosen = recipe("restorer", tmp_path, precision=precision, steps=1)
     list(run(chosen, build_stage(chosen), source))
     slow = precision == "bf16" and default_dtype("cpu") == torch.float32
     assert ("precision=fp32 is faster here" in caplog.text) == slow
@@ -307,12 +324,12 @@ def test_warns_where_bf16_is_slow(
 
 
 def copied(runs: dict[str, Any], output: Path) -> Path:
-    shutil.copytree(runs["output"] / "mini_autoencoder", output / "mini_autoencoder")
+    shutil.copytree(runs["output"] / "mini_restorer", output / "mini_restorer")
     return output
 
 
 def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("autoencoder", copied(runs, tmp_path))
+    chosen = recipe("restorer", copied(runs, tmp_path))
     other = copy.copy(source)
     other.digest = "other"
     with pytest.raises(SettingsError, match="other data"):
@@ -322,30 +339,28 @@ def test_refuses_to_resume_on_other_data(runs: dict[str, Any], source: ClipSourc
 def test_refuses_to_resume_where_a_stage_before_has_gone_on(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    for name in ("autoencoder", "base"):
+    for name in ("restorer", "autoencoder"):
         shutil.copytree(runs["output"] / f"mini_{name}", tmp_path / f"mini_{name}")
-    chosen = recipe("base", tmp_path, steps=6)
+    chosen = recipe("autoencoder", tmp_path, steps=6)
     assert [event.step for event in run(chosen, build_stage(chosen), source)] == [5, 6]
-    further = recipe("autoencoder", tmp_path, steps=5)
+    further = recipe("restorer", tmp_path, steps=5)
     list(run(further, build_stage(further), source))
-    with pytest.raises(
-        SettingsError, match=r"steps \{'mini_autoencoder': 4\}, which are now at \{'mini_autoencoder': 5\}"
-    ):
-        next(run(recipe("base", tmp_path, steps=7), build_stage(chosen), source))
+    with pytest.raises(SettingsError, match=r"steps \{'mini_restorer': 4\}, which are now at \{'mini_restorer': 5\}"):
+        next(run(recipe("autoencoder", tmp_path, steps=7), build_stage(chosen), source))
 
 
 def test_tells_of_settings_that_have_changed(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=5, learning_rate=1e-5)
+    chosen = recipe("restorer", copied(runs, tmp_path), steps=5, learning_rate=1e-5)
     list(run(chosen, build_stage(chosen), source))
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("patchvsr")]
     (told,) = [message for message in messages if "precision=fp32 is faster" not in message]
-    assert "mini_autoencoder goes on with other settings: " in told
+    assert "mini_restorer goes on with other settings: " in told
     assert "steps 4 -> 5" in told and "learning_rate 0.0004 -> 1e-05" in told
 
 
-@pytest.mark.parametrize("sizes", [dict(num_decoder_blocks=3), dict(decoder_channels=12)])
+@pytest.mark.parametrize("sizes", [dict(num_restorer_blocks=6), dict(restorer_channels=12)])
 def test_refuses_another_architecture(
     sizes: dict[str, int],
     runs: dict[str, Any],
@@ -353,76 +368,76 @@ def test_refuses_another_architecture(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = recipe("autoencoder", copied(runs, tmp_path))
-    monkeypatch.setattr(mini, "new_autoencoder", lambda: toy.autoencoder(**sizes))
+    chosen = recipe("restorer", copied(runs, tmp_path))
+    monkeypatch.setattr(mini, "new_autoencoder", lambda: toy.residual_autoencoder(**sizes))
     with pytest.raises(SettingsError, match="another architecture"):
         next(run(chosen, build_stage(chosen), source))
     with pytest.raises(SettingsError, match="another architecture"):
-        build_stage(recipe("base", tmp_path))
+        build_stage(recipe("autoencoder", tmp_path))
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_in_one_line(source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("autoencoder", tmp_path)
+    chosen = recipe("restorer", tmp_path)
     chosen.run.mkdir()
     (chosen.run / "checkpoints").write_text("in the way")
-    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_autoencoder"):
+    with pytest.raises(OutputError, match=r"cannot write a checkpoint into .*mini_restorer"):
         list(run(chosen, build_stage(chosen), source))
 
 
 def test_a_loss_that_is_not_a_number_names_stage_and_step(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=6)
+    chosen = recipe("restorer", copied(runs, tmp_path), steps=6)
     stage = build_stage(chosen)
     steps = run(chosen, stage, source)
     assert next(steps).step == 5
     with torch.no_grad():
-        stage.autoencoder.decoder.head.bias.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="mini_autoencoder step 5: loss is nan"):
+        stage.restorer.head.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_restorer step 5: loss is nan"):
         next(steps)
 
 
 def test_a_gradient_that_is_not_a_number_stops_before_the_weights_are_lost(
     runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
-    chosen = recipe("autoencoder", copied(runs, tmp_path), steps=6)
+    chosen = recipe("restorer", copied(runs, tmp_path), steps=6)
     stage = build_stage(chosen)
-    stage.autoencoder.decoder.head.bias.register_hook(lambda gradient: gradient * torch.nan)
-    with pytest.raises(FloatingPointError, match="mini_autoencoder step 4: gradient norm is nan"):
+    stage.restorer.head.bias.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(FloatingPointError, match="mini_restorer step 4: gradient norm is nan"):
         next(run(chosen, stage, source))
-    assert all(parameter.isfinite().all() for parameter in stage.autoencoder.parameters())
+    assert all(parameter.isfinite().all() for parameter in stage.restorer.parameters())
 
 
 def test_learning_rate_warms_up_and_falls(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
     """Adam's first step moves weights by the learning rate, so the file tells which rate was used."""
-    chosen = recipe("autoencoder", tmp_path, warmup_steps=10, learning_rate=1e-2)
+    chosen = recipe("restorer", tmp_path, warmup_steps=10, learning_rate=1e-2)
     stage = build_stage(chosen)
     before = weights(stage)
     list(run(chosen, stage, source, minutes=0))
-    after = saved(tmp_path / "mini_autoencoder", "weights")
+    after = saved(tmp_path / "mini_restorer", "weights")
     moved = max((after[name] - before[name]).abs().max().item() for name in after)
     assert moved == pytest.approx(1e-3, rel=0.01)
-    rates = [event.learning_rate for event in runs["autoencoder"][2]]  # without warm-up
+    rates = [event.learning_rate for event in runs["restorer"][2]]  # without warm-up
     assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(4e-4)
 
 
 def test_log_has_a_line_per_event(runs: dict[str, Any]) -> None:
-    log = (runs["output"] / "mini_autoencoder" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in log] == [asdict(event) for event in runs["autoencoder"][2]]
+    log = (runs["output"] / "mini_restorer" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in log] == [asdict(event) for event in runs["restorer"][2]]
 
 
 # --- samples, files, devices --------------------------------------------------------------------------------
 
 
 def test_workers_do_not_change_a_bit(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("autoencoder", tmp_path, workers=2)
+    chosen = recipe("restorer", tmp_path, workers=2)
     stage = build_stage(chosen)
     list(run(chosen, stage, source))
-    assert same(weights(stage), runs["autoencoder"][1])
+    assert same(weights(stage), runs["restorer"][1])
 
 
 def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("autoencoder", tmp_path, checkpoint_every=100)
+    chosen = recipe("restorer", tmp_path, checkpoint_every=100)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
     handlers = signal.getsignal(signal.SIGINT)
@@ -434,7 +449,7 @@ def test_a_second_interrupt_does_not_wait(runs: dict[str, Any], source: ClipSour
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(source: ClipSource, tmp_path: Path) -> None:
-    chosen = recipe("autoencoder", tmp_path)
+    chosen = recipe("restorer", tmp_path)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
     before = {path: path.read_bytes() for path in chosen.run.rglob("*") if path.is_file()}
@@ -447,7 +462,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(source: ClipSource,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_workers_leave_signals_to_the_trainer_from_their_first_moment(number: int, source: ClipSource) -> None:
-    chosen = recipe("autoencoder", Path(), workers=2)
+    chosen = recipe("restorer", Path(), workers=2)
     loader = batches(Samples(build_stage(chosen).make_sample, source, chosen), chosen, 0)
     for worker in multiprocessing.active_children():
         os.kill(worker.pid, number)
@@ -456,7 +471,7 @@ def test_workers_leave_signals_to_the_trainer_from_their_first_moment(number: in
 
 def test_workers_can_be_ended_all_the_same(source: ClipSource) -> None:
     """DataLoader does so where its iterator is left over, as an error's traceback may hold it until the end."""
-    chosen = recipe("autoencoder", Path(), workers=2)
+    chosen = recipe("restorer", Path(), workers=2)
     loader = batches(Samples(build_stage(chosen).make_sample, source, chosen), chosen, 0)
     assert next(loader)
     workers = multiprocessing.active_children()
@@ -472,7 +487,7 @@ def test_signals_to_the_whole_group_do_not_lose_the_step(
     number: int, runs: dict[str, Any], source: ClipSource, tmp_path: Path
 ) -> None:
     """As Ctrl-C and launchers send them: to the workers too."""
-    chosen = recipe("autoencoder", tmp_path, workers=2, checkpoint_every=100)
+    chosen = recipe("restorer", tmp_path, workers=2, checkpoint_every=100)
     steps = run(chosen, build_stage(chosen), source)
     next(steps)
     for worker in multiprocessing.active_children():
@@ -489,7 +504,7 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
     gradients, losses = [], []
     for parts in (1, 2):
         chosen = recipe(
-            "autoencoder", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
+            "restorer", tmp_path / str(parts), batch_size=2 // parts, accumulate=parts, precision="fp32", steps=1
         )
         stage = build_stage(chosen)
         (event,) = run(chosen, stage, source)
@@ -500,25 +515,9 @@ def test_two_halves_of_a_batch_are_the_batch(runs: dict[str, Any], source: ClipS
 
 
 def test_keeps_the_last_checkpoints_and_its_recipe(runs: dict[str, Any]) -> None:
-    folder = runs["output"] / "mini_autoencoder"
+    folder = runs["output"] / "mini_restorer"
     assert [checkpoint.name for checkpoint in checkpoints(folder)] == ["step-000003", "step-000004"]
-    assert load_recipe(folder / "recipe.json") == recipe("autoencoder", runs["output"])
-
-
-def test_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_path: Path) -> None:
-    autoencoder, transformer = trained_modules(recipe("distill", runs["output"]))
-    PatchVSRPipeline(transformer, autoencoder).save_pretrained(tmp_path / "model")
-    settings = dict(init=str(tmp_path / "model"))
-    for name in STAGES[1:]:  # it has no restorer
-        state = build_stage(recipe(name, tmp_path, **settings)).state_dict()
-        for part, module in (("autoencoder", autoencoder), ("transformer", transformer)):
-            for key, value in module.state_dict().items():
-                if f"{part}.{key}" in state:
-                    assert torch.equal(state[f"{part}.{key}"], value), key
-    # A stage trained since then takes the place of the model's own.
-    (tmp_path / "mini_autoencoder").symlink_to(runs["output"] / "mini_autoencoder")
-    state = build_stage(recipe("distill", tmp_path, **settings)).state_dict()
-    assert all(torch.equal(state[name], value) for name, value in runs["autoencoder"][1].items())
+    assert load_recipe(folder / "recipe.json") == recipe("restorer", runs["output"])
 
 
 def test_an_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
@@ -530,20 +529,19 @@ def test_an_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
     chosen = recipe("autoencoder", tmp_path, init=str(tmp_path / "before"))
     with pytest.raises(SettingsError, match="holds no checkpoint"):
         export(chosen, tmp_path / "after")
-    (tmp_path / "mini_autoencoder").symlink_to(runs["output"] / "mini_autoencoder")
+    after(runs, tmp_path, "autoencoder")
     export(chosen, tmp_path / "after", num_inference_steps=0)
-    after = PatchVSRPipeline.from_pretrained(tmp_path / "after")
-    assert [after.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
-    for name, value in after.vae.state_dict().items():
-        assert torch.equal(value, runs["autoencoder"][1][f"autoencoder.{name}"].bfloat16().float()), name
-    for name, value in after.transformer.state_dict().items():
+    exported = PatchVSRPipeline.from_pretrained(tmp_path / "after")
+    assert [exported.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
+    for name, value in exported.vae.state_dict().items():
+        wanted = runs["autoencoder"][1][f"autoencoder.{name}"]
+        assert torch.equal(value, wanted.bfloat16().float()), name
+    for name, value in exported.transformer.state_dict().items():
         torch.testing.assert_close(value, transformer.state_dict()[name], rtol=1e-2, atol=1e-6, msg=name)
 
 
 def test_gradient_checkpointing_changes_nothing(runs: dict[str, Any], source: ClipSource, tmp_path: Path) -> None:
-    for done in ("autoencoder", "base"):
-        (tmp_path / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
-    chosen = recipe("adapter", tmp_path, gradient_checkpointing=True)
+    chosen = recipe("adapter", after(runs, tmp_path, *STAGES[:3]), gradient_checkpointing=True)
     stage = build_stage(chosen)
     assert stage.transformer.is_gradient_checkpointing
     list(run(chosen, stage, source))
@@ -556,10 +554,7 @@ def test_few_step_objectives_train_and_resume(
 ) -> None:
     ended = []
     for name, stopped in (("whole", False), ("resumed", True)):
-        output = tmp_path / name
-        output.mkdir()
-        for done in STAGES[1:-1]:
-            (output / f"mini_{done}").symlink_to(runs["output"] / f"mini_{done}")
+        output = after(runs, tmp_path / name, *STAGES[:-1])
         chosen = recipe("distill", output, objective=objective, adversarial_weight=0.1)
         if stopped:
             stop_by_kill(chosen, source)

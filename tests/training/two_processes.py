@@ -25,8 +25,13 @@ from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
 from patchvsr.training.validation import Validator
 
-STAGES = ("autoencoder", "base", "adapter")
-SHARDED = {"autoencoder": "ResidualBlock", "base": "WanTransformerBlock", "adapter": "PatchVSRBlock"}
+STAGES = ("restorer", "autoencoder", "base", "adapter")
+BLOCKS = {
+    "restorer": "ConditionedBlock",
+    "autoencoder": "ConditionedBlock",
+    "base": "WanTransformerBlock",
+    "adapter": "PatchVSRBlock",
+}
 
 
 def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
@@ -39,8 +44,8 @@ def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
 
 
 def build(chosen: Recipe) -> Any:
-    mini.new_autoencoder = toy.autoencoder
-    mini.new_base = lambda autoencoder: toy.base()  # type: ignore[assignment]
+    mini.new_autoencoder = toy.residual_autoencoder
+    mini.new_base = toy.base_of
     mini.new_prompt = lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))  # type: ignore[assignment]
     return build_stage(chosen)
 
@@ -50,7 +55,7 @@ def shard(stage: str) -> None:
         accelerator = Accelerator(**options)
         AcceleratorState._shared_state["distributed_type"] = DistributedType.FSDP
         AcceleratorState._shared_state["fsdp_plugin"] = FullyShardedDataParallelPlugin(
-            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=[SHARDED[stage]],
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=[BLOCKS[stage]],
             cpu_ram_efficient_loading=False,
         )  # fmt: skip
         return accelerator

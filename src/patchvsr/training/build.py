@@ -15,7 +15,6 @@ from torch import nn
 from patchvsr.errors import SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini import sizes as mini
-from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.registry import resolve_model
@@ -34,7 +33,6 @@ from patchvsr.training.stages import (
     AdapterStage,
     AutoencoderStage,
     BaseStage,
-    ResidualAutoencoderStage,
     RestorerStage,
     Stage,
 )
@@ -67,23 +65,16 @@ def build_stage(recipe: Recipe) -> Stage:
 def _from_runs(recipe: Recipe, restorer: Restorer | None = None) -> Stage:
     """Build a stage of the bundled model on the runs of the previous stages.
 
-    After a restorer, the stages train the next architecture; without one, that of the model in the package.
-
     restorer: a trained one, which a run of that stage replaces.
     """
-    autoencoder: MiniAutoencoder | ResidualAutoencoder = mini.new_autoencoder()
-    autoencoder_stage: Stage
+    autoencoder = mini.new_autoencoder()
+    if restorer:
+        autoencoder.restorer.load_state_dict(restorer.state_dict())
+    restorer_stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
     if recipe.stage == "restorer":
-        return RestorerStage(recipe, restorer or mini.new_restorer(), autoencoder.geometry)
-    if restorer or checkpoints(recipe.run_of("restorer")):
-        autoencoder = mini.new_residual_autoencoder()
-        if restorer:
-            autoencoder.restorer.load_state_dict(restorer.state_dict())
-        stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
-        load_average(recipe.run_of("restorer"), stage, optional=restorer is not None)
-        autoencoder_stage = ResidualAutoencoderStage(recipe, autoencoder)
-    else:
-        autoencoder_stage = AutoencoderStage(recipe, autoencoder)
+        return restorer_stage
+    load_average(recipe.run_of("restorer"), restorer_stage, optional=restorer is not None)
+    autoencoder_stage = AutoencoderStage(recipe, autoencoder)
     if recipe.stage == "autoencoder":
         return autoencoder_stage
     load_average(recipe.run_of("autoencoder"), autoencoder_stage)
@@ -100,21 +91,15 @@ def _from_model(recipe: Recipe) -> Stage:
     disable_progress_bar()
     pipeline = PatchVSRPipeline.from_pretrained(resolve_model(recipe.init), dtype=torch.float32)
     autoencoder, transformer = pipeline.vae, pipeline.transformer
-    autoencoder_stage: Stage
-    if isinstance(autoencoder, ResidualAutoencoder):
-        if transformer is None:
-            return _from_runs(recipe, autoencoder.restorer)
-        restorer_stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
-        if recipe.stage == "restorer":
-            return restorer_stage
-        load_average(recipe.run_of("restorer"), restorer_stage, optional=True)
-        autoencoder_stage = ResidualAutoencoderStage(recipe, autoencoder)
-    elif not isinstance(autoencoder, MiniAutoencoder):
-        raise SettingsError(f"init={recipe.init} is an adapter for another base: give a model trained on mini")
-    elif recipe.stage == "restorer":
-        raise SettingsError(f"init={recipe.init} has no restorer: start one from scratch, or from a model of one")
-    else:
-        autoencoder_stage = AutoencoderStage(recipe, autoencoder)
+    if not isinstance(autoencoder, ResidualAutoencoder):
+        raise SettingsError(f"init={recipe.init} has no restorer to go on from: give fast, or a model trained on mini")
+    if transformer is None:
+        return _from_runs(recipe, autoencoder.restorer)
+    restorer_stage = RestorerStage(recipe, autoencoder.restorer, autoencoder.geometry)
+    if recipe.stage == "restorer":
+        return restorer_stage
+    load_average(recipe.run_of("restorer"), restorer_stage, optional=True)
+    autoencoder_stage = AutoencoderStage(recipe, autoencoder)
     if recipe.stage == "autoencoder":
         return autoencoder_stage
     load_average(recipe.run_of("autoencoder"), autoencoder_stage, optional=True)

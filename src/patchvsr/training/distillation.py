@@ -18,7 +18,6 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import TEMPORAL_FACTOR, latent_frames
-from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.transformer import PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.training.adversary import Adversary
 from patchvsr.training.recipes import Recipe
@@ -31,8 +30,7 @@ VELOCITY_WEIGHT, CONSISTENCY_WEIGHT, DISTRIBUTION_WEIGHT = 0.02, 0.1, 0.1
 class DistillStage(AdapterStage):
     """Train a few-step student jointly with the decoder, which adapts to the smoothness of its estimates.
 
-    The transformer sees whole patches. The decoder costs as much as the transformer, so it sees crops. Where dropped
-    latents are the feed-forward mode, one crop in three preserves it.
+    The transformer sees whole patches. The decoder costs as much as the transformer, so it sees crops.
     """
 
     few_steps = True
@@ -64,15 +62,10 @@ class DistillStage(AdapterStage):
         return losses
 
     def _decoded(self, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Compute pixel losses of decoded crops.
-
-        The last crop of every patch is decoded from zero latents by a decoder for which they stand for none.
-        """
+        """Compute pixel losses of decoded crops."""
         origins = batch["crops"].tolist()
         crops = [self._crop(estimate, batch, [patch[number] for patch in origins]) for number in range(DECODED_CROPS)]
         latents, canvas, hq = (torch.cat(parts) for parts in zip(*crops, strict=True))
-        if isinstance(self.autoencoder, MiniAutoencoder):
-            latents = torch.cat([latents[: -len(estimate)], torch.zeros_like(latents[-len(estimate) :])])
         known = (batch[name].repeat(DECODED_CROPS) for name in ("restoration", "scale"))
         output = torch.cat(by_clip(self._decode, latents, canvas, *known))
         shift = batch["shift"].repeat(DECODED_CROPS, 1)

@@ -56,13 +56,12 @@ class Recipe:
     compile: bool = False
     # objectives
     spectral_weight: float = 0.1
-    energy_weight: float = 0.0  # of the distance in strength of detail; autoencoder of the residual, distill
-    feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder of the residual, distill
+    energy_weight: float = 0.0  # of the distance in strength of detail; autoencoder, distill
+    feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder, distill
     adversary: str = "runs"  # runs of frames; or features, of single frames by a classifier
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
-    dropped_share: float = 0.5  # autoencoder: share of clips decoded without their latents; of the residual, predicted
+    guessed_share: float = 0.5  # autoencoder: share of clips decoded from guessed latents instead of true ones
     told_share: float = 0.5  # restorer, of a light decoder too: share of clips for which it is told the truth
-    train_encoder: bool = True  # autoencoder: False freezes the latent space, so that a trained transformer stays valid
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
     still_noise: bool = False  # all frames of a clip start from the same noise, so that detail does not flicker
@@ -161,24 +160,33 @@ def fast_restorer() -> Recipe:
 
 
 def mini_autoencoder() -> Recipe:
-    return Recipe(stage="autoencoder", name="mini_autoencoder", steps=1500, batch_size=4, num_frames=5, sizes="192")
+    """Train the decoder of detail and the conditions, on the restorer of the feed-forward model in the package."""
+    return Recipe(
+        stage="autoencoder", name="mini_autoencoder", init="fast", steps=1_500, batch_size=6, num_frames=5, sizes="128",
+        single_pass_share=0.4, spectral_weight=0.0, energy_weight=0.007, feature_weight=0.2, learning_rate=1e-3,
+        weight_decay=1e-4, workers=0,
+    )  # fmt: skip
 
 
 def mini_base() -> Recipe:
-    return Recipe(
-        stage="base", name="mini_base", steps=260, batch_size=8, num_frames=9, sizes="256", learning_rate=6e-4
-    )
+    return replace(
+        mini_autoencoder(), stage="base", name="mini_base", steps=500, batch_size=8, num_frames=9, sizes="256",
+        weight_decay=0.01,
+    )  # fmt: skip
 
 
 def mini_adapter() -> Recipe:
-    return Recipe(stage="adapter", name="mini_adapter", steps=600, batch_size=6, num_frames=9, sizes="256")
+    return replace(
+        mini_base(), stage="adapter", name="mini_adapter", steps=600, batch_size=6, learning_rate=6e-4,
+        canvas_max=1056, patches_per_canvas=3,
+    )  # fmt: skip
 
 
 def mini_distill() -> Recipe:
-    """Train at the patch size and length used for upscaling, after stages on smaller and shorter patches."""
-    return Recipe(
-        stage="distill", name="mini_distill", steps=400, batch_size=1, num_frames=17, sizes="512",
-        canvas_min=512, canvas_max=640, learning_rate=2e-4, validation_steps="0,1,4", validation_side=0,
+    """Train the transformer and the decoder of detail together, for one to four steps."""
+    return replace(
+        mini_adapter(), stage="distill", name="mini_distill", steps=600, batch_size=2, patches_per_canvas=2,
+        learning_rate=2e-4, decode_size=128, decode_frames=9, validation_steps="0,1,4", validation_side=0,
     )  # fmt: skip
 
 
@@ -187,9 +195,13 @@ def mini_distill() -> Recipe:
 
 def _on_gpu(recipe: Recipe, **settings: Any) -> Recipe:
     return replace(
-        recipe, name=recipe.name.replace("mini_", "mini_gpu_"), output="runs/mini_gpu", workers=14, compile=True,
-        ema_decay=0.9995, warmup_steps=200, **settings,
+        recipe, name=recipe.name.replace("mini_", "mini_gpu_"), init="", output="runs/mini_gpu", workers=14,
+        compile=True, ema_decay=0.9995, warmup_steps=200, **settings,
     )  # fmt: skip
+
+
+def mini_gpu_restorer() -> Recipe:
+    return _on_gpu(mini_restorer(), steps=40_000, batch_size=64, num_frames=5)
 
 
 def mini_gpu_autoencoder() -> Recipe:
@@ -201,13 +213,13 @@ def mini_gpu_base() -> Recipe:
 
 
 def mini_gpu_adapter() -> Recipe:
-    return _on_gpu(
-        mini_adapter(), steps=6_000, batch_size=32, num_frames=17, sizes="256,512", canvas_min=512, canvas_max=704
-    )
+    return _on_gpu(mini_adapter(), steps=6_000, batch_size=32, num_frames=17, sizes="256,512", canvas_min=512)
 
 
 def mini_gpu_distill() -> Recipe:
-    return _on_gpu(mini_distill(), steps=3_000, batch_size=16, canvas_max=704)
+    return _on_gpu(
+        mini_distill(), steps=3_000, batch_size=16, num_frames=17, sizes="512", canvas_min=512, patches_per_canvas=1
+    )
 
 
 # --- light decoders and adapters for open bases -------------------------------------------------------------
@@ -254,7 +266,7 @@ def _light_decoder_of(adapter: Recipe) -> Recipe:
 
 def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
     common: dict[str, Any] = dict(
-        output="runs/smoke", packed="runs/smoke/packed", data="runs/smoke/data", num_frames=5, sizes="64",
+        init="", output="runs/smoke", packed="runs/smoke/packed", data="runs/smoke/data", num_frames=5, sizes="64",
         canvas_min=64, canvas_max=128, warmup_steps=5, ema_decay=0.95, log_every=1, checkpoint_every=20,
         decode_size=64, decode_frames=5,
         degradation=Degradation(clean_share=1.0, bilinear_share=0.0, four_share=1.0),
@@ -262,29 +274,33 @@ def _smoke(recipe: Recipe, **settings: Any) -> Recipe:
     return replace(recipe, name=recipe.name.replace("mini_", "smoke_"), **(common | settings))
 
 
+def smoke_restorer() -> Recipe:
+    return _smoke(mini_restorer(), steps=120, batch_size=8)
+
+
 def smoke_autoencoder() -> Recipe:
-    return _smoke(mini_autoencoder(), steps=160, batch_size=8, learning_rate=2e-3)
+    return _smoke(mini_autoencoder(), steps=80, batch_size=8, feature_weight=0.0)
 
 
 def smoke_base() -> Recipe:
-    return _smoke(mini_base(), steps=60, batch_size=8, learning_rate=1e-3)
+    return _smoke(mini_base(), steps=60, batch_size=8)
 
 
 def smoke_adapter() -> Recipe:
-    return _smoke(mini_adapter(), steps=80, batch_size=8, learning_rate=3e-4)
+    return _smoke(mini_adapter(), steps=80, batch_size=8, learning_rate=3e-4, patches_per_canvas=1)
 
 
 def smoke_distill() -> Recipe:
-    return _smoke(mini_distill(), steps=60, batch_size=4)
+    return _smoke(mini_distill(), steps=60, batch_size=4, feature_weight=0.0, patches_per_canvas=1)
 
 
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
         mini_restorer, fast_restorer, mini_autoencoder, mini_base, mini_adapter, mini_distill,
-        mini_gpu_autoencoder, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
+        mini_gpu_restorer, mini_gpu_autoencoder, mini_gpu_base, mini_gpu_adapter, mini_gpu_distill,
         wan21_autoencoder, wan21_adapter, wan22_autoencoder, wan22_adapter,
-        smoke_autoencoder, smoke_base, smoke_adapter, smoke_distill,
+        smoke_restorer, smoke_autoencoder, smoke_base, smoke_adapter, smoke_distill,
     )
 }  # fmt: skip
 

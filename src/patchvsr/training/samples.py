@@ -90,12 +90,12 @@ class LightDecoderSample(RestorerSample):
 
 @dataclass(frozen=True)
 class AutoencoderSample(_ClipSample):
-    """A clip and its canvas at the training size of the autoencoder. A share of the clips does not keep its latents."""
+    """A clip and its canvas at the training size of the autoencoder, and whether the decoder is given a guess."""
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
             "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
-            "keep": (torch.rand((), generator=generator) >= self.recipe.dropped_share).float(),
+            "guessed": torch.tensor(chance(generator, self.recipe.guessed_share)),
             "shift": draw_shift(generator),
         }
 

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.geometry import Geometry
-from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.restoration import estimate_restoration
-from patchvsr.models.tiles import decode_tiled
 from patchvsr.models.transformer import PatchConditions, PatchFeatures, PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.base import new_scheduler
 from patchvsr.patches.grid import patch_lines
@@ -39,8 +37,6 @@ from patchvsr.training.samples import (
 Batch = dict[str, Tensor]
 Result = TypeVar("Result")
 ESTIMATE_WEIGHT = 0.02
-# Over-restoring clean input costs far more than under-restoring, so clean samples get weight 3.
-CLEAN_WEIGHT = 3.0
 ESTIMATED_FRAMES = 5  # of a clip, as when upscaling
 # Deviation of the noise on latents of unit deviation in training, and weight of what conditions cannot tell of them.
 LATENT_NOISE, UNEXPLAINED_WEIGHT = 0.2, 0.1
@@ -118,47 +114,6 @@ class RestorerStage(Stage):
 
 
 class AutoencoderStage(Stage):
-    """Train the reference-guided autoencoder, whose decoder must also work without latents.
-
-    A share of the clips is decoded from dropped (zero) latents. The others get noise on their latents, which keeps the
-    latent space smooth for the transformer. The decoder receives the true degradation strength; the estimator learns to
-    predict it, for use when upscaling. An adversarial loss is added if the recipe gives it a weight.
-    """
-
-    def __init__(self, recipe: Recipe, autoencoder: MiniAutoencoder):
-        super().__init__(recipe)
-        self.autoencoder = autoencoder
-        autoencoder.encoder.requires_grad_(recipe.train_encoder)
-        self.adversary = Adversary(recipe.adversary) if recipe.adversarial_weight else None
-        self.make_sample = AutoencoderSample(recipe, autoencoder.geometry)
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        hq, canvas = batch["hq"].float(), batch["canvas"].float()
-        latents = self.autoencoder.encode(hq)
-        latents = (latents + 0.2 * batch["noise"].to(latents)) * per_clip(batch["keep"])
-        restoration, scale = batch["restoration"], batch["scale"]
-        output = self.autoencoder.decode(latents, canvas, restoration=restoration, scale=scale)
-        losses = pixel_losses(output, hq, canvas, self.recipe, self.adversary)
-        logits = self.autoencoder.estimate_restoration(canvas, scale)
-        weight = torch.where(restoration == 0, CLEAN_WEIGHT, 1.0)
-        losses["estimate"] = ESTIMATE_WEIGHT * F.binary_cross_entropy_with_logits(logits, restoration, weight)
-        return losses
-
-    @torch.no_grad()
-    def restore(self, lq: Tensor, hq: Tensor) -> dict[str, Tensor]:
-        canvas, original = (resize_bicubic(clip, Size.of(hq)).mul(2).sub(1).transpose(0, 1) for clip in (lq, hq))
-        latents = self.autoencoder.encode(original.unsqueeze(0).to(self.device))[0].float().cpu()
-        cells = {"latents dropped": torch.zeros_like(latents), "true latents": latents}
-        scale = hq.shape[-2] / lq.shape[-2]
-        restoration = estimate_restoration(self.autoencoder, [canvas.unbind(1)], Size.of(hq), scale)
-        return {
-            name: decode_tiled(self.autoencoder, cell, canvas, 512, restoration=restoration, scale=scale)
-            .transpose(0, 1).add(1).div(2).clamp(0, 1)
-            for name, cell in cells.items()
-        }  # fmt: skip
-
-
-class ResidualAutoencoderStage(Stage):
     """Train the decoder of what the restorer leaves out, and conditions that tell of it.
 
     A linear layer learns to predict latents from the conditions: `unexplained` is the share of their variance that it
@@ -178,7 +133,7 @@ class ResidualAutoencoderStage(Stage):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
         predicted = self.predict(self.autoencoder.encode_condition(canvas)).float()
-        known = (batch[name] for name in ("noise", "keep", "restoration", "scale"))
+        known = (batch[name] for name in ("noise", "guessed", "restoration", "scale"))
         made = by_clip(self._decoded, hq, canvas, predicted.detach(), *known)
         outputs, latents = (torch.cat(parts) for parts in zip(*made, strict=True))
         return pixel_losses(outputs, hq, canvas, self.recipe, self.adversary, batch["shift"]) | {
@@ -186,7 +141,7 @@ class ResidualAutoencoderStage(Stage):
         }
 
     def _decoded(
-        self, hq: Tensor, canvas: Tensor, predicted: Tensor, noise: Tensor, keep: Tensor, restoration: Tensor,
+        self, hq: Tensor, canvas: Tensor, predicted: Tensor, noise: Tensor, guessed: Tensor, restoration: Tensor,
         scale: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return the output for clips, and their true latents."""
@@ -195,7 +150,7 @@ class ResidualAutoencoderStage(Stage):
         with torch.no_grad():
             restored, features, _ = autoencoder.restored(canvas, None, embedding)
             latents = autoencoder.latents(hq, restored)
-        given = torch.where(per_clip(keep) > 0, latents + LATENT_NOISE * noise, predicted)
+        given = torch.where(per_clip(guessed), predicted, latents + LATENT_NOISE * noise)
         output, _ = autoencoder.with_detail(given, restored, features, embedding, range(hq.shape[2]), {})
         return output, latents
 

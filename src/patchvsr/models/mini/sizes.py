@@ -6,7 +6,6 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
-from patchvsr.models.mini.autoencoder import MiniAutoencoder
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
@@ -14,13 +13,8 @@ from patchvsr.models.transformer import PatchVSRTransformer3DModel
 PROMPT_LENGTH, TEXT_DIM = 8, 64
 
 
-def new_autoencoder() -> MiniAutoencoder:
-    """Return the untrained bundled autoencoder: 3.0 M parameters."""
-    return MiniAutoencoder()
-
-
-def new_residual_autoencoder() -> ResidualAutoencoder:
-    """Return the untrained autoencoder of the next bundled model: M parameters, 1.2 M of them the restorer."""
+def new_autoencoder() -> ResidualAutoencoder:
+    """Return the untrained autoencoder: 2.3 M parameters, 1.2 M of them the restorer."""
     return ResidualAutoencoder()
 
 
@@ -37,21 +31,21 @@ def feed_forward(restorer: Restorer) -> ResidualAutoencoder:
     return autoencoder
 
 
-def new_base(autoencoder: MiniAutoencoder | ResidualAutoencoder) -> WanTransformer3DModel:
-    """Return the untrained bundled base: 8 layers, 6 heads of 64 channels, or 4 where latents are `BandEnergies`.
+def new_base(autoencoder: ResidualAutoencoder) -> WanTransformer3DModel:
+    """Return the untrained bundled base: 8 layers, 4 heads of 64 channels.
 
     The output projection is initialised from the transposed patch embedding, so tokens pass through almost unchanged
     and the initial velocity is close to the noise.
     """
     base = WanTransformer3DModel(
         patch_size=(1, 2, 2),
-        num_attention_heads=4 if autoencoder.encodes_residual else 6,
+        num_attention_heads=4,
         attention_head_dim=64,
         in_channels=autoencoder.geometry.latent_channels,
         out_channels=autoencoder.geometry.latent_channels,
         text_dim=TEXT_DIM,
         freq_dim=128,
-        ffn_dim=768 if autoencoder.encodes_residual else 1024,
+        ffn_dim=768,
         num_layers=8,
         rope_max_seq_len=64,
     )
@@ -74,7 +68,7 @@ def new_prompt() -> nn.Parameter:
 
 
 def add_adapter(
-    base: WanTransformer3DModel, autoencoder: MiniAutoencoder | ResidualAutoencoder, prompt_embeds: torch.Tensor
+    base: WanTransformer3DModel, autoencoder: ResidualAutoencoder, prompt_embeds: torch.Tensor
 ) -> PatchVSRTransformer3DModel:
     """Return the bundled transformer: the base with a zero-initialised dual-branch adapter of two branch blocks."""
     return PatchVSRTransformer3DModel.from_base(
