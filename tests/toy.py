@@ -67,7 +67,7 @@ def autoencoder(**sizes: Any) -> MiniAutoencoder:
 def residual_autoencoder(**sizes: Any) -> ResidualAutoencoder:
     """The next bundled autoencoder, with trained-looking weights: its detail is about as strong as the restorer's."""
     small = dict(
-        condition_channels=8, encoder_channels=(8, 16), restorer_channels=8, num_restorer_blocks=4, latent_hidden=16,
+        condition_channels=8, condition_hidden=16, restorer_channels=8, num_restorer_blocks=4, latent_hidden=16,
         num_decoder_blocks=2,
     )  # fmt: skip
     return randomised(ResidualAutoencoder(**(small | sizes)), std=0.15).eval()

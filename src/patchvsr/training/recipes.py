@@ -60,7 +60,6 @@ class Recipe:
     feature_weight: float = 0.0  # of the distance in features of a classifier; autoencoder, distill
     adversary: str = "runs"  # runs of frames; or features, of single frames by a classifier
     adversarial_weight: float = 0.0  # for autoencoder, and distill with objective "adversarial"
-    guessed_share: float = 0.5  # autoencoder: share of clips decoded from guessed latents instead of true ones
     told_share: float = 0.5  # restorer, of a light decoder too: share of clips for which it is told the truth
     min_noise_timestep: float = 0.0  # noise augmentation; paper: 200 to 300
     max_noise_timestep: float = 300.0
@@ -171,7 +170,7 @@ def mini_autoencoder() -> Recipe:
 def mini_base() -> Recipe:
     return replace(
         mini_autoencoder(), stage="base", name="mini_base", steps=500, batch_size=8, num_frames=9, sizes="256",
-        weight_decay=0.01,
+        weight_decay=0.01, still_noise=True,
     )  # fmt: skip
 
 

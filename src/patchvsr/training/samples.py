@@ -90,12 +90,11 @@ class LightDecoderSample(RestorerSample):
 
 @dataclass(frozen=True)
 class AutoencoderSample(_ClipSample):
-    """A clip and its canvas at the training size of the autoencoder, and whether the decoder is given a guess."""
+    """A clip and its canvas, and noise for the latents of the clip."""
 
     def noise(self, generator: Generator, cells: Cells) -> Sample:
         return {
             "noise": torch.randn(self.geometry.latent_channels, *cells, generator=generator),
-            "guessed": torch.tensor(chance(generator, self.recipe.guessed_share)),
             "shift": draw_shift(generator),
         }
 

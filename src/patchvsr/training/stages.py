@@ -117,8 +117,7 @@ class AutoencoderStage(Stage):
     """Train the decoder of what the restorer leaves out, and conditions that tell of it.
 
     A linear layer learns to predict latents from the conditions: `unexplained` is the share of their variance that it
-    cannot, which is left to the transformer. A share of the clips is decoded from these predictions, so that the
-    decoder learns what smooth estimates are worth, and the others from true latents with a little noise.
+    cannot, which is left to the transformer.
     """
 
     def __init__(self, recipe: Recipe, autoencoder: ResidualAutoencoder):
@@ -132,26 +131,24 @@ class AutoencoderStage(Stage):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         hq, canvas = batch["hq"].float(), batch["canvas"].float()
-        predicted = self.predict(self.autoencoder.encode_condition(canvas)).float()
-        known = (batch[name] for name in ("noise", "guessed", "restoration", "scale"))
-        made = by_clip(self._decoded, hq, canvas, predicted.detach(), *known)
+        made = by_clip(self._decoded, hq, canvas, batch["noise"], batch["restoration"], batch["scale"])
         outputs, latents = (torch.cat(parts) for parts in zip(*made, strict=True))
+        predicted = self.predict(self.autoencoder.encode_condition(canvas)).float()
         return pixel_losses(outputs, hq, canvas, self.recipe, self.adversary, batch["shift"]) | {
             "unexplained": UNEXPLAINED_WEIGHT * F.mse_loss(predicted, latents),
         }
 
     def _decoded(
-        self, hq: Tensor, canvas: Tensor, predicted: Tensor, noise: Tensor, guessed: Tensor, restoration: Tensor,
-        scale: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        self, hq: Tensor, canvas: Tensor, noise: Tensor, restoration: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the output for clips, and their true latents."""
         autoencoder = self.autoencoder
         embedding = autoencoder.restorer.embed(restoration, scale)
         with torch.no_grad():
             restored, features, _ = autoencoder.restored(canvas, None, embedding)
             latents = autoencoder.latents(hq, restored)
-        given = torch.where(per_clip(guessed), predicted, latents + LATENT_NOISE * noise)
-        output, _ = autoencoder.with_detail(given, restored, features, embedding, range(hq.shape[2]), {})
+        noisy = latents + LATENT_NOISE * noise
+        output, _ = autoencoder.with_detail(noisy, restored, features, embedding, range(hq.shape[2]), {})
         return output, latents
 
     @torch.no_grad()

@@ -13,7 +13,6 @@ from patchvsr.models.geometry import TEMPORAL_FACTOR
 from patchvsr.models.mini.blocks import (
     FOLD,
     Downsample2x,
-    FoldedConvolution,
     ResidualBlock,
     Upsample2x,
     convolve,
@@ -26,26 +25,24 @@ from patchvsr.models.mini.restorer import ConditionedBlock, Features, PreviousFr
 CELL_PX = 8
 
 
-class ClipEncoder(nn.Module):
-    """Encode frames of some channels to cells of 8x8 pixels and 4 frames, by convolutions."""
+class ConditionEncoder(nn.Module):
+    """Encode what the restorer sees in frames to conditions, one for each cell of 8x8 pixels and 4 frames."""
 
-    def __init__(self, in_channels: int, out_channels: int, channels: tuple[int, int]):
+    def __init__(self, channels: int, hidden: int, out_channels: int):
         super().__init__()
-        quarter, eighth = channels
-        self.stem = FoldedConvolution(quarter, in_channels)
-        self.block4 = ResidualBlock(quarter)
-        self.down8 = Downsample2x(quarter, eighth)
-        self.block8 = ResidualBlock(eighth)
-        self.fold_time = nn.Conv2d(TEMPORAL_FACTOR * eighth, eighth, 1)
-        self.block_of_4 = ResidualBlock(eighth)
-        self.head = nn.Conv2d(eighth, out_channels, 1)
+        self.down8 = Downsample2x(channels, hidden)
+        self.block8 = ResidualBlock(hidden)
+        self.fold_time = nn.Conv2d(TEMPORAL_FACTOR * hidden, hidden, 1)
+        self.block_of_4 = ResidualBlock(hidden)
+        self.head = nn.Conv2d(hidden, out_channels, 1)
 
     @property
     def halo_px(self) -> int:
-        return FOLD * (1 + ResidualBlock.radius) + CELL_PX * 2 * ResidualBlock.radius
+        """Pixels around a tile that its conditions depend on, by the restorer's features."""
+        return CELL_PX * 2 * ResidualBlock.radius
 
-    def frame_features(self, frames: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/8, W/8)
-        return self.block8(self.down8(self.block4(self.stem(frames))))
+    def frame_features(self, features: Tensor) -> Tensor:  # (N, C, H/4, W/4) -> (N, C', H/8, W/8)
+        return self.block8(self.down8(features))
 
     def cells(self, features: Tensor) -> Tensor:  # (N, 4T, C', h, w) -> (N, C'', T, h, w)
         groups = features.unflatten(1, (-1, TEMPORAL_FACTOR))

@@ -23,11 +23,14 @@ from patchvsr.models.mini.blocks import (
     convolve,
     first_repeated,
 )
-from patchvsr.models.mini.detail import CELL_PX, BandEnergies, ClipEncoder, DetailDecoder
+from patchvsr.models.mini.detail import CELL_PX, BandEnergies, ConditionEncoder, DetailDecoder
 from patchvsr.models.mini.restorer import INDEPENDENT_VOTES, Restorer, added
 
 # Names of the decoder's features in a state, beside those of the restorer.
 _DETAIL = "detail."
+# What the restorer is told where its features become conditions, before the degradation of the input is estimated: a
+# restoration and a scale.
+_UNKNOWN = 0.5, 4.0
 
 
 class ResidualAutoencoder(ModelMixin, ConfigMixin):
@@ -40,7 +43,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     takes_restoration = True
     streaming = True
     tile_px = 3840
-    encoder_tile_bytes = 60
+    encoder_tile_bytes = 100
     independent_votes = INDEPENDENT_VOTES
 
     @register_to_config
@@ -48,9 +51,9 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         self,
         latent_channels: int = BandEnergies.count,
         condition_channels: int = 64,
-        encoder_channels: tuple[int, int] = (48, 96),
         restorer_channels: int = 64,
         num_restorer_blocks: int = 10,
+        condition_hidden: int = 96,
         latent_hidden: int = 96,
         num_decoder_blocks: int = 6,
     ):
@@ -61,7 +64,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         if not latent_channels:
             return
         self.decoder = DetailDecoder(latent_channels, latent_hidden, restorer_channels, num_decoder_blocks)
-        self.condition_encoder = ClipEncoder(3, condition_channels, tuple(encoder_channels))  # type: ignore[arg-type]
+        self.condition_encoder = ConditionEncoder(restorer_channels, condition_hidden, condition_channels)
 
     @property
     def encodes_residual(self) -> bool:
@@ -82,7 +85,9 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
     @property
     def encoder_halo_px(self) -> int:
         """Pixels around a tile that its conditions depend on, rounded up to whole cells."""
-        return _round_up(self.condition_encoder.halo_px) if self.encodes_residual else 0
+        if not self.encodes_residual:
+            return 0
+        return _round_up(self.restorer.trunk_halo_px + self.condition_encoder.halo_px)
 
     @property
     def decoder_halo_px(self) -> int:
@@ -127,7 +132,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         return BandEnergies.latents(cells.transpose(1, 2))
 
     def encode_condition(self, canvas: Tensor) -> Tensor:
-        """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w).
+        """Encode the low-quality canvas (N, 3, F, H, W) to conditions (N, C', T, h, w), by the restorer's features.
 
         Raises ValueError as `encode` does.
         """
@@ -140,9 +145,11 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         Returns conditions (N, C', T, h, w) of the latent frames that are complete, of which there may be none, and the
         state that the frames after these start from.
         """
-        frames = as_frames(canvas, self.condition_encoder.head.weight.dtype)
-        new = self.condition_encoder.frame_features(frames).unflatten(0, (-1, canvas.shape[2]))
-        complete, after = complete_cells(new, state)
+        embedding = self.restorer.embed(*(canvas.new_tensor([value], dtype=torch.float32) for value in _UNKNOWN))
+        features, seen = self.restorer.trunk(canvas, state, embedding)
+        new = self.condition_encoder.frame_features(features).unflatten(0, (-1, canvas.shape[2]))
+        complete, waiting = complete_cells(new, state)
+        after = State(seen.num_frames, seen.features | waiting.features)
         if not complete.shape[1]:
             return new.new_empty(len(new), self.geometry.condition_channels, 0, *new.shape[-2:]), after
         return self.condition_encoder.cells(complete), after
