@@ -57,11 +57,7 @@ def _logits(autoencoder: Autoencoder, canvas: Iterable[Tensor], size: Size, scal
     blocks = [torch.stack(block, dim=1).unsqueeze(0) for block in zip(*cut, strict=True)]
     device = autoencoder.device
     enlarged_by = torch.tensor([scale], device=device)
-    return [
-        autoencoder.estimate_restoration(block.to(device), enlarged_by)
-        for block in blocks
-        if block.std() > FLAT
-    ]
+    return [autoencoder.estimate_restoration(block.to(device), enlarged_by) for block in blocks if block.std() > FLAT]
 
 
 def _blocks(side: int, cell_px: int) -> list[slice]:
