@@ -71,6 +71,7 @@ class Clip:
     subtitles: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()  # of font, cover, chapters, timecode, data, tags
     container_options: dict[str, str] = field(default_factory=dict)
+    side: int = 32  # in pixels: SVT-AV1 needs 64, and so does DNxHR to be 256 when enlarged by 4
 
     @property
     def deep(self) -> bool:
@@ -87,12 +88,12 @@ def pictures(clip: Clip) -> list[av.VideoFrame]:
     dtype = np.uint16 if clip.deep else np.uint8
     frames = []
     for index, time in enumerate(pts):
-        rgb = picture(index, dtype=dtype)
+        rgb = picture(index, clip.side, clip.side, dtype)
         if index >= len(pts) // 2:
             rgb = np.iinfo(dtype).max - rgb[::-1] // 3
         names = ("rgb24", "rgba", "rgb48le", "rgba64le")
         if clip.alpha:
-            rgb = np.concatenate([rgb, picture(index + 40, dtype=dtype)[..., :1]], axis=-1)
+            rgb = np.concatenate([rgb, picture(index + 40, clip.side, clip.side, dtype)[..., :1]], axis=-1)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=names[2 * clip.deep + clip.alpha])
         frame = frame.reformat(format=clip.pix_fmt)
         frame.pts, frame.time_base, frame.duration = time, base, pts[1] - pts[0] if len(pts) > 1 else 1
@@ -127,7 +128,7 @@ def _make_images(clip: Clip, folder: Path) -> Path:
     folder.mkdir()
     for number, frame in enumerate(pictures(clip)):
         context = av.CodecContext.create(clip.suffix[1:], "w")
-        context.width = context.height = 64
+        context.width = context.height = clip.side
         context.pix_fmt, context.time_base = clip.pix_fmt, frame.time_base
         packets = [*context.encode(frame), *context.encode(None)]
         (folder / f"{number + 1:04d}{clip.suffix}").write_bytes(b"".join(map(bytes, packets)))
@@ -138,7 +139,7 @@ def _add_video(out, clip: Clip):
     base, _ = RATES[clip.rate]
     rate = 25 if base < Fraction(1, 100) else 1 / base
     video = out.add_stream(clip.codec, rate=rate, options=clip.options)
-    video.width = video.height = 64
+    video.width = video.height = clip.side
     video.pix_fmt = clip.pix_fmt
     video.codec_context.time_base = video.time_base = base
     for name, value in clip.color.items():

@@ -75,7 +75,7 @@ B_FRAMES = Clip(options={"preset": "fast"}, sounds=AAC)
 MP4, MOV = replace(B_FRAMES, suffix=".mp4"), replace(B_FRAMES, suffix=".mov")
 WEBM = Clip(".webm", "libvpx-vp9", options=FAST["vp9"], sounds=OPUS)
 HEVC = Clip(codec="libx265", options={"preset": "ultrafast", "x265-params": "log-level=error:bframes=3"}, sounds=AAC)
-AV1 = Clip(codec="libsvtav1", options={"preset": "11"}, sounds=OPUS)
+AV1 = Clip(codec="libsvtav1", options={"preset": "11"}, sounds=OPUS, side=64)
 PRORES = Clip(".mov", "prores_ks", "yuv422p10le", sounds=(Sound("pcm_s24le"),))
 DEEP = replace(HEVC, pix_fmt="yuv420p10le")
 
@@ -130,8 +130,8 @@ CASES = [
     Case(Clip(".mov", "mjpeg", "yuvj422p"), ".mov"),
     Case(PRORES, ".mov", "prores"),
     Case(PRORES, ".mkv", "ffv1"),
-    Case(PRORES, ".mov", "dnxhr", scale=4),
-    Case(B_FRAMES, ".mov", "dnxhr", scale=4),
+    Case(replace(PRORES, side=64), ".mov", "dnxhr", scale=4),
+    Case(replace(B_FRAMES, side=64), ".mov", "dnxhr", scale=4),
     # Depths, alpha, images.
     *(
         Case(DEEP, target, codec)
@@ -232,7 +232,7 @@ CASES = [
             (".mov", "prores"),
         )
     ),
-    Case(HDR10, ".mov", "dnxhr", scale=4, told=("hdr10",)),
+    Case(replace(HDR10, side=64), ".mov", "dnxhr", scale=4, told=("hdr10",)),
     Case(replace(HDR10, sounds=OPUS), ".webm", "vp9", told=("reduced",) * (VP9_BITS < 10)),
     Case(replace(DEEP, color=dict(color_primaries=9, color_trc=18, colorspace=9, color_range=1)), ".mkv", "hevc"),
     Case(replace(DEEP, color=dict(color_primaries=9, color_trc=18, colorspace=9, color_range=1)), ".mp4", "av1"),

@@ -283,7 +283,7 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
     for chunk in cut_chunks(cuts, restore.chunk_frames, restore.overlap_frames):
         clip = frames[chunk.start : chunk.stop]
         restored = RestoredClip(
-            pipeline, restore, Size(128, 128), clip, place=chunk.place,
+            pipeline, restore, Size(64, 64), clip, place=chunk.place,
             previous=state if chunk.shared else None,
         )  # fmt: skip
         expected += [frame.rgb for frame in restored]
@@ -298,7 +298,7 @@ def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
 @pytest.mark.parametrize("color", [dict(colorspace=5), dict(color_range=2, colorspace=9)])
 def test_codecs_with_fixed_colours_get_their_own(tmp_path, pipeline, codec, scale, color):
     """DNxHR has one matrix here and ProRes one range: whoever goes by that must see the colours of the source."""
-    clip = Clip(codec="libx264", pix_fmt="yuv444p", options={"crf": "0"}, color=color)
+    clip = Clip(codec="libx264", pix_fmt="yuv444p", options={"crf": "0"}, color=color, side=64)
     case = Case(clip, ".mov", codec, scale=scale)
     _, target, _ = run(case, tmp_path, pipeline)
     (tmp_path / "same").mkdir()
@@ -311,7 +311,7 @@ def test_codecs_with_fixed_colours_get_their_own(tmp_path, pipeline, codec, scal
 @pytest.mark.parametrize(("clip", "target", "codec", "words"), [
     (replace(B_FRAMES, sounds=OPUS), ".mov", None, "stream 1 \\(audio, opus\\) does not fit into mov; use .mkv"),
     (B_FRAMES, ".webm", None, "stream 1 \\(audio, aac\\) does not fit into webm; use .mkv"),
-    (B_FRAMES, ".mkv", "dnxhr", "matroska cannot hold dnxhd video; use .mov"),
+    (replace(B_FRAMES, side=64), ".mkv", "dnxhr", "matroska cannot hold dnxhd video; use .mov"),
     (B_FRAMES, ".webm", "h264", "webm cannot hold libx264 video; use .mkv"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_work(tmp_path, pipeline, clip, target, codec, words):

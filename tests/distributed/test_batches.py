@@ -182,12 +182,13 @@ def test_a_second_ctrl_c_leaves_units_of_all_files_to_the_next_run(
 def test_a_driver_killed_with_files_in_flight_costs_nothing(
     tmp_path: Path, batch: Batch, cluster: Any, engine: Cluster
 ) -> None:
-    """The last test, as its workers take the place of the engine's. The cluster takes no part in what follows."""
+    """The last test, as its workers take the place of the engine's. The driver does not belong to the cluster, which
+    takes no part in what follows."""
     engine._fleet.end()
     save_preset(batch.settings, tmp_path / "small.toml")
     out, begun = tmp_path / "out", set()
     words = ["upscale", batch.clips, "-o", out, "--preset", tmp_path / "small.toml", "--json"]
-    with Forked(*words, "--ray", cluster.address, "--workers", 2) as driver:
+    with Forked(*words, "--ray", cluster.client_address, "--workers", 2) as driver:
         for line in driver.stdout:
             event = json.loads(line)
             begun |= {event["input"]} if event["event"] == "progress" else set()
@@ -196,7 +197,8 @@ def test_a_driver_killed_with_files_in_flight_costs_nothing(
         driver.kill()
         driver.communicate()
     assert (len(begun), driver.returncode) == (2, -signal.SIGKILL)
-    assert batch.equal(out)[:2] == [False, False]
+    assert not any((out / source.name).exists() for source in batch.sources[:2])
+    assert all((JobFolder(out / source.name).path / "manifest.json").exists() for source in batch.sources[:2])
     for source in batch.sources:
         list(upscale(source, out / source.name, batch.settings))
     assert batch.equal(out) == [True] * 3

@@ -7,7 +7,6 @@ import shutil
 import signal
 
 import clusters  # before Ray, which reads what this sets
-import command
 import psutil
 import pytest
 from jobfiles import SHOTS, SMALL, digest, make_shots
@@ -17,7 +16,6 @@ from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.errors import JobError
 from patchvsr.events import Finished, Progress, WorkerJoined, WorkerLeft, Workers
 from patchvsr.jobs.folder import JobFolder
-from patchvsr.presets import save_preset
 from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
@@ -157,24 +155,3 @@ def test_a_node_that_leaves_and_one_with_other_weights(tmp_path, cluster, engine
     assert "c" in joined and len(refused) == 1
     assert "refused, as it would give other bytes: model.sha256 was" in refused[0].reason
     assert digest(again) == whole
-
-
-def test_a_killed_driver_costs_nothing(tmp_path, cluster, engine, settings, source, whole):
-    """The last test, as its worker takes the place of the engine's. The driver does not belong to the cluster, which
-    takes no part in what follows."""
-    engine._fleet.end()
-    target = tmp_path / "out.mkv"
-    save_preset(settings, tmp_path / "small.toml")
-    words = ["upscale", source, "-o", target, "--preset", tmp_path / "small.toml", "--json"]
-    driver = command.start(*words, "--ray", cluster.client_address, "--workers", 1)
-    assert driver.stdout is not None
-    told = []
-    for line in driver.stdout:
-        told.append(line)
-        if json.loads(line)["event"] == "progress":
-            driver.kill()
-            break
-    assert driver.wait() == -signal.SIGKILL, told
-    assert not target.exists() and (JobFolder(target).path / "manifest.json").exists()
-    list(upscale(source, target, settings))
-    assert digest(target) == whole

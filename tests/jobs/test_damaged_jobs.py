@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import random
 import resource
 import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import av
-import forking
 import pytest
 import toy
 from clips import irregular_pts, make_video
@@ -26,7 +23,7 @@ from patchvsr.settings import UpscaleSettings
 from patchvsr.upscale import upscale
 
 sys.path.append(str(Path(__file__).parents[1] / "media"))
-from test_damaged import SEED, damage
+from test_damaged import SEED, damage, told_by_children
 
 CONFIG = UpscaleSettings.of(scale=2, num_inference_steps=0)
 
@@ -70,7 +67,7 @@ def test_a_damaged_input_gives_a_whole_output_or_one_line_and_nothing_left(tmp_p
     damage(good, folder)
     damage_sound(good, folder)
     cases = [(file, OUTPUTS.get(name, "out.mkv")) for file in sorted(folder.iterdir())]
-    outcomes = dict(run_in_child(cases, tmp_path / "printed.txt"))
+    outcomes = dict(told_by_children(child, cases, tmp_path / "printed.txt"))
     assert len(outcomes) == len(cases) >= 40
     assert not {case: said for case, said in outcomes.items() if not said.startswith(("done", "refused"))}
     assert sum(said.startswith("refused") for said in outcomes.values()) > len(outcomes) / 8
@@ -95,22 +92,6 @@ def test_damaged_sound_is_told_before_the_work_starts(tmp_path, pipeline):
     assert sorted(tmp_path.iterdir()) == before
     without = CONFIG.replaced(skip_streams=(1,))
     assert list(upscale(source, tmp_path / "out.mkv", without, pipeline=pipeline))[-1].frames == 6
-
-
-def run_in_child(cases: list[tuple[Path, str]], printed: Path) -> Iterator[tuple[str, str]]:
-    """(case, outcome) of each; what kills the child is the outcome of its case, and the next child goes on."""
-    while cases:
-        told, teller = forking.context().Pipe(duplex=False)
-        process = forking.start(child, cases, teller, printed)
-        teller.close()
-        with contextlib.suppress(EOFError):
-            while cases:
-                yield told.recv()
-                cases = cases[1:]
-        code = forking.ended(process)
-        if cases:
-            yield cases[0][0].name, f"killed the job ({code}): {printed.read_text()[-2000:]}"
-            cases = cases[1:]
 
 
 def outcome_of_job(source: Path, output: Path, pipeline: object) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
-import json
 import os
 import random
 import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import forking
 import numpy as np
+import psutil
 import pytest
 from clips import irregular_pts, make_video
 
@@ -33,7 +35,7 @@ KINDS: dict[str, dict] = {
 
 SEED = int(os.environ.get("DAMAGE_SEED", "0"))  # other seeds are for looking for new kinds of trouble
 HANGS_AFTER_S = 600  # a busy machine is slow, and no hang ends by itself
-MEMORY_LIMIT = 4 << 30
+MEMORY_LIMIT = 2 << 30  # beside what the libraries take
 MEMORY_OF_A_READ_MIB = 500
 
 _EXTREMES = [b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\x7f\xff", b"\x01" + b"\xff" * 7, b"\x80\0\0\0"]
@@ -141,7 +143,7 @@ def test_damaged_files_are_read_in_order_or_refused_in_one_line(tmp_path, name):
     folder = tmp_path / "damaged"
     folder.mkdir()
     count = damage(make_video(tmp_path / name, **KINDS[name]), folder)
-    outcomes = dict(read_in_child(sorted(folder.iterdir())))
+    outcomes = dict(told_by_children(child, sorted(folder.iterdir()), tmp_path / "printed.txt"))
     bad = {case: outcome for case, outcome in outcomes.items() if not outcome.startswith(("read", "refused"))}
     assert not bad
     assert len(outcomes) == count >= 40
@@ -177,22 +179,23 @@ def test_bits_flipped_where_only_the_log_tells_are_noticed(tmp_path, name):
         list(reader)
 
 
-def read_in_child(cases: list[Path]) -> Iterator[tuple[str, str]]:
-    """(case, outcome) of each; what kills the child is the outcome of its case, and the next child goes on."""
+def told_by_children(child: Callable[..., None], cases: list[Any], printed: Path) -> Iterator[tuple[str, str]]:
+    """(case, outcome) of each; what kills a child is the outcome of its case, and the next child goes on."""
+    cases = list(cases)
     while cases:
-        child = subprocess.run(
-            [sys.executable, __file__, *map(str, cases)], capture_output=True, text=True, env=_environment()
-        )
-        lines = [json.loads(line) for line in child.stdout.splitlines()]
-        yield from lines
-        cases = cases[len(lines) :]
-        if cases and child.returncode:
-            yield cases[0].name, f"killed the reader ({child.returncode}): {child.stderr[-2000:]}"
+        told, teller = forking.context().Pipe(duplex=False)
+        process = forking.start(child, cases, teller, printed)
+        teller.close()
+        name = ""
+        with contextlib.suppress(EOFError):
+            while cases:
+                name, outcome = told.recv()
+                yield name, outcome
+                cases = cases[1:]
+        code = forking.ended(process)
+        if cases:
+            yield f"the case after {name!r}", f"killed its process ({code}): {printed.read_text()[-2000:]}"
             cases = cases[1:]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def read_all(path: Path) -> str:
@@ -217,20 +220,19 @@ def read_all(path: Path) -> str:
         return f"raised {err!r}"
 
 
-def child(paths: list[str]) -> None:
-    """Read each file; one line of JSON each."""
+def child(files: list[Path], teller: Connection, printed: Path) -> None:
+    """Read each file; (name, outcome) of each."""
+    errors = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 2)
     faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    limit = psutil.Process().memory_info().vms + MEMORY_LIMIT
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for path in paths:
+    for file in files:
         faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
-        outcome = read_all(Path(path))
+        outcome = read_all(file)
         used_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         if used_mib > MEMORY_OF_A_READ_MIB:
             outcome = f"took {used_mib:.0f} MiB: {outcome}"
-        sys.stdout.write(json.dumps([Path(path).name, outcome]) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    child(sys.argv[1:])
+        teller.send((file.name, outcome))
+    faulthandler.cancel_dump_traceback_later()

@@ -55,12 +55,9 @@ def _logits(autoencoder: Autoencoder, canvas: Iterable[Tensor], size: Size, scal
     for frame in canvas:
         cut.append([frame[:, row, column].clone() for row, column in places])
     blocks = [torch.stack(block, dim=1).unsqueeze(0) for block in zip(*cut, strict=True)]
-    enlarged_by = torch.tensor([scale], device=autoencoder.device)
-    return [
-        autoencoder.estimate_restoration(block.to(autoencoder.device), enlarged_by)
-        for block in blocks
-        if block.std() > FLAT
-    ]
+    device = autoencoder.device
+    enlarged_by = torch.tensor([scale], device=device)
+    return [autoencoder.estimate_restoration(block.to(device), enlarged_by) for block in blocks if block.std() > FLAT]
 
 
 def _blocks(side: int, cell_px: int) -> list[slice]:

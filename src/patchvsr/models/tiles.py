@@ -69,7 +69,7 @@ def encode_condition_tiled(autoencoder: Autoencoder, canvas: Sequence[Tensor], s
 
     canvas: 4k+1 frames (3, H, W) of `size` in [-1, 1], each taken once and in order.
     """
-    geometry, (width, height) = autoencoder.geometry, size
+    geometry, device, (width, height) = autoencoder.geometry, autoencoder.device, size
     factor, num_frames = geometry.spatial_factor, len(canvas)
     condition = torch.empty(geometry.condition_channels, *geometry.latent_shape(num_frames, height, width))
     states: States = dict.fromkeys(tiles(height, width, tile_px, autoencoder.encoder_halo_px, factor))
@@ -77,7 +77,7 @@ def encode_condition_tiled(autoencoder: Autoencoder, canvas: Sequence[Tensor], s
     for run in runs(autoencoder, range(num_frames)):
         frames = torch.stack([canvas[number] for number in run], dim=1)
         for tile, state in states.items():
-            part = _cut(frames, tile.outer).unsqueeze(0).to(autoencoder.device)
+            part = _cut(frames, tile.outer).unsqueeze(0).to(device)
             encoded, states[tile] = autoencoder.encode_condition_next(part, state)
             new = slice(done, done + encoded.shape[2])
             _cut(condition[:, new], tile.inner, factor).copy_(_cut(encoded[0], _relative(tile), factor))
@@ -107,7 +107,8 @@ class TiledDecoder:
         known = {"restoration": torch.tensor([restoration]), "scale": torch.tensor([scale])}
         if autoencoder.encodes_residual:
             known["detail"] = torch.tensor([detail])
-        self._known = {name: value.to(autoencoder.device) for name, value in known.items()}
+        self._device = autoencoder.device  # asked once: it is looked for in every module
+        self._known = {name: value.to(self._device) for name, value in known.items()}
 
     def decode(self, latents: Tensor | None, canvas: Tensor, tile_px: int) -> Tensor:
         """Decode the next frames of the shot to video (3, F, H, W).
@@ -123,10 +124,10 @@ class TiledDecoder:
         self.states = after = {}
         video = torch.empty_like(canvas) if self.area is None else canvas.clone()
         for tile in cut:
-            reference = _cut(canvas, tile.outer).unsqueeze(0).to(autoencoder.device)
+            reference = _cut(canvas, tile.outer).unsqueeze(0).to(self._device)
             cells = None
             if latents is not None:
-                cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(autoencoder.device)
+                cells = _cut(latents, tile.outer, factor).unsqueeze(0).to(self._device)
             decoded, after[tile] = autoencoder.decode_next(cells, reference, before[tile], **self._known)
             if len(cut) == 1 and self.area is None:
                 return decoded[0]

@@ -34,6 +34,7 @@ class PatchVelocity:
         reuse_features: bool = True,
     ):
         self.transformer, self.conditions, self.device = transformer, conditions, device
+        self._dtype = transformer.dtype  # asked once: it is looked for in every module
         self.branch_scale = branch_scale
         self.reuse_features = reuse_features
         self._features: dict[Box, PatchFeatures] = {}
@@ -50,13 +51,13 @@ class PatchVelocity:
         if self.transformer.has_adapter:
             features = PatchFeatures.cat([self._features_of(box) for box in boxes])
         timesteps = torch.full((len(boxes),), timestep, device=self.device)
-        patches = patches.to(self.device, self.transformer.dtype)
+        patches = patches.to(self.device, self._dtype)
         return self.transformer(patches, timesteps, features=features, branch_scale=self.branch_scale).sample.float()
 
     def _features_of(self, box: Box) -> PatchFeatures:
         if box in self._features:
             return self._features[box].to(self.device)
-        conditions = self.conditions.of_patches([box]).to(self.device, self.transformer.dtype)
+        conditions = self.conditions.of_patches([box]).to(self.device, self._dtype)
         features = self.transformer.encode_conditions(conditions)
         if self.reuse_features and features.nbytes <= self._room:
             self._features[box] = features.to(torch.device("cpu"))
