@@ -40,8 +40,7 @@ def one_unit_at_a_time(source, target, pipeline, **settings):
     raise AssertionError("never finished")
 
 
-# What units hand on, and so what steps change, is the same for every kind of output.
-@pytest.mark.parametrize(("name", "steps"), [("out.mkv", 0), ("out.mkv", 1), ("out.mp4", 1), ("out", 1)])
+@pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize(
     ("options", "settings"),
     [
@@ -52,6 +51,7 @@ def one_unit_at_a_time(source, target, pipeline, **settings):
     ],
     ids=["shots", "overlap", "open-gop-range", "deinterlaced"],
 )
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out"])
 def test_stopped_after_every_unit(tmp_path, pipeline, name, options, settings, steps):
     settings = settings | dict(num_inference_steps=steps)
     source = make_shots(tmp_path / "in.mkv", (25, 10), size=NARROW, audio=name != "out.mp4", **options)
