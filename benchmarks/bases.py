@@ -4,11 +4,13 @@ python benchmarks/bases.py count
 python benchmarks/bases.py plan
 python benchmarks/bases.py make wan2.1-1.3b /tmp/wan2.1-1.3b
 python benchmarks/bases.py cost /tmp/wan2.1-1.3b --frames 17 --device cpu
+python benchmarks/bases.py tiles wan2.1-1.3b --sides 192,288 --frames 5 --dtype float32
 
 `count` builds every base without memory and compares its number of parameters with the published one. `plan` prints
 what `patchvsr upscale --plan` computes for cards of 24, 48 and 80 GB. `make` writes a base in the Hub's layout, with
 its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, encoding and decoding one, and a step of
 training an adapter on one, each in a process of its own: seconds and peak memory, on the device or of the process.
+`tiles` measures the memory of a process that encodes or decodes a tile, beside what the plan computes.
 """
 
 import argparse
@@ -25,11 +27,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from patchvsr.allocator import keep_freed_memory
 from patchvsr.evaluation.measured import run_measured
 from patchvsr.jobs.memory import chunk_memory
+from patchvsr.loading import WAN_KEEPS_BYTES
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
-from patchvsr.models.wan_base.base import load_base
+from patchvsr.models.wan_base.base import load_base, load_base_autoencoder
 from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, prompt_file
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
@@ -118,7 +122,10 @@ def cost(folder: Path, parts: str, frames: int, side: int, device: str) -> None:
 @torch.no_grad()
 def measure(folder: Path, part: str, frames: int, side: int, device: str) -> dict[str, float | str]:
     """Run one part twice in this process; seconds are those of the second run."""
-    transformer, autoencoder = (model.to(device) for model in load_base(str(folder), dtype=torch.bfloat16))
+    if part in ("encode", "decode"):  # without the transformer, which would hide their peak
+        transformer, autoencoder = None, load_base_autoencoder(str(folder), dtype=torch.bfloat16).to(device)
+    else:
+        transformer, autoencoder = (model.to(device) for model in load_base(str(folder), dtype=torch.bfloat16))
     cells = autoencoder.geometry.latent_shape(frames, side, side)
     run = PARTS[part](transformer, autoencoder, cells, torch.zeros(1, 3, frames, side, side, device=device))
     del transformer, autoencoder
@@ -131,6 +138,34 @@ def measure(folder: Path, part: str, frames: int, side: int, device: str) -> dic
     return {
         "part": part, "frames": frames, "side": side, "seconds": round(seconds, 2), "before_gib": round(before, 2),
         "peak_gib": round(peak, 2),
+    }  # fmt: skip
+
+
+def tiles(name: str, sides: str, frames: int, dtype: str) -> None:
+    """Print one JSON line for encoding and one for decoding a tile of every size, on the CPU."""
+    for part in ("encode", "decode"):
+        for side in sides.split(","):
+            measured = run_measured([sys.executable, __file__, "tile", name, part, str(frames), side, dtype])
+            print(measured.last_words() if measured.code else measured.output.strip(), flush=True)
+
+
+@torch.no_grad()
+def measure_tile(name: str, part: str, frames: int, side: int, dtype: str) -> dict[str, float | str]:
+    """Encode or decode one tile in this process, with random weights."""
+    keep_freed_memory(WAN_KEEPS_BYTES)  # as jobs do
+    torch.set_default_dtype(getattr(torch, dtype))
+    autoencoder = WanAutoencoder(**BASES[name][1]).eval()
+    torch.set_default_dtype(torch.float32)
+    cells = autoencoder.geometry.latent_shape(frames, side, side)
+    run = PARTS[part](None, autoencoder, cells, torch.zeros(1, 3, frames, side, side))
+    before, started_at = _memory_gib("cpu"), time.monotonic()
+    run()
+    seconds = time.monotonic() - started_at
+    of_pixel = autoencoder.encoder_tile_bytes if part == "encode" else autoencoder.tile_bytes
+    planned = before + of_pixel * side**2 * autoencoder.dtype.itemsize / 2 / GIB
+    return {
+        "part": part, "frames": frames, "side": side, "dtype": dtype, "seconds": round(seconds, 1),
+        "before_gib": round(before, 2), "peak_gib": round(_peak_gib(), 2), "planned_gib": round(planned, 2),
     }  # fmt: skip
 
 
@@ -214,12 +249,20 @@ def main() -> None:
     one = commands.add_parser("part")
     for name, kind in (("folder", Path), ("part", str), ("frames", int), ("side", int), ("device", str)):
         one.add_argument(name, type=kind)
+    tiling = commands.add_parser("tiles")
+    tiling.add_argument("name", choices=BASES)
+    tiling.add_argument("--sides", default="192,256", help="with commas")
+    tiling.add_argument("--frames", type=int, default=5)
+    tiling.add_argument("--dtype", default="float32")
+    tile = commands.add_parser("tile")
+    for name, kind in (("name", str), ("part", str), ("frames", int), ("side", int), ("dtype", str)):
+        tile.add_argument(name, type=kind)
     args = vars(parser.parse_args())
     command = args.pop("command")
-    if command == "part":
-        print(json.dumps(measure(**args)))
+    if command in ("part", "tile"):
+        print(json.dumps({"part": measure, "tile": measure_tile}[command](**args)))
     else:
-        {"count": count, "plan": plan, "make": make, "cost": cost}[command](**args)
+        {"count": count, "plan": plan, "make": make, "cost": cost, "tiles": tiles}[command](**args)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import toy
+import toy_wan
 
+from patchvsr import loading
 from patchvsr.errors import SettingsError
 from patchvsr.loading import load_pipeline, offload_layers
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
+from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.settings import RestoreSettings
 
 
@@ -41,6 +46,45 @@ def test_every_layer_is_loaded_when_it_is_used(tmp_path: Path) -> None:
     assert torch.equal(again.global_tokens, features.global_tokens)
     result = transformer(noisy, timesteps, prompt.repeat(len(noisy), 1, 1), features=again).sample
     assert torch.equal(result, expected)
+
+
+KEEPS = """
+from pathlib import Path
+from patchvsr.allocator import keep_freed_memory
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) // 256
+
+keep_freed_memory(32 << 20)
+before = resident_mib()
+small = [bytearray(b"1") * (16 << 20) for _ in range(4)]
+del small
+kept = resident_mib()
+large = bytearray(b"1") * (64 << 20)
+del large
+print(kept - before, resident_mib() - kept)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps freed memory")
+def test_freed_memory_is_kept_up_to_a_size() -> None:
+    """In a process of its own: it cannot be undone."""
+    done = subprocess.run([sys.executable, "-c", KEEPS], capture_output=True, text=True, check=True)
+    kept, kept_of_large = map(int, done.stdout.split())
+    assert kept > 60 and kept_of_large < 4
+
+
+def test_only_small_blocks_are_kept_for_wans_autoencoder(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, ...]] = []
+    monkeypatch.setattr(loading, "keep_freed_memory", lambda *largest: kept.append(largest))
+    load(model)
+    autoencoder = toy_wan.autoencoder()
+    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5).save_pretrained(tmp_path / "wan")
+    load(str(tmp_path / "wan"))
+    assert kept == [(), (), (loading.WAN_KEEPS_BYTES,)]
 
 
 def test_a_cpu_has_nothing_to_offload(model: str) -> None:

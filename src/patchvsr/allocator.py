@@ -10,8 +10,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP_BYTES = 2**31 - 1
 
 
-def keep_freed_memory() -> None:
-    """Make glibc reuse large blocks instead of returning each of them to the system.
+def keep_freed_memory(largest_bytes: int = KEEP_BYTES) -> None:
+    """Make glibc reuse blocks of up to `largest_bytes` instead of returning each of them to the system.
 
     Activations are blocks of several megabytes. By default glibc maps, zeroes and unmaps each of them, which cost 10 of
     28 CPU seconds. With any other C library this function does nothing.
@@ -22,5 +22,5 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # musl
         return
-    mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
+    mallopt(M_MMAP_THRESHOLD, largest_bytes)
     mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)

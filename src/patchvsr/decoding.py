@@ -122,6 +122,7 @@ class ClipDecoder:
             done += len(frames)
         return result
 
+    @torch.no_grad()
     def _shared_latents(self) -> Tensor | None:
         """Return the latents of the frames that the next clip begins with.
 

@@ -1,5 +1,8 @@
 """A plan says what the job will be, and leaves no trace."""
 
+from fractions import Fraction
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import toy
@@ -8,10 +11,13 @@ from clips import make_video
 
 from patchvsr.errors import OutputError
 from patchvsr.events import Planned
-from patchvsr.jobs.calibrate import Calibration, decoded_pixels
+from patchvsr.jobs import calibrate as calibrate_module
+from patchvsr.jobs.calibrate import Calibration, calibrate, decoded_pixels, encoded_pixels
+from patchvsr.jobs.clip import RestoredClip
 from patchvsr.jobs.estimate import Sum, estimate
 from patchvsr.jobs.memory import choose_chunk_frames, chunk_memory
 from patchvsr.jobs.plan import Chunk
+from patchvsr.media import Frame
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 from patchvsr.settings import RestoreSettings, UpscaleSettings
@@ -54,12 +60,41 @@ def test_a_sum_takes_the_most_memory_and_all_of_the_time(tmp_path, pipeline):
 
 
 def test_time_grows_with_pixels_patches_and_steps(pipeline):
-    speed = Calibration(pixel_s=1e-6, patch_s=0.5, frames=5)
+    speed = Calibration(encoded_pixel_s=2e-6, decoded_pixel_s=1e-6, patch_s=0.5, frames=5)
     chunks = [Chunk(0, 5, 0, 0), Chunk(4, 6, 1, 4)]  # the second is padded to 5 frames
     settings = pipeline.resolve(RestoreSettings(num_inference_steps=3))
-    expected = 2 * (5 * decoded_pixels(pipeline, Size(128, 96), 1280) * 1e-6)
+    expected = 2 * 5 * decoded_pixels(pipeline, Size(128, 96), settings) * 1e-6
+    expected += 2 * 5 * encoded_pixels(pipeline, Size(128, 96), settings) * 2e-6
     expected += 2 * 3 * 0.5 * pipeline.count_patches(5, Size(128, 96), settings.joint_mode)
     assert speed.seconds(pipeline, settings, Size(128, 96), chunks) == pytest.approx(expected)
+
+
+def test_the_time_of_wans_autoencoder_does_not_grow_with_steps(monkeypatch):
+    """On a clock that only counts pixels and patches, a plan takes what the work takes."""
+    autoencoder, passed = toy_wan.autoencoder(), 0.0
+
+    def counted(function, seconds):
+        def call(first, *args, **kwargs):
+            nonlocal passed
+            passed += seconds(first)
+            return function(first, *args, **kwargs)
+
+        return call
+
+    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5)
+    monkeypatch.setattr(autoencoder, "_encode", counted(autoencoder._encode, lambda video: 2e-3 * video[0, 0].numel()))
+    monkeypatch.setattr(autoencoder, "_decode", counted(autoencoder._decode, lambda cells: 0.5 * cells[0, 0].numel()))
+    monkeypatch.setattr(transformer, "forward", counted(transformer.forward, lambda patches: 7.0 * len(patches)))
+    monkeypatch.setattr(calibrate_module, "time", SimpleNamespace(monotonic=lambda: passed))
+
+    settings = pipeline.resolve(RestoreSettings(num_inference_steps=4, tile_px=64, color_match=False, check=False))
+    size, rgb = Size(128, 96), np.zeros((24, 32, 3), np.uint8)
+    frame = Frame(rgb, 0, 1, Fraction(1, 24))
+    planned = calibrate(pipeline, settings, size, frame, 5).seconds(pipeline, settings, size, [Chunk(0, 5, 0, 0)])
+    passed = 0.0
+    assert len(list(RestoredClip(pipeline, settings, size, [frame] * 5))) == 5
+    assert planned == pytest.approx(passed)
 
 
 def test_memory_grows_with_size_and_denoised_frames_and_smaller_tiles_take_less(pipeline):

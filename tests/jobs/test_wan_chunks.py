@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import pytest
 import torch
 import toy
 import toy_wan
+from clips import picture
 from jobfiles import digest, make_shots, run
 from test_resume import one_unit_at_a_time
+from torch import Tensor
 
 from patchvsr.errors import SettingsError
+from patchvsr.jobs.clip import RestoredClip
+from patchvsr.media import Frame
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.pixels.size import Size
+from patchvsr.settings import RestoreSettings
 
 HEIGHT, WIDTH = 16, 20
 
@@ -39,6 +48,30 @@ def test_a_clip_begins_with_the_restored_frames_of_the_last_one(pipeline: PatchV
     second = pipeline(video[9 - overlap :], previous=first.state, overlap_frames=overlap, first_frame=8)
     assert torch.equal(second.latents[:, :known], first.state.latents)
     assert len(second.frames) == 9 - overlap
+
+
+def test_what_a_clip_hands_over_keeps_no_activations(pipeline: PatchVSRPipeline) -> None:
+    """Jobs ask for it after the last frame, outside of what computes without gradients."""
+    frames = [Frame(picture(index, WIDTH, HEIGHT), index, 1, Fraction(1, 25)) for index in range(5)]
+    clip = RestoredClip(pipeline, pipeline.resolve(RestoreSettings(check=False)), Size(80, 64), frames)
+    assert len(list(clip)) == 5
+    assert not clip.state.latents.requires_grad
+
+
+def test_only_a_chunk_that_another_goes_on_from_is_encoded_again(
+    pipeline: PatchVSRPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, encode = [], pipeline.vae.encode_condition_next
+
+    def counted(canvas: Tensor, state: None) -> tuple[Tensor, None]:
+        encoded.append(canvas.shape[2])
+        return encode(canvas, state)
+
+    monkeypatch.setattr(pipeline.vae, "encode_condition_next", counted)
+    source = make_shots(tmp_path / "in.mkv", (9,), size=(32, 32), audio=False)
+    run(source, tmp_path / "out.mkv", pipeline, check=False)
+    canvas_and_view = [5, 5]
+    assert encoded == [*canvas_and_view, 1, *canvas_and_view]
 
 
 def test_a_longer_clip_is_refused(pipeline: PatchVSRPipeline) -> None:

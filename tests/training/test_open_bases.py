@@ -10,6 +10,7 @@ import pytest
 import torch
 import toy
 import toy_wan
+from safetensors.torch import load_file
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
@@ -78,6 +79,13 @@ def test_from_footage_to_an_upscaled_clip(base: Path, source: ClipSource, tmp_pa
     assert not torch.equal(untrained["steps 1"], restored)  # three steps have done something
 
 
+def assert_loaded_as_stored(folder: Path) -> None:
+    stored = load_file(folder / "adapter.safetensors")
+    loaded = PatchVSRPipeline.from_pretrained(str(folder), dtype=torch.bfloat16).transformer.state_dict()
+    for name, value in stored.items():
+        assert loaded[name].dtype == value.dtype and torch.equal(loaded[name], value), name
+
+
 def test_validation_denoises_with_the_shift_of_the_base_as_users_will(
     base: Path, source: ClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +106,8 @@ def test_the_other_stages_train(stage: str, precision: str, base: Path, source: 
     assert {parameter.dtype for parameter in trained_parameters(built).values()} == {torch.float32}
     if stage == "distill":
         assert built.restore(toy.video(5, 16, 24), toy.video(5, 64, 96))["steps 1"].isfinite().all()
+        export(chosen, tmp_path / "model")
+        assert_loaded_as_stored(tmp_path / "model")
 
 
 def test_a_base_trained_further_is_exported_whole(base: Path, source: ClipSource, tmp_path: Path) -> None:

@@ -26,12 +26,14 @@ from patchvsr.settings import ResolvedSettings
 class Calibration:
     """Measured speed of a model.
 
-    pixel_s: seconds per decoded pixel, tile halos included, for everything except denoising.
+    encoded_pixel_s: seconds per pixel of the conditions, tile halos included, that are made once before all steps.
+    decoded_pixel_s: seconds per decoded pixel, tile halos included, for all that follows the steps.
     patch_s: seconds per patch and denoising step in a chunk of `frames` frames.
     frames: length of the timed chunk, 4k+1 frames (k+1 latent frames).
     """
 
-    pixel_s: float
+    encoded_pixel_s: float
+    decoded_pixel_s: float
     patch_s: float
     frames: int
 
@@ -40,10 +42,12 @@ class Calibration:
     ) -> float:
         """Return the seconds that restoring these chunks at `size` takes."""
         lengths = Counter(clip_length(chunk.stop - chunk.start) for chunk in chunks)
-        pixels = decoded_pixels(pipeline, size, settings.tile_px)
         steps = settings.num_inference_steps
+        frame_s = decoded_pixels(pipeline, size, settings) * self.decoded_pixel_s
+        if steps:
+            frame_s += encoded_pixels(pipeline, size, settings) * self.encoded_pixel_s
         return sum(
-            count * (frames * pixels * self.pixel_s + steps * self._step_s(pipeline, settings, size, frames))
+            count * (frames * frame_s + steps * self._step_s(pipeline, settings, size, frames))
             for frames, count in lengths.items()
         )
 
@@ -59,33 +63,46 @@ def calibrate(
     """Measure the speed on the middle of `frame`, repeated as a video of one chunk. `size` is the job's output size."""
     small, part = _middle(frame, size, pipeline.config.patch_px)
 
-    def timed(count: int, steps: int) -> float:
-        fewer = replace(settings, num_inference_steps=steps)
-        started_at = time.monotonic()
+    def timed(steps: int, *, decoded: bool = True) -> tuple[float, float]:
+        """Return the seconds of denoising with what comes before it, and those of decoding."""
+        fewer, stages = replace(settings, num_inference_steps=steps), [0.0, 0.0]
 
         def restored() -> Generator[Frame]:
-            yield from RestoredClip(pipeline, pieces.applied_to(fewer), part, [small] * count)
+            stages[0] = time.monotonic()
+            clip = RestoredClip(pipeline, pieces.applied_to(fewer), part, [small] * count)
+            stages[1] = time.monotonic()
+            if decoded:
+                yield from clip
 
         for _ in pieces.retried(restored):
             pass
-        return time.monotonic() - started_at
+        started_at, denoised_at = stages
+        return denoised_at - started_at, time.monotonic() - denoised_at
 
     pieces = Pieces(settings.batch_size, settings.tile_px)
     steps, count = min(1, settings.num_inference_steps), clip_length(chunk_frames)
-    timed(count, steps)  # warm-up: first calls are slow
-    decoding_s = timed(count, 0)
-    step_s = max(0.0, timed(count, 1) - decoding_s) if steps else 0.0
+    timed(steps)  # warm-up: first calls are slow
+    denoising_s, decoding_s = timed(steps)
+    # A second step takes what every step takes; the rest of the first was for the conditions.
+    step_s = max(0.0, timed(2, decoded=False)[0] - denoising_s) if steps else 0.0
     patches = pipeline.count_patches(count, part, settings.joint_mode)
     return Calibration(
-        pixel_s=decoding_s / (count * decoded_pixels(pipeline, part, settings.tile_px)),
+        encoded_pixel_s=max(0.0, denoising_s - step_s) / (count * encoded_pixels(pipeline, part, settings)),
+        decoded_pixel_s=decoding_s / (count * decoded_pixels(pipeline, part, settings)),
         patch_s=step_s / patches if patches else 0.0,
         frames=count,
     )
 
 
-def decoded_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int) -> int:
+def encoded_pixels(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> int:
+    """Return the number of pixels that the autoencoder encodes per frame: canvas, halos of tiles, and global view."""
+    tile_px, halo_px = pipeline.encoder_tile_px(settings), pipeline.vae.encoder_halo_px
+    return sum(tile_pixels(pipeline, size, tile_px, halo_px)) + pipeline.config.patch_px**2
+
+
+def decoded_pixels(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings) -> int:
     """Return the number of pixels that the autoencoder decodes per frame: the canvas plus the halos of its tiles."""
-    return sum(tile_pixels(pipeline, size, tile_px, pipeline.vae.decoder_halo_px))
+    return sum(tile_pixels(pipeline, size, settings.tile_px, pipeline.vae.decoder_halo_px))
 
 
 def tile_pixels(pipeline: PatchVSRPipeline, size: Size, tile_px: int, halo_px: int) -> list[int]:

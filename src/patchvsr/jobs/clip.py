@@ -25,7 +25,7 @@ class RestoredClip:
     """Restore consecutive frames of one shot at `size`, keeping their bit depth and times.
 
     Iterating yields the restored frames one by one, each when it is decoded. After the last, `state` is what the next
-    clip of the shot continues from.
+    clip of the shot continues from. Wan's autoencoder has to encode frames for it, so ask only if there is a next clip.
 
     place: position of the first frame in the noise, see `Chunk`.
     previous: state of the previous clip of the shot. Frames that both share are not yielded again.
@@ -50,6 +50,10 @@ class RestoredClip:
     @property
     def state(self) -> ClipState:
         return self._decoder.state
+
+    @property
+    def restoration(self) -> float | None:
+        return self._decoder.restoration
 
     def __iter__(self) -> Generator[Frame]:
         depth = _depth(self._frames[0].rgb)

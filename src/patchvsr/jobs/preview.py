@@ -243,7 +243,7 @@ def _restored(
                     if number in range(following, part.shown.stop):
                         following = number + 1
                         yield lq, hq if only else replace(hq, rgb=_cut(hq.rgb, area))
-                state = clip.state
+                state = clip.state if chunk is not part.chunks[-1] else None
 
     yield from pieces.retried(attempt)
 

@@ -57,9 +57,11 @@ class Restorer:
         yield from map(Notice, self._pieces.new_notices())
         given, restorations = self._pieces.applied_to(self._work.restore), []
         state = self._state_before(unit, given, read_handover)
+        following = next(iter(self._units[unit.number + 1 : unit.number + 2]), None)
+        continued = [*(chunk.shared > 0 for chunk in unit.chunks[1:]), following is not None and following.continues]
         writer = SegmentWriter(segment, self._check.encoder(self._work.new_encoder(), unit))
         try:
-            for chunk in unit.chunks:
+            for chunk, goes_on in zip(unit.chunks, continued, strict=True):
                 settings = given if chunk.shared else self._for_shot(given, chunk.start)
                 frames = self._frames.take(chunk.start, chunk.stop)
                 clip = RestoredClip(
@@ -68,8 +70,8 @@ class Restorer:
                 )  # fmt: skip
                 for frame in self._check.restored(clip, frames, chunk):
                     writer.write(frame)
-                state = clip.state
-                restorations.append(state.restoration)
+                state = clip.state if goes_on else None
+                restorations.append(clip.restoration)
                 yield Progress(chunk.stop)
             table = writer.close()
         except BaseException:
@@ -81,8 +83,7 @@ class Restorer:
             "restoration": restorations,
             **self._pieces.as_record(),
         }
-        following = next(iter(self._units[unit.number + 1 : unit.number + 2]), None)
-        if following is not None and following.continues and state is not None:
+        if state is not None:
             self._held = unit.number, state
         needed = following is not None and following.needs_previous
         return RestoredUnit(UnitRecord(table, effort), state if needed else None)

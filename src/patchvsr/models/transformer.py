@@ -357,8 +357,7 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
             if base_config.pop(name, None) is not None:
                 raise ValueError(f"the base has {name}: give a text-to-video base, not an image-to-video one")
         model = cls(**base_config, **adapter_config)
-        for parameter in model.parameters():
-            parameter.data = parameter.data.to(base.dtype)
+        cast_as_loaded(model, base.dtype)
         # Assign, not copy: a large base stays in memory once, and its float32 layers stay float32.
         missing, unexpected = model.load_state_dict(base.state_dict(), strict=False, assign=True)
         if unexpected or set(missing) != set(model.adapter_state_dict()):
@@ -421,6 +420,14 @@ class MicroEmbedder(nn.Module):
         )
         embedded = self.frequencies(values.flatten()).unflatten(0, values.shape).flatten(1)
         return self.mlp(embedded.to(self.mlp.linear_1.weight.dtype))
+
+
+def cast_as_loaded(module: nn.Module, dtype: torch.dtype) -> None:
+    """Cast in place to what diffusers would load in `dtype`: layers that it keeps in float32 (norms, time) stay."""
+    keep = getattr(module, "_keep_in_fp32_modules", None) or ()
+    for name, parameter in module.named_parameters():
+        if not any(part in keep for part in name.split(".")):
+            parameter.data = parameter.data.to(dtype)
 
 
 def zero_init(linear: nn.Linear) -> nn.Linear:

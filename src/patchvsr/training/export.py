@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from patchvsr import __version__, files
 from patchvsr.errors import InputError, ModelError, OutputError, SettingsError
 from patchvsr.models.checkpoint import save_adapter
 from patchvsr.models.folder import weight_digests
 from patchvsr.models.registry import LIGHT_DECODER, OWN_AUTOENCODER, Base, BundledModel, find_base, resolve_model
-from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel
+from patchvsr.models.transformer import ADAPTER_KEYS, PatchVSRTransformer3DModel, cast_as_loaded
 from patchvsr.models.wan_base.base import new_scheduler
 from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
 from patchvsr.pipeline import PatchVSRPipeline
@@ -111,8 +110,8 @@ def _write_pipeline(
         if getattr(transformer, "peft_config", None):
             transformer.fuse_lora()
             transformer.unload_lora()
-        _halve(transformer, keep=transformer._keep_in_fp32_modules)
-    _halve(autoencoder)
+        cast_as_loaded(transformer, torch.bfloat16)
+    cast_as_loaded(autoencoder, torch.bfloat16)
     pipeline = PatchVSRPipeline(transformer, autoencoder, new_scheduler(base.name), **settings)
     pipeline.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
 
@@ -123,22 +122,15 @@ def _write_adapter(
     for name, parameter in transformer.named_parameters():
         if parameter.requires_grad and ".lora_" not in name and not ADAPTER_KEYS.fullmatch(name):
             raise ModelError(f"the base's own {name} was trained: an adapter cannot hold it, train LoRA instead")
-    _halve(transformer, keep=transformer._keep_in_fp32_modules)
+    cast_as_loaded(transformer, torch.bfloat16)
     name = base.repository or base.name
     save_adapter(transformer, folder, base_name=name, pipeline=settings, overwrite=True)  # the folder is new and empty
     if isinstance(autoencoder, LightAutoencoder):
-        _halve(autoencoder.decoder)
+        cast_as_loaded(autoencoder.decoder, torch.bfloat16)
         autoencoder.decoder.save_pretrained(folder / LIGHT_DECODER)
     elif any(parameter.requires_grad for parameter in autoencoder.parameters()):
-        _halve(autoencoder)
+        cast_as_loaded(autoencoder, torch.bfloat16)
         autoencoder.save_pretrained(folder / OWN_AUTOENCODER)
-
-
-def _halve(module: nn.Module, keep: Sequence[str] = ()) -> None:
-    """Cast to bfloat16, except the layers that diffusers keeps in float32 (norms, time embedding)."""
-    for name, parameter in module.named_parameters():
-        if not any(part in keep for part in name.split(".")):
-            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
