@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from restorer import SCALE, clips
+from restorer import SCALE, clips, psnr
 from torch import Generator, Tensor
 
 from patchvsr.cli.console import pairs
@@ -103,7 +103,7 @@ def main() -> None:
         rows: dict[str, list[Tensor]] = {}
         for _, lq, original in clips(args.data, folder, args.frames):
             canvas = resize_bicubic(lq, Size.of(original))
-            bicubic = measure_clip([PsnrMeter()], canvas.clamp(0, 1), original)["psnr_y"]
+            bicubic = psnr(canvas.clamp(0, 1), original)
             for name, frames in restored(pipeline, lq, canvas, original, args.steps):
                 rows.setdefault(name, []).append(measured(frames, original, bicubic))
         print(f"\n| {folder.name} |", " | ".join(COLUMNS), "|")
