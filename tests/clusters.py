@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import toy
 
 # Ray's workers are nicer than other processes, which on a busy machine means that tests wait for them.
@@ -50,6 +51,16 @@ def cluster() -> Iterator[Any]:
 def add_node(to: Any, name: str, **options: Any) -> Any:
     """A node with one CPU, unless `options` say otherwise."""
     return to.add_node(**_node(name, 1) | options)
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """The processes of Ray that bear this title, in the clusters of this test run: other runs have theirs beside it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def _node(name: str, cpus: int) -> dict[str, Any]:

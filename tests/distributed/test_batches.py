@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import clusters  # before Ray, which reads what this sets
-import psutil
 import pytest
 from forked_command import Forked
 from jobfiles import SMALL, digest, make_shots
@@ -124,7 +123,7 @@ def test_a_worker_killed_with_two_files_in_flight_is_replaced(tmp_path: Path, ba
     for name, event in batch.run(tmp_path, engine):
         begun.add(name)
         left += [event.reason] if isinstance(event, WorkerLeft) else []
-        restoring = [p for p in psutil.process_iter(["cmdline"]) if "Worker.restore" in str(p.info["cmdline"])]
+        restoring = clusters.processes("Worker.restore")
         if not killed and len(restoring) == 2 and len(begun) > 1:
             restoring[0].send_signal(signal.SIGKILL)
             killed.append(restoring[0].pid)

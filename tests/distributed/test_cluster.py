@@ -7,7 +7,6 @@ import shutil
 import signal
 
 import clusters  # before Ray, which reads what this sets
-import psutil
 import pytest
 from jobfiles import SHOTS, SMALL, digest, make_shots
 
@@ -107,7 +106,7 @@ def test_a_worker_killed_within_a_unit_is_replaced(tmp_path, engine, source, set
     target, killed, left = tmp_path / "out.mkv", [], []
     for event in upscale(source, target, settings, get_engine=lambda: engine):
         left += [event] if isinstance(event, WorkerLeft) else []
-        restoring = [p for p in psutil.process_iter(["name", "cmdline"]) if "Worker.restore" in str(p.info["cmdline"])]
+        restoring = clusters.processes("Worker.restore")
         if restoring and not killed:
             restoring[0].send_signal(signal.SIGKILL)
             killed.append(restoring[0].pid)

@@ -35,12 +35,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> UpscaleSettings:
     return UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
 
 
-def partners() -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["cmdline"]) if "ray::Partner" in " ".join(p.info["cmdline"] or [])]
-
-
+@pytest.mark.parametrize("title", ["ray::Partner", "Worker.restore"])
 def test_two_devices_share_patches_and_a_killed_one_is_replaced(
-    tmp_path: Path, cluster: Any, settings: UpscaleSettings
+    tmp_path: Path, cluster: Any, settings: UpscaleSettings, title: str
 ) -> None:
     source = make_shots(tmp_path / "in.mkv")
     list(upscale(source, tmp_path / "whole.mkv", settings))
@@ -50,14 +47,14 @@ def test_two_devices_share_patches_and_a_killed_one_is_replaced(
             joined += [event.device] if isinstance(event, WorkerJoined) else []
             left += [event.reason] if isinstance(event, WorkerLeft) else []
             if isinstance(event, Progress) and not killed:
-                killed = partners()
+                killed = clusters.processes(title)
                 assert len(killed) == 1
                 killed[0].send_signal(signal.SIGKILL)
     assert left == ["its process ended"] and len(joined) == 2
     assert all(device.startswith("2 x cpu") for device in joined)
     assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
-    psutil.wait_procs(partners(), timeout=30)
-    assert not partners()
+    psutil.wait_procs(clusters.processes("ray::Partner"), timeout=30)
+    assert not clusters.processes("ray::Partner")
 
 
 def test_a_node_with_too_few_devices_is_named(cluster: Any, settings: UpscaleSettings, monkeypatch: Any) -> None:
