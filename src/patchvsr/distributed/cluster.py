@@ -23,6 +23,7 @@ from patchvsr.settings import RestoreSettings
 
 PATIENCE_S = 60.0  # until the first node with room joins
 WAIT_S = 1.0  # for an answer, before the workers are asked for their progress again
+ATTEMPTS = 3  # behind ray://, the head starts a process for every client, which now and then ends at once
 
 
 class Cluster(Engine):
@@ -204,14 +205,17 @@ def _init(ray: Any, address: str) -> None:
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     elif address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
-    try:
-        ray.init(address=address, **options)
-    except Exception as error:  # of many kinds, as Ray has many ways to connect
-        reason = " ".join(str(error).split())[:300]
-        raise ClusterError(
-            f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`, give its address, "
-            "or use --ray local"
-        ) from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:  # of many kinds, as Ray has many ways to connect
+            reason = " ".join(str(error).split())[:300]
+            if attempt == ATTEMPTS or not isinstance(error, ConnectionAbortedError):
+                raise ClusterError(
+                    f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`, give its address, "
+                    "or use --ray local"
+                ) from error
 
 
 def _versions_here() -> dict[str, Any]:

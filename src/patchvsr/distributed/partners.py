@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOM_S = 120.0  # for partners to find room; two drivers that want one node would wait for each other
 LOADING_S = 1200.0  # for partners to load the model
+MEETING = timedelta(minutes=2)  # for all devices to connect once they have loaded the model
 PATIENCE = timedelta(minutes=30)  # of a device that has done its share and waits for the others
 
 
@@ -108,9 +109,14 @@ def connect_partners(pipeline: PatchVSRPipeline, identity: dict[str, Any], partn
 
 
 def connected(meeting: Path, rank: int, size: int) -> ProcessGroupGloo:
-    """Return the group of the devices that meet in the file `meeting`."""
+    """Return the group of the devices that meet in the file `meeting`. Raises PeerLostError if one does not come."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.uname().sysname == "Linux" else "lo0")
-    return ProcessGroupGloo(FileStore(str(meeting), size), rank, size, PATIENCE)
+    try:
+        group = ProcessGroupGloo(FileStore(str(meeting), size), rank, size, MEETING)
+    except RuntimeError as error:
+        raise PeerLostError(f"a device that shares the patches did not come: {error}") from error
+    group.set_timeout(PATIENCE)
+    return group
 
 
 def _raise_reason(answers: list[Any]) -> None:
