@@ -19,6 +19,7 @@ from statistics import fmean
 import torch
 from safetensors.torch import load_file
 
+from patchvsr.compute import default_dtype
 from patchvsr.errors import PatchVSRError
 from patchvsr.evaluation.synthetic import camera_move, load_photo
 from patchvsr.media.lossless import LosslessWriter
@@ -72,7 +73,8 @@ def make_clips(data: Path) -> None:
 
 def recipe_of(stage: str, folder: Path, output: Path) -> Recipe:
     places = {"data": folder / "data", "packed": folder / "packed", "output": output}
-    return resolve(f"smoke_{stage}", {name: str(place) for name, place in places.items()})
+    precision = "bf16" if default_dtype("cpu") == torch.bfloat16 else "fp32"
+    return resolve(f"smoke_{stage}", {name: str(place) for name, place in places.items()} | {"precision": precision})
 
 
 def train(recipe: Recipe, *, stop_after: int | None = None) -> None:
