@@ -12,12 +12,10 @@ if TYPE_CHECKING:  # its packages are an extra
     from patchvsr.measures.features import ImageFeatures
 
 
-EVERY = 3  # frames: neighbours look alike, so the network sees one of them
-
-
 def perceptual(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean distance of every third frame of videos (N, 3, F, H, W) in [-1, 1], in features of Lite0.
+    """Return the mean distance of videos (N, 3, F, H, W) in [-1, 1], in features that Lite0 finds in their frames.
 
+    Of all frames: a decoder knows the place of a frame in its cell, and learns nothing for places that no loss sees.
     Models are judged by Lite1 (`measures.features`), never by the network of their loss.
 
     Raises PatchVSRError if the packages of the network are not installed.
@@ -28,9 +26,8 @@ def perceptual(output: Tensor, target: Tensor) -> Tensor:
 
 
 def features_of(video: Tensor) -> list[Tensor]:
-    """Return the features that Lite0 finds in every third frame of videos (N, 3, F, H, W) in [-1, 1]."""
-    frames = video[:, :, ::EVERY].transpose(1, 2).flatten(0, 1)
-    return _network(video.device)(frames.float().add(1).div(2))
+    """Return the features that Lite0 finds in all frames of videos (N, 3, F, H, W) in [-1, 1]."""
+    return _network(video.device)(video.transpose(1, 2).flatten(0, 1).float().add(1).div(2))
 
 
 @cache
