@@ -151,18 +151,11 @@ def _kill(victim: str, driver: Any, cluster: Any) -> bool:
         cluster.remove_node(cluster.last.pop(0))
         cluster.last.append(clusters.add_node(cluster, f"node{uuid.uuid4().hex[:4]}"))
     else:
-        own = psutil.Process().children(recursive=True)
-        workers = [process for process in own if "Worker.restore" in _words(process)]
+        workers = clusters.processes("Worker.restore")
         if not workers:
             return False
         random.choice(workers).send_signal(signal.SIGKILL)
     return True
-
-
-def _words(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
 
 
 # --- counts -----------------------------------------------------------------------------------------------------
@@ -302,8 +295,7 @@ def _wait_for(engine: Cluster, workers: int) -> None:
 
 def _devices() -> list[psutil.Process]:
     """Return the processes of workers and their partners."""
-    names = "ray::Worker", "ray::Partner"
-    return [p for p in psutil.Process().children(recursive=True) if "".join(p.cmdline()).startswith(names)]
+    return clusters.processes("ray::Worker") + clusters.processes("ray::Partner")
 
 
 def _job(folder: Path) -> tuple[Path, UpscaleSettings]:
