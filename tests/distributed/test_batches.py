@@ -106,7 +106,8 @@ def test_idle_workers_take_units_of_the_next_file(
     engine._fleet.shared_storage = None
     assert batch.equal(tmp_path) == [True] * 3
     happened = [(name, type(event)) for name, event in told]
-    assert happened.index(("b", Planned)) < happened.index(("a", Finished)) < happened.index(("c", Finished))
+    # Which file ends first is not promised: the last unit of one can take longer than all of a shorter file.
+    assert happened.index(("b", Planned)) < happened.index(("a", Finished))
     workers = set()
     for name, count in LENGTHS.items():
         folder = JobFolder(tmp_path / f"{name}.mkv")
