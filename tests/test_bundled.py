@@ -18,10 +18,10 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
 
 TRAINED = {
-    "mini": {"mini_codec", "mini_base", "mini_adapter", "mini_distill"},
+    "mini": {"mini_restorer", "fast_restorer", "mini_autoencoder", "mini_base", "mini_adapter", "mini_distill"},
     "fast": {"mini_restorer", "fast_restorer"},
 }
-LARGEST_MIB = {"mini": 64, "fast": 3}
+LARGEST_MIB = {"mini": 32, "fast": 3}
 MIB = 2**20
 
 
