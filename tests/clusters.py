@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 80 * 2**20
 
 
 def save_model(folder: Path, **settings: Any) -> Path:
-    """Writes a toy model that differs by its settings, for example `std`. Its units hand latents on in one step."""
+    """Writes a toy model that differs by its settings, for example `seed`. Its units hand latents on in one step."""
     pipeline = toy.pipeline(num_inference_steps=1, strength=0.5, **settings)
     pipeline.save_pretrained(folder)
     return folder

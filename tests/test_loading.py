@@ -81,7 +81,7 @@ def test_only_small_blocks_are_kept_for_wans_autoencoder(
     monkeypatch.setattr(loading, "keep_freed_memory", lambda *largest: kept.append(largest))
     load(model)
     autoencoder = toy_wan.autoencoder()
-    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    transformer = toy.transformer_of(autoencoder)
     PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5).save_pretrained(tmp_path / "wan")
     load(str(tmp_path / "wan"))
     assert kept == [(), (), (loading.WAN_KEEPS_BYTES,)]

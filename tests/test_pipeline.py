@@ -14,6 +14,7 @@ from torch import Tensor
 
 from patchvsr.decoding import ClipState
 from patchvsr.errors import SettingsError
+from patchvsr.models.mini.detail import BandEnergies
 from patchvsr.models.restoration import estimate_restoration
 from patchvsr.models.transformer import PatchConditions
 from patchvsr.patches.windows import MODES
@@ -25,12 +26,13 @@ from patchvsr.sampling import velocity
 from patchvsr.sampling.noise import noise_frames
 
 ONE_LEVEL = 1 / 255
+CELLS = (toy.PATCH_CELLS, toy.PATCH_CELLS)
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> PatchVSRPipeline:
     """Shared: a call changes nothing of it."""
-    return toy.pipeline(std=0.03)
+    return toy.pipeline()
 
 
 # --- shapes -------------------------------------------------------------------------------------------------
@@ -45,18 +47,18 @@ def test_range_is_cut_and_not_squeezed(pipeline: PatchVSRPipeline) -> None:
 def test_as_many_frames_as_came(pipeline: PatchVSRPipeline, num_frames: int) -> None:
     output = pipeline(toy.video(num_frames, 8, 12), scale=8)
     assert output.frames.shape == (num_frames, 3, 64, 96)
-    assert output.latents.shape == (toy.LATENT_CHANNELS, -(-(num_frames - 1) // 4) + 1, 4, 6)
+    assert output.latents.shape == (toy.LATENT_CHANNELS, -(-(num_frames - 1) // 4) + 1, 8, 12)
 
 
 @pytest.mark.parametrize(
     ("size", "cells"),
-    [((119, 67), (6, 8)), ((64, 64), (4, 4)), ((30, 20), (4, 4)), ((1, 100), (8, 4))],
+    [((119, 67), (10, 16)), ((64, 64), (8, 8)), ((30, 20), (8, 8)), ((1, 100), (14, 8))],
     ids=["odd", "one patch", "less than a patch", "narrow"],
 )
 def test_any_size(pipeline: PatchVSRPipeline, size: tuple[int, int], cells: tuple[int, int]) -> None:
     output = pipeline(toy.video(2, 17, 29), size=size)
     assert output.frames.shape == (2, 3, size[1], size[0])
-    assert output.latents.shape[2:] == cells  # whole tokens of 32 pixels, and at least a patch
+    assert output.latents.shape[2:] == cells  # whole tokens of 16 pixels, and at least a patch
     assert output.frames.dtype == torch.float32
     assert output.frames.min() >= 0 and output.frames.max() <= 1
 
@@ -110,7 +112,6 @@ REFUSED = {
     "num_inference_steps is -1": dict(num_inference_steps=-1),
     "restoration is -0.1": dict(restoration=-0.1),
     "restoration is 1.5": dict(restoration=1.5),
-    "detail is 0.5: this model does not add detail": dict(detail=0.5),
     "noise_timestep is -1": dict(noise_timestep=-1),
     "noise_timestep is 1001": dict(noise_timestep=1001),
     "batch_size is 0": dict(batch_size=0),
@@ -177,12 +178,12 @@ def test_tile_size_does_not_matter(pipeline: PatchVSRPipeline, tile_px: int) -> 
 # --- denoising ----------------------------------------------------------------------------------------------
 
 
-def test_no_steps_decode_zero_latents(pipeline: PatchVSRPipeline) -> None:
+def test_no_steps_decode_without_latents(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(5, 16, 24)
     output = pipeline(video, num_inference_steps=0, restoration=0.3, color_match=False)
     canvas = (resize_bicubic(video, Size(96, 64)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
-        decoded = pipeline.vae.decode(torch.zeros(1, toy.LATENT_CHANNELS, 2, 4, 6), canvas, **toy.KNOWN_OF_CLIPS)[0]
+        decoded = pipeline.vae.decode(None, canvas, **toy.KNOWN_OF_CLIPS)[0]
     torch.testing.assert_close(output.frames, ((decoded.transpose(0, 1) + 1) / 2).clamp(0, 1))
     assert output.latents is None
 
@@ -193,18 +194,18 @@ def plain_sampling(pipeline: PatchVSRPipeline, video: Tensor, steps: int, noise_
     canvas = (resize_bicubic(video, Size(toy.PATCH_PX, toy.PATCH_PX)) * 2 - 1).transpose(0, 1).unsqueeze(0)
     condition = pipeline.vae.encode_condition(canvas)
     sigma = noise_timestep / 1000
-    augmentation = noise_frames((1 << 32) + 5, 0, 2, (toy.CONDITION_CHANNELS, 4, 4)).unsqueeze(0)
+    augmentation = noise_frames((1 << 32) + 5, 0, 2, (toy.CONDITION_CHANNELS, *CELLS)).unsqueeze(0)
     features = pipeline.transformer.encode_conditions(
         PatchConditions(
             patch_latents=(1 - sigma) * condition + sigma * augmentation,
             global_latents=condition,  # the view of a clip of one patch is the patch
-            location_mask=torch.ones(1, 1, 4, 4),
+            location_mask=torch.ones(1, 1, *CELLS),
             scale=torch.tensor([4.0]),
             crop_box=torch.tensor([[0.0, 0.0, 1.0, 1.0]]),
             noise_timestep=torch.tensor([noise_timestep]),
         )
     )
-    z = noise_frames(5, 0, 2, (toy.LATENT_CHANNELS, 4, 4)).unsqueeze(0)
+    z = noise_frames(5, 0, 2, (toy.LATENT_CHANNELS, *CELLS)).unsqueeze(0)
     if pipeline.config.still_noise:
         z = z[:, :, :1].repeat(1, 1, 2, 1, 1)
     for step in range(steps):
@@ -244,7 +245,7 @@ def test_a_model_of_still_noise_starts_every_frame_from_the_same(pipeline: Patch
 def test_known_latents_stay_and_lead_the_frames_after_them(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(9, 16, 16)
     free = pipeline(video, first_frame=8, output_type="latent").latents
-    known = toy.randn(toy.LATENT_CHANNELS, 1, 4, 4)
+    known = toy.randn(toy.LATENT_CHANNELS, 1, *CELLS)
     previous = ClipState(known, None)
     # Patches of two latent frames: the second is denoised beside the first, the third beside the second.
     led = pipeline(video, first_frame=8, output_type="latent", previous=previous).latents
@@ -283,13 +284,23 @@ def test_strength_and_augmentation_are_passed_on(pipeline: PatchVSRPipeline) -> 
         assert (pipeline(video, **changed).frames - default).abs().max() > ONE_LEVEL
 
 
+def test_detail_leads_from_the_restored_frame_to_the_generated_one(pipeline: PatchVSRPipeline) -> None:
+    """The dial is a straight line in pixels, whose ends are those of 0 steps and of the model's own setting."""
+    video, settings = toy.video(5, 24, 32), dict(color_match=False)
+    faithful, rich = pipeline(video, num_inference_steps=0, **settings).frames, pipeline(video, **settings).frames
+    ends = (pipeline(video, detail=detail, **settings).frames for detail in (0, 1))
+    assert all(torch.equal(end, known) for end, known in zip(ends, (faithful, rich), strict=True))
+    assert (rich - faithful).std() > 0.01
+    inside = (rich > 0) & (rich < 1) & (faithful > 0) & (faithful < 1)
+    between = pipeline(video, detail=0.25, **settings).frames
+    torch.testing.assert_close(between[inside], (0.75 * faithful + 0.25 * rich)[inside], rtol=0, atol=1e-6)
+
+
 def test_strength_starts_from_the_latents_of_the_input(pipeline: PatchVSRPipeline) -> None:
     video = toy.video(5, 16, 16)
     from_noise = pipeline(video, output_type="latent").latents
     assert torch.equal(pipeline(video, strength=1.0, output_type="latent").latents, from_noise)
-    canvas = resize_bicubic(video, Size(64, 64)).mul(2).sub(1).transpose(0, 1)[None]
-    with torch.no_grad():
-        own = pipeline.vae.encode(canvas)[0]
+    own = BandEnergies.latents(torch.zeros(1, *from_noise.shape))[0]  # no detail
     little = pipeline(video, strength=1e-4, output_type="latent").latents
     torch.testing.assert_close(little, own, rtol=0, atol=1e-3)
     assert (pipeline(video, strength=0.3, output_type="latent").latents - own).abs().max() > 0.01
@@ -337,7 +348,7 @@ def test_callback_sees_every_step_and_may_replace_latents(pipeline: PatchVSRPipe
         calls.append((pipe, step, float(timestep), list(state), state["latents"].shape))
 
     watched = pipeline(video, num_inference_steps=4, callback_on_step_end=watch)
-    shape = (toy.LATENT_CHANNELS, 2, 4, 4)
+    shape = (toy.LATENT_CHANNELS, 2, *CELLS)
     assert calls == [(pipeline, step, 1000 - 250 * step, ["latents"], shape) for step in range(4)]
     assert torch.equal(watched.frames, pipeline(video, num_inference_steps=4).frames)
 

@@ -53,7 +53,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def write(base: str, folder: Path, **stages: Any) -> Path:
     transformer, _ = load_base(base, dtype=torch.bfloat16)
-    transformer = toy.trained(toy.transformer(transformer, condition_channels=toy.LATENT_CHANNELS))
+    transformer = toy.trained(toy.transformer(transformer, condition_channels=toy_wan.LATENT_CHANNELS))
     autoencoder = toy_wan.autoencoder().requires_grad_(False)
     write_model(transformer, autoencoder, folder, base=base, provenance=PROVENANCE | {"stages": stages}, **SMALL)
     return folder

@@ -9,7 +9,8 @@ from diffusers import WanTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Generator, Tensor, nn
 
-from patchvsr.models.mini.autoencoder import MiniAutoencoder
+from patchvsr.models.autoencoder import Autoencoder
+from patchvsr.models.mini.detail import CELL_PX, BandEnergies
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.sizes import feed_forward
 from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
@@ -17,13 +18,13 @@ from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.sampling.schedule import set_steps
 
 PATCH_PX = 64
-PATCH_CELLS = 4
+PATCH_CELLS = PATCH_PX // CELL_PX
 PROMPT_LENGTH = 3
 TEXT_DIM = 8
-LATENT_CHANNELS = 4
+LATENT_CHANNELS = BandEnergies.count
+CONDITION_CHANNELS = 8
 KNOWN = {"restoration": 0.3, "scale": 4.0}  # of an input, for tiles
 KNOWN_OF_CLIPS = {name: torch.tensor([value]) for name, value in KNOWN.items()}
-CONDITION_CHANNELS = LATENT_CHANNELS + 192  # latents, and the canvas at a quarter of its size
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,27 +51,18 @@ def randomised(module: Module, *, std: float = 0.1, seed: int = 0) -> Module:
     return module
 
 
-def autoencoder(**sizes: Any) -> MiniAutoencoder:
+def autoencoder(*, std: float = 0.06, **sizes: Any) -> ResidualAutoencoder:
+    """With trained-looking weights: conditions are about as large as latents, detail as what the restorer adds."""
     torch.manual_seed(0)
     toy = dict(
-        latent_channels=LATENT_CHANNELS,
-        encoder_channels=(8, 8, 12),
-        decoder_channels=8,
-        decoder_latent_hidden=8,
+        condition_channels=CONDITION_CHANNELS,
+        condition_hidden=16,
+        restorer_channels=8,
+        num_restorer_blocks=4,
+        latent_hidden=16,
         num_decoder_blocks=2,
-        context_channels=8,
-        num_context_blocks=1,
     )
-    return MiniAutoencoder(**(toy | sizes)).eval()
-
-
-def residual_autoencoder(**sizes: Any) -> ResidualAutoencoder:
-    """The next bundled autoencoder, with trained-looking weights: its detail is about as strong as the restorer's."""
-    small = dict(
-        condition_channels=8, condition_hidden=16, restorer_channels=8, num_restorer_blocks=4, latent_hidden=16,
-        num_decoder_blocks=2,
-    )  # fmt: skip
-    return randomised(ResidualAutoencoder(**(small | sizes)), std=0.15).eval()
+    return randomised(ResidualAutoencoder(**(toy | sizes)), std=std).eval()
 
 
 def base(**sizes: Any) -> WanTransformer3DModel:
@@ -90,13 +82,13 @@ def base(**sizes: Any) -> WanTransformer3DModel:
     return WanTransformer3DModel(**(toy | sizes)).eval()
 
 
-def base_of(autoencoder: ResidualAutoencoder) -> WanTransformer3DModel:
+def base_of(autoencoder: Autoencoder) -> WanTransformer3DModel:
     """The toy base for the latents of this autoencoder."""
     channels = autoencoder.geometry.latent_channels
     return base(in_channels=channels, out_channels=channels)
 
 
-def transformer_of(autoencoder: ResidualAutoencoder) -> PatchVSRTransformer3DModel:
+def transformer_of(autoencoder: Autoencoder) -> PatchVSRTransformer3DModel:
     """The toy base with an adapter, for the latents and conditions of this autoencoder."""
     return transformer(base_of(autoencoder), condition_channels=autoencoder.geometry.condition_channels)
 
@@ -153,28 +145,20 @@ def conditions(num_patches: int = 2, channels: int = CONDITION_CHANNELS) -> Patc
     )
 
 
-def pipeline(*, std: float = 0.01, **settings: Any) -> PatchVSRPipeline:
-    """Random throughout, so that every part of it counts. With a larger `std`, jobs refuse what it makes of a video."""
-    pipe = PatchVSRPipeline(
-        randomised(transformer()),
-        randomised(autoencoder(), std=std, seed=1),
-        patch_px=PATCH_PX,
-        patch_frames=5,
-        **(dict(num_inference_steps=2) | settings),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+def pipeline(*, seed: int = 0, **settings: Any) -> PatchVSRPipeline:
+    """Random throughout, so that every part of it counts.
 
-
-def residual_pipeline(**settings: Any) -> PatchVSRPipeline:
-    """The same on the architecture of the next bundled model; what it adds is weak enough for jobs."""
-    vae = residual_autoencoder()
+    Restorer and latents change a pixel by about four levels of 255 each: enough for the bytes of every output, and
+    little enough for jobs, which refuse what does not look like its input.
+    """
+    vae = autoencoder()
     with torch.no_grad():
-        for head, strength in ((vae.restorer.head, 2e-3), (vae.decoder.head, 2e-4)):
-            head.weight.mul_(strength)
+        vae.decoder.guide.weight.mul_(0.3)  # or it would outweigh the latents
+        for head in (vae.restorer.head, vae.decoder.head):
+            head.weight.mul_(0.05)
             head.bias.zero_()
     pipe = PatchVSRPipeline(
-        randomised(transformer_of(vae)),
+        randomised(transformer(), seed=seed),
         vae,
         patch_px=PATCH_PX,
         patch_frames=5,
@@ -185,8 +169,8 @@ def residual_pipeline(**settings: Any) -> PatchVSRPipeline:
 
 
 def feed_forward_pipeline(whole: PatchVSRPipeline | None = None) -> PatchVSRPipeline:
-    """The restorer of a pipeline alone, of `residual_pipeline` if none is given."""
-    whole = whole or residual_pipeline()
+    """The restorer of a pipeline alone, of `pipeline` if none is given."""
+    whole = whole or pipeline()
     pipe = PatchVSRPipeline(None, feed_forward(whole.vae.restorer).eval(), num_inference_steps=0)
     pipe.set_progress_bar_config(disable=True)
     return pipe

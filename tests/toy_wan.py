@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 import toy
+from diffusers import WanTransformer3DModel
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 from patchvsr.models.wan_base.light_autoencoder import LightAutoencoder
 from patchvsr.models.wan_base.light_decoder import LightDecoder
 
+LATENT_CHANNELS = 4
 WAN21 = dict(
     base_dim=4,
-    z_dim=toy.LATENT_CHANNELS,
+    z_dim=LATENT_CHANNELS,
     dim_mult=[1, 1, 1, 1],
     num_res_blocks=1,
     temperal_downsample=[False, True, True],
@@ -45,7 +47,7 @@ def light_decoder(flavour: str = "wan2.1") -> LightDecoder:
     """Untrained, as a training begins with it."""
     torch.manual_seed(0)
     return LightDecoder(
-        latent_channels=toy.LATENT_CHANNELS, cell_px=CELL_PX[flavour], restorer_channels=8, num_restorer_blocks=4,
+        latent_channels=LATENT_CHANNELS, cell_px=CELL_PX[flavour], restorer_channels=8, num_restorer_blocks=4,
         latent_hidden=16, num_decoder_blocks=2,
     ).eval()  # fmt: skip
 
@@ -55,9 +57,13 @@ def light_autoencoder(flavour: str = "wan2.1", *, std: float = 0.15) -> LightAut
     return LightAutoencoder.of(autoencoder(flavour), toy.randomised(light_decoder(flavour), std=std))
 
 
+def base(**sizes: Any) -> WanTransformer3DModel:
+    return toy.base(**(dict(in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS) | sizes))
+
+
 def save_base(folder: Path, flavour: str = "wan2.1", **sizes: Any) -> Path:
     """Transformer and autoencoder, saved by diffusers' own classes."""
-    toy.base(**sizes).save_pretrained(folder / "transformer")
+    base(**sizes).save_pretrained(folder / "transformer")
     vae(flavour).save_pretrained(folder / "vae")
     return folder
 

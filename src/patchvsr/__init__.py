@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
-    from patchvsr.models.mini.autoencoder import MiniAutoencoder
+    from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
     from patchvsr.models.transformer import PatchVSRTransformer3DModel
     from patchvsr.pipeline import PatchVSRPipeline
 
-__all__ = ["MiniAutoencoder", "PatchVSRPipeline", "PatchVSRTransformer3DModel", "__version__"]
+__all__ = ["PatchVSRPipeline", "PatchVSRTransformer3DModel", "ResidualAutoencoder", "__version__"]
 
 # Imported on first use: `patchvsr --help` should not wait for torch.
 _MODULES = {
-    "MiniAutoencoder": "patchvsr.models.mini.autoencoder",
     "PatchVSRPipeline": "patchvsr.pipeline",
     "PatchVSRTransformer3DModel": "patchvsr.models.transformer",
+    "ResidualAutoencoder": "patchvsr.models.mini.residual_autoencoder",
 }
 
 

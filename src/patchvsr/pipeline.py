@@ -19,8 +19,7 @@ from patchvsr.errors import ModelError, SettingsError
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.checkpoint import load_adapter, read_config
 from patchvsr.models.geometry import TEMPORAL_FACTOR, clip_length, latent_frames
-from patchvsr.models.mini.autoencoder import MiniAutoencoder  # noqa: F401  (saved pipelines refer to it)
-from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (the same)
+from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder  # noqa: F401  (saved pipelines refer to it)
 from patchvsr.models.registry import (
     LIGHT_DECODER,
     MODEL_FILES,

@@ -171,8 +171,8 @@ def test_all_faults_are_named_at_once(model: Path, hub: standin_hub.Hub) -> None
 
 def test_an_adapter_must_name_a_base_that_others_can_load(hub: standin_hub.Hub, tmp_path: Path) -> None:
     base = toy_wan.save_base(tmp_path / "base")
-    transformer, autoencoder = toy.trained(toy.transformer(toy.base(), condition_channels=16)), toy_wan.autoencoder()
-    folder = tmp_path / "adapter"
+    autoencoder, folder = toy_wan.autoencoder(), tmp_path / "adapter"
+    transformer = toy.trained(toy.transformer_of(autoencoder))
     write_model(transformer, autoencoder.requires_grad_(False), folder, base=str(base), provenance=PROVENANCE)
     with pytest.raises(ModelError, match=r"names the base .*base, which others cannot load"):
         push(folder, NAME)

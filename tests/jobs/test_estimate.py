@@ -81,7 +81,7 @@ def test_the_time_of_wans_autoencoder_does_not_grow_with_steps(monkeypatch):
 
         return call
 
-    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    transformer = toy.transformer_of(autoencoder)
     pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5)
     monkeypatch.setattr(autoencoder, "_encode", counted(autoencoder._encode, lambda video: 2e-3 * video[0, 0].numel()))
     monkeypatch.setattr(autoencoder, "_decode", counted(autoencoder._decode, lambda cells: 0.5 * cells[0, 0].numel()))
@@ -112,7 +112,7 @@ def test_memory_grows_with_size_and_denoised_frames_and_smaller_tiles_take_less(
 
 def test_memory_of_a_device_is_that_of_weights_a_patch_and_a_tile():
     autoencoder = toy_wan.autoencoder()
-    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    transformer = toy.transformer_of(autoencoder)
     pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5, num_inference_steps=4).to("meta")
 
     def memory(size, **settings):

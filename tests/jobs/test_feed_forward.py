@@ -43,7 +43,7 @@ def test_any_size_and_tiles_equal_the_whole(pipeline: PatchVSRPipeline, size: tu
 
 
 def test_it_is_the_restorer_of_a_whole_model() -> None:
-    whole = toy.residual_pipeline()
+    whole = toy.pipeline()
     alone, lq = toy.feed_forward_pipeline(whole), toy.video(5, 24, 32)
     wanted = whole(lq, num_inference_steps=0, color_match=False).frames
     assert torch.equal(alone(lq, color_match=False).frames, wanted)
@@ -53,7 +53,7 @@ def test_it_is_the_restorer_of_a_whole_model() -> None:
 def test_less_memory_than_with_a_transformer(pipeline: PatchVSRPipeline) -> None:
     settings, size = pipeline.resolve(RestoreSettings()), Size(1280, 720)
     assert settings.num_inference_steps == 0
-    whole = toy.residual_pipeline()
+    whole = toy.pipeline()
     assert chunk_memory(pipeline, size, settings, 17) < chunk_memory(whole, size, whole.resolve(RestoreSettings()), 17)
 
 

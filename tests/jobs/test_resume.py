@@ -61,6 +61,14 @@ def test_stopped_after_every_unit(tmp_path, pipeline, name, options, settings, s
     assert digest(tmp_path / "stopped" / name) == digest(tmp_path / "whole" / name)
 
 
+def test_stopped_after_every_unit_where_no_latents_are_handed_on(tmp_path, pipeline):
+    """In a single step from noise alone."""
+    source = make_shots(tmp_path / "in.mkv", (25, 10), size=NARROW)
+    run(source, tmp_path / "whole.mkv", pipeline, strength=1.0)
+    assert one_unit_at_a_time(source, tmp_path / "stopped.mkv", pipeline, strength=1.0) > 2
+    assert digest(tmp_path / "stopped.mkv") == digest(tmp_path / "whole.mkv")
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_what_is_handed_on_is_needed(tmp_path, pipeline, source, whole, damage):
     """Without what the first unit hands on, the second would be another."""

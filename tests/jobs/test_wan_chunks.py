@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 16, 20
 def pipeline(request: pytest.FixtureRequest) -> PatchVSRPipeline:
     light = request.param == "light"
     autoencoder = toy_wan.light_autoencoder(std=0.02) if light else toy_wan.autoencoder(request.param)
-    transformer = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    transformer = toy.transformer_of(autoencoder)
     return PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=9, num_inference_steps=1)
 
 

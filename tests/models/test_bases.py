@@ -53,7 +53,7 @@ def test_a_patch_is_whole_tokens(name: str) -> None:
 def test_loads_what_diffusers_saved(flavour: str, tmp_path: Path) -> None:
     folder = toy_wan.save_base(tmp_path / "base", flavour)
     transformer, autoencoder = load_base(str(folder), dtype=torch.float32)
-    for loaded, saved in ((transformer, toy.base()), (autoencoder, toy_wan.vae(flavour))):
+    for loaded, saved in ((transformer, toy_wan.base()), (autoencoder, toy_wan.vae(flavour))):
         state, expected = loaded.state_dict(), saved.state_dict()
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in expected)
@@ -68,7 +68,7 @@ def test_from_the_hub_cache_without_network(offline: Path, base: str) -> None:
     assert "\n" not in str(caught.value)
     toy_wan.put_into_cache(offline, toy_wan.BASE, Path(base))
     transformer, _ = load_base(toy_wan.BASE, dtype=torch.float32)
-    assert torch.equal(transformer.proj_out.weight, toy.base().proj_out.weight)
+    assert torch.equal(transformer.proj_out.weight, toy_wan.base().proj_out.weight)
 
 
 def test_refuses_incomplete_bases_and_other_models(base: str, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_refuses_incomplete_bases_and_other_models(base: str, tmp_path: Path) ->
     Path(base, "vae").rmdir()
     refused(base, "vae is missing")
     # An image-to-video base takes the image's latents in further channels.
-    refused(str(toy_wan.save_base(tmp_path / "i2v", in_channels=2 * toy.LATENT_CHANNELS)), "text-to-video")
+    refused(str(toy_wan.save_base(tmp_path / "i2v", in_channels=2 * toy_wan.LATENT_CHANNELS)), "text-to-video")
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def test_a_new_adapter_changes_nothing(base: str) -> None:
     assert transformer.config.condition_channels == autoencoder.geometry.condition_channels
     assert len(transformer.branch_blocks) == find_base(base).num_branch_blocks
     plain = WanTransformer3DModel.from_pretrained(base, subfolder="transformer").eval()
-    latents, timesteps = toy.noisy_latents(), toy.timesteps()
+    latents, timesteps = toy.noisy_latents(channels=toy_wan.LATENT_CHANNELS), toy.timesteps()
     expected = plain(latents, timesteps, prompt.expand(2, -1, -1)).sample
     assert torch.equal(transformer(latents, timesteps).sample, expected)
 

@@ -123,7 +123,7 @@ def test_base_stages_can_be_cached(source: ClipSource, tmp_path: Path) -> None:
     stage = BaseStage(recipe, toy.autoencoder(), toy.base(), prompt)
     list(write_cache(recipe, stage, Samples(stage.make_sample, source, recipe), tmp_path, 2))
     sample = CachedSamples(stage, tmp_path, recipe)[0, 0]
-    assert sample.keys() == {"latents", "noise", "sigma"}
+    assert sample.keys() == {"latents", "scale", "noise", "sigma"}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def base(tmp_path: Path) -> Path:
 
 def test_a_mini_is_written_whole_with_lora_folded_in(tmp_path: Path) -> None:
     transformer = toy.trained(toy.transformer())
-    autoencoder = toy.randomised(toy.autoencoder(), std=0.03)
+    autoencoder = toy.autoencoder()
     before = restore(PatchVSRPipeline(transformer, autoencoder, **SMALL))
     write_model(transformer, autoencoder, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     files = {file.name for file in (tmp_path / "model").iterdir()}
@@ -264,7 +264,8 @@ def test_the_cards_commands_run_as_they_stand(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     no_network(monkeypatch, tmp_path / "hub")
-    write_model(toy.transformer(), toy.autoencoder(), tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
+    model = toy.pipeline()
+    write_model(model.transformer, model.vae, tmp_path / "model", base="mini", provenance=PROVENANCE, **SMALL)
     card = (tmp_path / "model" / "README.md").read_text()
     command, code = (re.search(f"```{language}\n(.*?)```", card, re.S)[1] for language in ("sh", "python"))
     make_video(tmp_path / "clip.mp4", count=2)

@@ -213,7 +213,7 @@ def squares(count: int, *cells: int, seed: int) -> dict[str, Tensor]:
     hq, canvas = (1.6 * picture - 0.8 for picture in (hq, canvas))
     hq, canvas = (picture.unsqueeze(2).expand(-1, 3, 5, -1, -1) for picture in (hq, canvas))
     return {
-        "hq": hq, "canvas": canvas, "noise": toy.randn(count, toy.LATENT_CHANNELS, *cells, seed=seed),
+        "hq": hq, "canvas": canvas, "noise": toy.randn(count, toy_wan.LATENT_CHANNELS, *cells, seed=seed),
         "restoration": torch.zeros(count), "scale": torch.full((count,), 8.0), "told": torch.ones(count) > 0,
     }  # fmt: skip
 

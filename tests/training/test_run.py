@@ -85,7 +85,7 @@ def test_footage_that_is_too_small_is_refused_before_training(
 ) -> None:
     recipe = Recipe(packed=str(source.packed), **({"sizes": "64", "canvas_min": 128, "canvas_max": 128} | settings))
     stage = (
-        AutoencoderStage(recipe, toy.residual_autoencoder())
+        AutoencoderStage(recipe, toy.autoencoder())
         if recipe.stage == "autoencoder"
         else AdapterStage(recipe, toy.autoencoder(), toy.transformer())
     )

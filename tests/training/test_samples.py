@@ -55,13 +55,13 @@ def test_patches_are_what_the_pipeline_cuts(source: ClipSource, seed: int) -> No
         torch.testing.assert_close(sample[name].float(), expected, atol=1 / 2048, rtol=0)
 
     stage = AdapterStage(RECIPE, autoencoder, toy.transformer())
-    noise = stage.make_sample.noise(toy.seeded(), (2, 4, 4)) | {"noise_timestep": torch.zeros(())}
+    noise = stage.make_sample.noise(toy.seeded(), (2, 8, 8)) | {"noise_timestep": torch.zeros(())}
     trained = stage.conditions(stage.with_latents(batch(sample | noise)))
     with torch.no_grad():
         condition = autoencoder.encode_condition((canvas * 2 - 1).transpose(0, 1).unsqueeze(0))[0]
         view = autoencoder.encode_condition(sample["global"].unsqueeze(0).float())[0]
     upscaling = ClipConditions(condition, view, torch.zeros_like(condition), 0.0, float(known["scale"]))
-    expected = upscaling.of_patches([Box(0, 2, y0 // 16, y1 // 16, x0 // 16, x1 // 16)])
+    expected = upscaling.of_patches([Box(0, 2, y0 // 8, y1 // 8, x0 // 8, x1 // 8)])
     for name in ("location_mask", "crop_box", "scale", "global_latents"):
         torch.testing.assert_close(getattr(trained, name), getattr(expected, name), msg=name)
 
@@ -78,8 +78,9 @@ def test_frames_of_a_clip_can_share_their_noise() -> None:
 def test_noise_augmentation_is_told() -> None:
     stage = AdapterStage(RECIPE, toy.autoencoder(), toy.transformer())
     pixels = torch.zeros(1, 3, 1, 32, 32)
-    plain = {"canvas": pixels, "global": pixels, "hq": pixels, "mask": pixels, "scale": pixels, "box": pixels}
-    noise = stage.make_sample.noise(toy.seeded(), (1, 2, 2)) | {"noise_timestep": torch.tensor(250.0)}
+    plain = {name: pixels for name in ("canvas", "global", "hq", "mask", "box")}
+    plain |= {"restoration": torch.tensor([0.3]), "scale": torch.tensor([4.0])}
+    noise = stage.make_sample.noise(toy.seeded(), (1, 4, 4)) | {"noise_timestep": torch.tensor(250.0)}
     told = plain | batch(noise)
     conditions = stage.conditions(stage.with_latents(told))
     with torch.no_grad():
@@ -142,13 +143,13 @@ def test_decoded_crops_are_the_same_part_of_latents_and_pixels(source: ClipSourc
     stage = DistillStage(recipe, toy.autoencoder(), toy.transformer())
     samples = Samples(stage.make_sample, source, recipe)
     told = batch(samples[0, 0], samples[0, 1])
-    cells = torch.arange(2 * 4 * 4).view(1, 1, 2, 4, 4).expand(2, 1, 2, 4, 4)
-    told["hq"] = cells.repeat_interleave(16, -1).repeat_interleave(16, -2)[:, :, [0, 1, 1, 1, 1]]
+    cells = torch.arange(2 * 8 * 8).view(1, 1, 2, 8, 8).expand(2, 1, 2, 8, 8)
+    told["hq"] = cells.repeat_interleave(8, -1).repeat_interleave(8, -2)[:, :, [0, 1, 1, 1, 1]]
     told["canvas"] = told["hq"]
     for number in range(3):
         latents, canvas, hq = stage._crop(cells, told, told["crops"][:, number].tolist())
-        assert latents.shape == (2, 1, 1, 2, 2) and hq.shape == (2, 1, 1, 32, 32)
-        assert torch.equal(hq[..., ::16, ::16], latents.float()) and torch.equal(canvas, hq)
+        assert latents.shape == (2, 1, 1, 4, 4) and hq.shape == (2, 1, 1, 32, 32)
+        assert torch.equal(hq[..., ::8, ::8], latents.float()) and torch.equal(canvas, hq)
 
 
 def test_losses_are_small_for_equal_clips_and_see_what_they_should() -> None:

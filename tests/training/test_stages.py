@@ -44,7 +44,7 @@ OF_AUTOENCODER = ("autoencoder.decoder.", "autoencoder.condition_encoder.")
 def toy_size() -> Any:
     """`build_stage` with the real classes at toy size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mini, "new_autoencoder", toy.residual_autoencoder)
+        patch.setattr(mini, "new_autoencoder", toy.autoencoder)
         patch.setattr(mini, "new_base", toy.base_of)
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
@@ -112,7 +112,7 @@ def trained(stage: str, names: Iterable[str]) -> set[str]:
     if stage == "base":
         return {name for name in names if name.startswith(("base.", "prompt."))}
     if stage == "adapter":
-        of_adapter = toy.transformer_of(toy.residual_autoencoder()).adapter_state_dict()
+        of_adapter = toy.transformer_of(toy.autoencoder()).adapter_state_dict()
         adapter = {f"transformer.{name}" for name in of_adapter}
         return {name for name in names if ".lora_" in name or name in adapter} - {"transformer.prompt_embeds"}
     return {name for name in names if name.startswith(("autoencoder.decoder.", "transformer."))} - {
@@ -369,7 +369,7 @@ def test_refuses_another_architecture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen = recipe("restorer", copied(runs, tmp_path))
-    monkeypatch.setattr(mini, "new_autoencoder", lambda: toy.residual_autoencoder(**sizes))
+    monkeypatch.setattr(mini, "new_autoencoder", lambda: toy.autoencoder(**sizes))
     with pytest.raises(SettingsError, match="another architecture"):
         next(run(chosen, build_stage(chosen), source))
     with pytest.raises(SettingsError, match="another architecture"):

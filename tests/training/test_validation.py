@@ -62,7 +62,7 @@ def recipe(output: Path, stage: str = "distill", **settings: Any) -> Recipe:
 
 
 def distill(chosen: Recipe) -> DistillStage:
-    return DistillStage(chosen, toy.randomised(toy.autoencoder(), std=0.03), toy.randomised(toy.transformer()))
+    return DistillStage(chosen, toy.autoencoder(), toy.randomised(toy.transformer()))
 
 
 def original(footage: Path, name: str) -> Tensor:
@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_evaluation_code(source: ClipSource, footage: Pa
         for method in ("bicubic enlargement", "steps 0", "steps 1")
     ]
     lines = stage.patch_lines(SIDE, SIDE)
-    assert lines == ([32, 64], [32, 64])
+    assert lines == ([16, 32, 64, 80], [16, 32, 64, 80])
     enlarged, restored = [], []
     for hq in (original(footage, name) for name in NAMES):
         lq = bicubic_reduce(hq, 4)
@@ -164,7 +164,7 @@ def test_panels_of_large_frames_are_cut_at_the_centre(tmp_path: Path) -> None:
     clips.make_video(tmp_path / "large #1 %d.mkv", count=5, size=(560, 72), codec="ffv1", pix_fmt="bgr0")
     pack(tmp_path, tmp_path / "packed")
     chosen = recipe(tmp_path, "autoencoder", validation_side=0)
-    Validator(chosen, ClipSource(tmp_path / "packed")).run(AutoencoderStage(chosen, toy.residual_autoencoder()), 1)
+    Validator(chosen, ClipSource(tmp_path / "packed")).run(AutoencoderStage(chosen, toy.autoencoder()), 1)
     picture = np.asarray(Image.open(picture_folder(chosen.run, 1) / "large__1__d.mkv_bicubic.png"))
     frame = list(read_rgb(tmp_path / "large #1 %d.mkv"))[FRAMES // 2]
     assert picture.shape == (64, 4 * 512, 3)
@@ -174,7 +174,7 @@ def test_panels_of_large_frames_are_cut_at_the_centre(tmp_path: Path) -> None:
 def test_training_is_not_disturbed(source: ClipSource, tmp_path: Path) -> None:
     chosen = recipe(tmp_path)
     stage = distill(chosen).train()
-    stage.autoencoder.encoder.eval()
+    stage.autoencoder.condition_encoder.eval()
     validator = Validator(chosen, source)
     modes = [module.training for module in stage.modules()]
     weights = {name: value.clone() for name, value in stage.state_dict().items()}
@@ -196,7 +196,7 @@ def test_a_validated_run_takes_the_same_steps(source: ClipSource, tmp_path: Path
     for name in ("with", "without"):
         chosen = recipe(tmp_path / name, "autoencoder", **settings)
         torch.manual_seed(0)  # of the stage's own linear prediction
-        stage = AutoencoderStage(chosen, toy.residual_autoencoder())
+        stage = AutoencoderStage(chosen, toy.autoencoder())
         events[name] = list(
             train(
                 chosen, stage, Samples(stage.make_sample, source, chosen), data_digest=source.digest,
@@ -228,7 +228,7 @@ def test_modes_are_restored_after_an_error(source: ClipSource, tmp_path: Path) -
 
 def test_autoencoder_stage_has_no_seams_and_true_latents_to_compare_with(source: ClipSource, tmp_path: Path) -> None:
     chosen = recipe(tmp_path, "autoencoder")
-    scores = Validator(chosen, source).run(AutoencoderStage(chosen, toy.residual_autoencoder()), 1)
+    scores = Validator(chosen, source).run(AutoencoderStage(chosen, toy.autoencoder()), 1)
     methods = ("bicubic enlargement", "no latents", "true latents")
     assert list(scores) == [f"{name} LQ, {method}" for name in ("bicubic", "realbasicvsr") for method in methods]
     assert all(set(measures) == {"psnr_y", "ssim_y"} for measures in scores.values())

@@ -44,7 +44,7 @@ def recipe(stage: str, output: Path, **settings: Any) -> Recipe:
 
 
 def build(chosen: Recipe) -> Any:
-    mini.new_autoencoder = toy.residual_autoencoder
+    mini.new_autoencoder = toy.autoencoder
     mini.new_base = toy.base_of
     mini.new_prompt = lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM))  # type: ignore[assignment]
     return build_stage(chosen)

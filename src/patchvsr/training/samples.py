@@ -33,7 +33,7 @@ FEW_STEP_SIGMAS = (1.0, 1.0, 0.75, 0.5, 0.25)
 DECODED_CROPS = 3
 LOOK_PX = 8  # stride of the features that networks look at decoded crops with
 SINGLE_PASS = replace(LIGHT, codecs="h264,h264,hevc")
-TOKEN_PX = 32  # of the bundled model and Wan2.2; a multiple of Wan2.1's
+TOKEN_PX = 32  # of Wan2.2; a multiple of Wan2.1's and the bundled model's
 
 
 class MakeSample(Protocol):

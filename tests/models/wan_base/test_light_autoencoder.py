@@ -137,7 +137,7 @@ def test_a_decoder_of_another_base_is_refused(flavour: str) -> None:
 def test_saved_with_a_pipeline_and_loaded(flavour: str, tmp_path: Path) -> None:
     """As a base that was trained further is; each part also alone, as an adapter's decoder is."""
     autoencoder, canvas = toy_wan.light_autoencoder(flavour, std=0.02), clip(5, 64, 64)
-    adapter = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    adapter = toy.transformer_of(autoencoder)
     PatchVSRPipeline(adapter, autoencoder, patch_px=64, patch_frames=9).save_pretrained(tmp_path / "pipeline")
     loaded = PatchVSRPipeline.from_pretrained(tmp_path / "pipeline").vae
     autoencoder.decoder.save_pretrained(tmp_path / "decoder")
@@ -155,7 +155,7 @@ def test_the_encoder_gets_tiles_no_larger_than_a_patch_while_decoding_takes_larg
     flavour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     autoencoder = toy_wan.light_autoencoder(flavour, std=0.02)
-    adapter = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    adapter = toy.transformer_of(autoencoder)
     pipeline = PatchVSRPipeline(adapter, autoencoder, patch_px=64, patch_frames=5)
     pipeline.set_progress_bar_config(disable=True)
     sides: dict[str, set[int]] = {"encode": set(), "decode": set()}

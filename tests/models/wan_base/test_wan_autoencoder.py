@@ -79,7 +79,7 @@ def test_tiles_equal_the_whole_but_for_the_attention(flavour: str) -> None:
 @torch.no_grad()
 def test_saved_with_a_pipeline_and_loaded_in_bfloat16(flavour: str, tmp_path: Path) -> None:
     autoencoder = toy_wan.autoencoder(flavour)
-    adapter = toy.transformer(condition_channels=autoencoder.geometry.condition_channels)
+    adapter = toy.transformer_of(autoencoder)
     PatchVSRPipeline(adapter, autoencoder, patch_px=64, patch_frames=9).save_pretrained(tmp_path)
     loaded = PatchVSRPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert isinstance(loaded.vae, WanAutoencoder)

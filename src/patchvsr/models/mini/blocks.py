@@ -1,4 +1,4 @@
-"""Building blocks of the bundled autoencoder: finite receptive field, causal in time, no frame statistics.
+"""Building blocks of the bundled models: finite receptive field, causal in time, no frame statistics.
 
 Activations stay channels_last from the first convolution to the last: with any other layout, convolutions reorder their
 input and output, which costs more than the convolution itself.
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from patchvsr.models.autoencoder import State
 from patchvsr.models.geometry import TEMPORAL_FACTOR
 
-# The autoencoder works at a quarter of the resolution, because full-resolution convolutions are too slow on a CPU.
+# Restorer and decoder work at a quarter of the resolution, because full-resolution convolutions are too slow on a CPU.
 FOLD = 4
 SCALES = (1.0, 8.0)  # range the bundled model was trained for; other scales are clamped to it
 SLOPE = 0.1  # of leaky ReLU
-
-Past = tuple[Tensor, Tensor]
 
 
 def scale_feature(scale: Tensor) -> Tensor:
@@ -99,11 +97,11 @@ class FoldedConvolution(nn.Conv2d):
     A convolution of folded frames is a strided convolution of the frames with the same weights in another order.
     """
 
-    def __init__(self, out_channels: int, in_channels: int = 3):
-        super().__init__(in_channels * FOLD**2, out_channels, 3, padding=1)
+    def __init__(self, out_channels: int):
+        super().__init__(3 * FOLD**2, out_channels, 3, padding=1)
 
-    def forward(self, frames: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/4, W/4)
-        weight = self.weight.unflatten(1, (-1, FOLD, FOLD)).permute(0, 1, 4, 2, 5, 3)  # (C', C, 3, 4, 3, 4)
+    def forward(self, frames: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, C, H/4, W/4)
+        weight = self.weight.unflatten(1, (-1, FOLD, FOLD)).permute(0, 1, 4, 2, 5, 3)  # (C, 3, 3, 4, 3, 4)
         return F.conv2d(channels_last(frames), weight.flatten(4).flatten(2, 3), self.bias, stride=FOLD, padding=FOLD)
 
 
@@ -183,80 +181,17 @@ def unfold(x: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a skip connection.
 
-    There is no normalisation: statistics over the frame would make tiles differ from the whole. With
-    `embedding_channels`, a per-clip embedding scales and shifts the features between the convolutions (FiLM). The
-    modulation is zero-initialised, so an untrained embedding has no effect.
+    There is no normalisation: statistics over the frame would make tiles differ from the whole.
     """
 
     radius = 2
 
-    def __init__(self, channels: int, embedding_channels: int | None = None):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         with torch.no_grad():
             self.conv2.weight.mul_(0.1)
-        self.modulation = None
-        if embedding_channels is not None:
-            self.modulation = VectorLinear(embedding_channels, 2 * channels)
-            nn.init.zeros_(self.modulation.weight)
-            nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:  # (N*F, C, h, w), (N, E)
-        hidden = convolve_leaky_relu(x, self.conv1)
-        if self.modulation is not None and embedding is not None:
-            per_frame = self.modulation(embedding).repeat_interleave(len(x) // len(embedding), dim=0)
-            gain, shift = per_frame[:, :, None, None].to(hidden.dtype).chunk(2, dim=1)
-            hidden = torch.addcmul(shift, hidden, 1 + gain, out=None if torch.is_grad_enabled() else hidden)
-        return convolve_add(x, hidden, self.conv2.weight, self.conv2.bias, padding=1)
-
-
-class CausalTemporalMix(nn.Module):
-    """Add a 1x1 mix of the current and the two previous frames at each position. The first frame is repeated.
-
-    Each of the three frames is convolved with its own share of the weights: joining them first would copy them. In
-    training, where the gradients of three convolutions would have to be added, they are one convolution over time.
-    """
-
-    lookback_frames = 2
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.mix = nn.Conv2d(3 * channels, channels, 1)
-        with torch.no_grad():
-            self.mix.weight.mul_(0.1)
-
-    def forward(self, x: Tensor, num_frames: int, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Mix frames (N*F, C, h, w).
-
-        past: the two frames before them, each (N, C, h, w), latest first; None if there are none.
-
-        Returns the mixed frames, and the past of the frames that follow.
-        """
-        first, last = x[::num_frames], x[num_frames - 1 :: num_frames]
-        back1, back2 = past or (first, first)
-        handed_on = last, x[num_frames - 2 :: num_frames] if num_frames > 1 else back1
-        if torch.is_grad_enabled():
-            return x + self._over_time(x, num_frames, (back2, back1)), handed_on
-        now, before, long_before = self.mix.weight.chunk(3, dim=1)
-        mixed = convolve_add(x, x, now, self.mix.bias)
-        mixed = convolve_add(mixed, _delayed(x, num_frames, [back1]), before)
-        return convolve_add(mixed, _delayed(x, num_frames, [back2, back1]), long_before), handed_on
-
-    def _over_time(self, x: Tensor, num_frames: int, past: Past) -> Tensor:
-        """Return the mix alone, as a 2D convolution over time and the positions of a frame: its kernel is 3x1."""
-        weight = torch.stack(self.mix.weight.flatten(1).chunk(3, dim=1)[::-1], dim=2).unsqueeze(3)  # (C, C, 3, 1)
-        frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
-        earlier = [frame.permute(0, 2, 3, 1).unsqueeze(1) for frame in past]
-        frames = torch.cat([*earlier, frames], dim=1).flatten(2, 3)  # (N, 2 + F, h*w, C)
-        mixed = F.conv2d(frames.permute(0, 3, 1, 2), weight, self.mix.bias).permute(0, 2, 3, 1)  # (N, F, h*w, C)
-        return mixed.flatten(0, 1).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-
-
-def _delayed(x: Tensor, num_frames: int, past: list[Tensor]) -> Tensor:
-    """Return frames (N*F, C, h, w) delayed by the frames of the past, (N, C, h, w) each, oldest first."""
-    if num_frames == 1:
-        return past[0]
-    frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining them is copying
-    earlier = [frame.permute(0, 2, 3, 1).unsqueeze(1) for frame in past]
-    return torch.cat([*earlier, frames[:, : -len(past)]], dim=1).flatten(0, 1).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, h, w)
+        return convolve_add(x, convolve_leaky_relu(x, self.conv1), self.conv2.weight, self.conv2.bias, padding=1)

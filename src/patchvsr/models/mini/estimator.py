@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from patchvsr.models.mini.blocks import VectorLinear, scale_feature
 
 BLOCK_PX = 16
+HIDDEN = 128
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # luma weights, BT.601
 
 
@@ -22,9 +23,9 @@ class RestorationEstimator(nn.Module):
     convolutional network on pixels had learned nothing after 400 steps; see docs/experiments.md.
     """
 
-    def __init__(self, hidden: int = 64):
+    def __init__(self) -> None:
         super().__init__()
-        self.judge = nn.Sequential(VectorLinear(6 * BLOCK_PX**2 + 1, hidden), nn.SiLU(), VectorLinear(hidden, 1))
+        self.judge = nn.Sequential(VectorLinear(6 * BLOCK_PX**2 + 1, HIDDEN), nn.SiLU(), VectorLinear(HIDDEN, 1))
 
     def forward(self, canvas: Tensor, scale: Tensor) -> Tensor:
         """Return logits (N,) for a canvas (N, 3, F, H, W) in [-1, 1], F >= 2, and its scale (N,)."""

@@ -1,4 +1,4 @@
-"""Autoencoder of the next bundled model: latents of the detail that the feed-forward restorer leaves out.
+"""Bundled autoencoder: latents of the detail that the feed-forward restorer leaves out.
 
 The restorer adds to the canvas what can be inferred from it; `encode` describes what is then still missing, and
 `decode` adds it. Without latents (0 steps) the restorer's output is the result. Latent cells cover 8x8 pixels and 4
@@ -17,12 +17,7 @@ from torch import Tensor
 
 from patchvsr.models.autoencoder import State
 from patchvsr.models.geometry import TEMPORAL_FACTOR, Geometry
-from patchvsr.models.mini.blocks import (
-    as_frames,
-    complete_cells,
-    convolve,
-    first_repeated,
-)
+from patchvsr.models.mini.blocks import as_frames, complete_cells, convolve, first_repeated
 from patchvsr.models.mini.detail import CELL_PX, BandEnergies, ConditionEncoder, DetailDecoder
 from patchvsr.models.mini.restorer import INDEPENDENT_VOTES, Restorer, added
 
@@ -121,12 +116,12 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         Raises ValueError unless F = 4k+1, and H and W are multiples of 8.
         """
         assert reference is not None and restoration is not None and scale is not None
+        self.geometry.check(video)
         restored, _ = self.restorer(reference, None, restoration=restoration, scale=scale)
         return self.latents(video, restored)
 
     def latents(self, video: Tensor, restored: Tensor) -> Tensor:
         """Describe what is missing in video, given its restored canvas."""
-        self.geometry.check(video)
         energies = BandEnergies.of_frames(as_frames(video - restored, torch.float32)).unflatten(0, (-1, video.shape[2]))
         cells = torch.cat([first_repeated(energies), energies], dim=1).unflatten(1, (-1, TEMPORAL_FACTOR)).mean(dim=2)
         return BandEnergies.latents(cells.transpose(1, 2))

@@ -1,4 +1,4 @@
-"""Feed-forward restorer of the bundled model: convolutions at a quarter of the canvas, frame by frame.
+"""Feed-forward restorer of the bundled models: convolutions at a quarter of the canvas, frame by frame.
 
 It adds detail that can be inferred to the bicubic canvas: the faithful mode, and what the generative path adds detail
 to. The canvas is folded into channels (`FoldedConvolution`), so that the trunk works at about the size of a x4 input.
@@ -54,7 +54,7 @@ class Restorer(nn.Module):
         self.head = nn.Conv2d(channels, 3 * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        self.estimator = RestorationEstimator(hidden=128)
+        self.estimator = RestorationEstimator()
 
     @property
     def trunk_halo_px(self) -> int:

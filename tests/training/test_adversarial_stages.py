@@ -1,4 +1,4 @@
-"""The stages of the next bundled model at toy size: each trains its part, they resume, and the result upscales."""
+"""The stages with all their losses and an adversary, at toy size: each trains its part, they resume, others go on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 import toy
+import toy_wan
 from safetensors.torch import load_file
 from torch import nn
 
 from patchvsr.degradation.degrade import Degradation
 from patchvsr.errors import SettingsError
 from patchvsr.models.mini import sizes as mini
-from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
 from patchvsr.models.mini.restorer import Restorer
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.training.build import OF_A_RUN, build_stage
@@ -24,7 +24,7 @@ from patchvsr.training.clips import ClipSource
 from patchvsr.training.export import export
 from patchvsr.training.recipes import Recipe
 from patchvsr.training.samples import Samples
-from patchvsr.training.stages import AutoencoderStage, Stage
+from patchvsr.training.stages import Stage
 from patchvsr.training.trainer import TrainEvent, train
 
 STAGES = ("restorer", "autoencoder", "base", "adapter", "distill")
@@ -42,7 +42,7 @@ TRAINED = {
 def toy_size() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "new_restorer", lambda: Restorer(channels=8, num_blocks=4))
-        patch.setattr(mini, "new_autoencoder", toy.residual_autoencoder)
+        patch.setattr(mini, "new_autoencoder", toy.autoencoder)
         patch.setattr(mini, "new_base", toy.base_of)
         patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
         yield
@@ -68,7 +68,7 @@ def run(chosen: Recipe, stage: Stage, source: ClipSource, minutes: float | None 
 @pytest.fixture(scope="module")
 def runs(source: ClipSource, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The folder of a whole training, and for each stage its weights before and after, and its events."""
-    output = tmp_path_factory.mktemp("residual")
+    output = tmp_path_factory.mktemp("adversarial")
     result: dict[str, Any] = {"output": output}
     for name in STAGES:
         stage = build_stage(recipe(name, output))
@@ -85,15 +85,6 @@ def test_changes_what_it_trains_and_nothing_else(runs: dict[str, Any], name: str
     assert changed and all(key.startswith(TRAINED[name]) for key in changed)
     for part in TRAINED[name]:
         assert any(key.startswith(part) for key in changed), part
-
-
-def test_each_stage_stands_on_the_one_before(runs: dict[str, Any]) -> None:
-    restorer = runs["restorer"][1].restorer.state_dict()
-    for name in ("autoencoder", "base", "adapter", "distill"):
-        autoencoder = runs[name][1].autoencoder
-        assert isinstance(autoencoder, ResidualAutoencoder)
-        found = autoencoder.restorer.state_dict()
-        assert all(torch.equal(found[key], value) for key, value in restorer.items())
 
 
 def test_losses_of_the_generative_path(runs: dict[str, Any]) -> None:
@@ -162,7 +153,8 @@ def test_every_stage_goes_on_from_a_finished_model(runs: dict[str, Any], tmp_pat
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path, name: str) -> None:
-    toy.pipeline().save_pretrained(tmp_path / "model")
+    autoencoder = toy_wan.autoencoder()
+    PatchVSRPipeline(toy.transformer_of(autoencoder), autoencoder).save_pretrained(tmp_path / "model")
     with pytest.raises(SettingsError, match="has no restorer to go on from: give fast"):
         build_stage(recipe(name, tmp_path / "on", init=str(tmp_path / "model")))
 
@@ -170,16 +162,6 @@ def test_a_model_without_a_restorer_cannot_be_gone_on_from(tmp_path: Path, name:
 def average_of(run: Path) -> dict[str, torch.Tensor]:
     average = load_file(last_checkpoint(run) / "average.safetensors")
     return {name.removeprefix("restorer."): value for name, value in average.items()}
-
-
-def test_validation_shows_both_paths(runs: dict[str, Any], source: ClipSource) -> None:
-    stage = runs["autoencoder"][1]
-    assert isinstance(stage, AutoencoderStage)
-    hq = toy.video(5, 64, 64)
-    restored = stage.restore(hq[..., ::4, ::4], hq)
-    assert restored.keys() == {"no latents", "true latents"}
-    assert all(clip.shape == hq.shape for clip in restored.values())
-    assert not torch.equal(*restored.values())
 
 
 def test_the_result_upscales_a_clip(runs: dict[str, Any]) -> None:
