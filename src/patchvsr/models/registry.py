@@ -54,7 +54,9 @@ class BundledModel(Base):
 REGISTRY: dict[str, Base] = {
     entry.name: entry
     for entry in (
-        BundledModel("mini", num_branch_blocks=2, flow_shift=1.0, folder=WEIGHTS / "mini"),
+        BundledModel(
+            "mini", patch_px=256, patch_frames=9, num_branch_blocks=2, flow_shift=1.0, folder=WEIGHTS / "mini"
+        ),
         Base("wan2.1-1.3b", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "apache-2.0", flow_shift=3.0),
         Base("wan2.1-14b", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "apache-2.0", flow_shift=3.0),
         Base("wan2.2-5b", "Wan-AI/Wan2.2-TI2V-5B-Diffusers", "apache-2.0", flow_shift=5.0),

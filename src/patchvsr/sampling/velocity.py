@@ -21,7 +21,7 @@ class PatchVelocity:
 
     Patch and global features depend only on the input. With `reuse_features` those of the first step are kept on the
     host, up to KEPT_BYTES, so that memory does not grow with the canvas; the others are computed at every step. That
-    changes no bit. A patch of the bundled model has about 4 MiB of them, one of Wan2.1-1.3B 67 MiB.
+    changes no bit. A patch of the bundled model has about 1 MiB of them, one of Wan2.1-1.3B 67 MiB.
     """
 
     def __init__(

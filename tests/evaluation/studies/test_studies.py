@@ -113,10 +113,11 @@ def test_every_joint_mode_is_scored_at_its_own_lines(pipeline):
 
 def test_control_lines_lie_between_patch_lines(pipeline):
     boxes = boxes_of(pipeline, clip(), "independent")
-    (rows, columns), (control_rows, control_columns) = seam_lines(boxes, 16, SIZE)
-    # Patches of 4 cells begin at rows 0 and 2 and at columns 0, 2 and 6: the last ones reach the border.
+    (rows, columns), (control_rows, control_columns) = seam_lines(boxes, 8, SIZE)
+    # Patches of 8 cells begin at rows 0 and 4 and at columns 0, 4 and 12: the last ones reach the border.
     assert (rows, columns) == ([32, 64], [32, 64, 96])
-    assert (control_rows, control_columns) == ([16, 48, 80], [16, 48, 80, 112, 128, 144])
+    assert control_rows == [8, 16, 24, 40, 48, 56, 72, 80, 88]
+    assert control_columns == [*control_rows, 104, 112, 120, 128, 136, 144, 152]
 
 
 # --- patches -------------------------------------------------------------------------------------------------------
