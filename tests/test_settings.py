@@ -165,7 +165,7 @@ def test_unknown_names_are_refused(name):
 
 # --- a model's defaults -------------------------------------------------------------------------------------
 
-DEFAULTS = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "strength": 0.5}
+DEFAULTS = {"num_inference_steps": 4, "joint_mode": "overlap", "noise_timestep": 150.0, "detail": 0.5, "strength": 0.5}
 CONFIG = DEFAULTS | {"patch_px": 64, "seed": 9}
 
 
@@ -181,7 +181,7 @@ def test_exactly_the_models_defaults_are_filled_in():
 
 @pytest.mark.parametrize(
     "given",
-    [dict(num_inference_steps=0), dict(joint_mode="shifted"), dict(noise_timestep=0.0)],
+    [dict(num_inference_steps=0), dict(joint_mode="shifted"), dict(noise_timestep=0.0), dict(detail=0.0)],
     ids=lambda given: next(iter(given)),
 )
 def test_what_is_given_is_not_replaced_by_the_models_default(given):

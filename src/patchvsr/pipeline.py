@@ -81,7 +81,7 @@ class PatchVSRPipeline(DiffusionPipeline):
     Config:
         patch_px: side of a patch in canvas pixels, the native size of the base.
         patch_frames: frames of a patch, 4k+1. Longer clips are split into patches in time as in space.
-        num_inference_steps, joint_mode, noise_timestep, strength: the model's defaults.
+        num_inference_steps, joint_mode, noise_timestep, detail, strength: the model's defaults.
         still_noise: start every frame from the same noise, as a model trained so needs it.
     """
 
@@ -98,6 +98,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         num_inference_steps: int = 1,
         joint_mode: str = "auxiliary",
         noise_timestep: float = 0.0,
+        detail: float = 1.0,
         strength: float | None = None,
         still_noise: bool = False,
     ):
@@ -110,6 +111,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             joint_mode=joint_mode,
             noise_timestep=noise_timestep,
+            detail=detail,
             strength=strength,
             still_noise=still_noise,
         )
@@ -198,7 +200,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         restoration: float | None = None,
         noise_timestep: float | None = None,
         branch_scale: float = 1.0,
-        detail: float = 1.0,
+        detail: float | None = None,
         strength: float | None = None,
         batch_size: int = 1,
         tile_px: int | None = None,
@@ -286,7 +288,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
-        if settings.detail != 1 and not self.vae.encodes_residual:
+        if settings.detail not in (None, 1) and not self.vae.encodes_residual:
             raise SettingsError(f"detail is {settings.detail:g}: this model does not add detail to a restored frame")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)

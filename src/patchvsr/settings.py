@@ -83,9 +83,10 @@ class RestoreSettings:
         None, "Noise augmentation, 0 to 1000; higher values invent more detail.", "--noise", default_text="the model's"
     )
     branch_scale: float = setting(1.0, "Strength of the patch branch.")
-    detail: float = setting(
-        1.0,
+    detail: float | None = setting(
+        None,
         "Share of the generated detail that is added, 0 (faithful) to 1 (rich, as trained); up to 2 exaggerates it.",
+        default_text="the model's",
     )
     strength: float | None = setting(
         None,
@@ -143,7 +144,7 @@ class RestoreSettings:
             raise SettingsError(f"restoration is {self.restoration:g}: it must lie between 0 and 1")
         if not isfinite(self.branch_scale):
             raise SettingsError(f"branch_scale is {self.branch_scale:g}: give a number, 1 is as trained")
-        if not 0 <= self.detail <= 2:
+        if self.detail is not None and not 0 <= self.detail <= 2:
             raise SettingsError(f"detail is {self.detail:g}: it must lie between 0 and 2, 1 is as trained")
         if self.strength is not None and not 0 < self.strength <= 1:
             raise SettingsError(f"strength is {self.strength:g}: it must lie above 0 and not above 1")
@@ -169,7 +170,7 @@ class RestoreSettings:
 
 
 # Settings whose default is the model's, from the config of its pipeline.
-MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep", "strength")
+MODEL_DEFAULTS = ("num_inference_steps", "joint_mode", "noise_timestep", "detail", "strength")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class ResolvedSettings(RestoreSettings):
     num_inference_steps: int = 0
     joint_mode: str = MODES[0]
     noise_timestep: float = 0.0
+    detail: float = 1.0
     tile_px: int = field(default=1280, metadata={"shapes_output": False})
 
 

@@ -44,7 +44,7 @@ def test_without_network_the_hub_is_one_clear_line(monkeypatch: pytest.MonkeyPat
 
 
 def test_saved_pipeline_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    pipeline, video = toy.pipeline(noise_timestep=150.0, still_noise=True), toy.video(5, 20, 24)
+    pipeline, video = toy.pipeline(noise_timestep=150.0, detail=0.5, still_noise=True), toy.video(5, 20, 24)
     pipeline.save_pretrained(tmp_path)
     loaded = PatchVSRPipeline.from_pretrained(tmp_path)
     for part in ("transformer", "vae"):
@@ -53,7 +53,8 @@ def test_saved_pipeline_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(state[name], loaded_state[name]) for name in state)
         module = getattr(loaded, part)
         assert not any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
-    for name in ("patch_px", "patch_frames", "num_inference_steps", "joint_mode", "noise_timestep", "still_noise"):
+    names = ("patch_px", "patch_frames", "num_inference_steps", "joint_mode", "noise_timestep", "detail", "still_noise")
+    for name in names:
         assert loaded.config[name] == pipeline.config[name]
     assert torch.equal(loaded(video).frames, pipeline(video).frames)
 

@@ -165,6 +165,7 @@ def export_command(
             show_default="1; adapter: 20, restorer: 0",
         ),
     ] = None,
+    detail: Annotated[float, typer.Option(help="Default share of the generated detail that is added.")] = 1.0,
     validation: Annotated[Path | None, typer.Option(help="A report.json of `evaluate` to record.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -175,5 +176,5 @@ def export_command(
     chosen = resolve(recipe, pairs(overrides, "--set"))
     if steps is None:
         steps = {"restorer": 0, "distill": FEW_STEPS}.get(chosen.stage, MANY_STEPS)
-    export(chosen, output, num_inference_steps=steps, validation=validation)
+    export(chosen, output, num_inference_steps=steps, detail=detail, validation=validation)
     console.print(f"wrote {output}")

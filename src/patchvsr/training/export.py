@@ -27,10 +27,17 @@ from patchvsr.training.recipes import PLACES, STAGES, Recipe
 MAX_SHARD_SIZE = "15MB"  # source code hosts reject large files
 
 
-def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, validation: Path | None = None) -> None:
+def export(
+    recipe: Recipe,
+    output: Path,
+    *,
+    num_inference_steps: int = 1,
+    detail: float = 1.0,
+    validation: Path | None = None,
+) -> None:
     """Write the weights trained by the recipe's stage to the folder `output`; see `write_model`.
 
-    num_inference_steps: default of the model; choose the number that scores best.
+    num_inference_steps, detail: defaults of the model; choose those that score best.
     validation: `report.json` of `patchvsr evaluate`, whose mean scores are added to the provenance.
 
     Raises OutputError if `output` exists, and SettingsError for steps of a restorer, which takes none.
@@ -39,7 +46,11 @@ def export(recipe: Recipe, output: Path, *, num_inference_steps: int = 1, valida
     if recipe.stage == "restorer" and num_inference_steps:
         raise SettingsError(f"{recipe.name} takes no denoising steps: give 0 instead of {num_inference_steps}")
     autoencoder, transformer = trained_modules(recipe)
-    settings: dict[str, Any] = {"noise_timestep": recipe.min_noise_timestep, "still_noise": recipe.still_noise}
+    settings: dict[str, Any] = {
+        "noise_timestep": recipe.min_noise_timestep,
+        "still_noise": recipe.still_noise,
+        "detail": detail,
+    }
     if recipe.stage in ("autoencoder", "base"):  # patch size of the transformer, not of this stage
         before = PatchVSRPipeline.load_config(resolve_model(recipe.init))
         settings |= {name: before[name] for name in ("patch_px", "patch_frames")}

@@ -81,10 +81,11 @@ def _what(base: Base, provenance: Mapping[str, Any], settings: Mapping[str, Any]
         what = f"A PatchVSR adapter for {_base_link(base)}: the dual branch, and LoRA where it was trained with it."
     if not isinstance(base, BundledModel) and has_light_decoder(provenance):
         what += " A light decoder, which starts from the input, takes the place of the base's own."
-    side, steps = settings["patch_px"], settings["num_inference_steps"]
+    side, steps, detail = settings["patch_px"], settings["num_inference_steps"], settings.get("detail", 1)
+    share = "" if detail == 1 else f", share of the generated detail that is added: {detail:g}"
     return (
         f"{what} It enlarges video to any size, in patches of {side}x{side} pixels (after Du et al., CVPR 2025, arXiv "
-        f"2509.26025). Default number of denoising steps: {steps}."
+        f"2509.26025). Default number of denoising steps: {steps}{share}."
     )
 
 
