@@ -340,7 +340,7 @@ def driver(workers: int, units: int, unit_s: float, shots: int, segment_bytes: i
     frames = 48 * units
     cuts = [frames * shot // shots for shot in range(shots)]
     scan = Scan(list(range(frames)), [1] * frames, [0] * frames, cuts)
-    manifest = Manifest({"input": {"bytes": 0, "sha256": ""}}, scan, 17, 1, 48, warm_up_frames=10)
+    manifest = Manifest({"input": {"bytes": 0, "sha256": ""}}, scan, 17, 1, 48, warm_up_frames=8)
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "in.mkv"
         source.touch()

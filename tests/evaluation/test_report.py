@@ -164,7 +164,7 @@ def test_a_single_small_image_of_16_bits(tmp_path):
     deep = (canvas(moving(1))[0].permute(1, 2, 0)[:128, :128] * 65535).round().numpy().astype("uint16")
     with open_writer(tmp_path / "frames", source=info, size=Size(128, 128), settings=settings) as writer:
         writer.write(Frame(deep, 0, 1, info.time_base))
-    result = measure_output(tmp_path / "frames", tmp_path / "frames")
+    result = measure_output(tmp_path / "frames", tmp_path / "frames", patch_px=512, cell_px=16)
     assert result["flicker"] is None
     seams = result["seams"]["output"]
     assert seams.pop("worst_control_line") > 0

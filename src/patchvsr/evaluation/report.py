@@ -55,9 +55,9 @@ def measure_output(
     input_path: str | Path,
     output_path: str | Path,
     *,
+    patch_px: int,
+    cell_px: int,
     max_pairs: int = 48,
-    patch_px: int = 512,
-    cell_px: int = 16,
     joint_mode: str = "auxiliary",
     steps: int = 1,
     read: ReadSettings | None = None,
@@ -71,8 +71,8 @@ def measure_output(
     - `chroma_difference_levels`: mean absolute difference of Cb and Cr (BT.709) between output and canvas.
 
     Args:
-        max_pairs: maximum number of frames to measure; in a long video at least a third as many are measured.
         patch_px, cell_px, joint_mode, steps: settings of the restoration, which determine the patch lines.
+        max_pairs: maximum number of frames to measure; in a long video at least a third as many are measured.
         read: how the input was read when this output was made.
 
     Raises:
