@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,3 +42,31 @@ class Partner:
 
         torch.set_flush_denormal(True)  # holds for a thread, and Ray calls methods from threads of its own
         self._pipeline.denoise(**arguments)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A partner that was started. here, identity: references to the answers of `Partner.here` and `Partner.load`."""
+
+    actor: Any
+    here: Any
+    identity: Any
+
+
+def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[Started]:
+    """Start `count` partners on this node, which load the model. Each reserves what this actor does.
+
+    Needs no libraries but Ray, so a worker can call it before it loads its own, which takes as long as theirs.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    context = ray.get_runtime_context()
+    reserved = context.get_assigned_resources()
+    options: dict[str, Any] = {
+        "num_cpus": reserved.get("CPU", 0),
+        "num_gpus": reserved.get("GPU", 0),
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
+    }
+    actors: list[Any] = [ray.remote(**options)(Partner).remote() for _ in range(count)]
+    return [Started(actor, actor.here.remote(), actor.load.remote(settings, threads)) for actor in actors]

@@ -1,4 +1,4 @@
-"""The partners of a worker: start them, connect them, and let them take their share of every step's patches."""
+"""The partners of a worker: connect them, and let them take their share of every step's patches."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.distributed import FileStore, ProcessGroupGloo  # type: ignore[attr-defined]
 
-from patchvsr.distributed.partner import Partner
+from patchvsr.distributed.partner import Started
 from patchvsr.errors import ClusterError
 from patchvsr.jobs.identity import differences
 from patchvsr.sampling.parallel import PatchGroup, PeerFailedError, PeerLostError
 
 if TYPE_CHECKING:
     from patchvsr.pipeline import PatchVSRPipeline
-    from patchvsr.settings import RestoreSettings
 
 ROOM_S = 120.0  # for partners to find room; two drivers that want one node would wait for each other
 LOADING_S = 1200.0  # for partners to load the model
@@ -47,31 +45,6 @@ class LeadingGroup(PatchGroup):
         except PeerFailedError:
             _raise_reason(answers)
             raise
-
-
-@dataclass(frozen=True)
-class Started:
-    """A partner that was started. here, identity: references to the answers of `Partner.here` and `Partner.load`."""
-
-    actor: Any
-    here: Any
-    identity: Any
-
-
-def start_partners(settings: RestoreSettings, threads: int, count: int) -> list[Started]:
-    """Start `count` partners on this node, which load the model. Each reserves what this actor does."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    context = ray.get_runtime_context()
-    reserved = context.get_assigned_resources()
-    options: dict[str, Any] = {
-        "num_cpus": reserved.get("CPU", 0),
-        "num_gpus": reserved.get("GPU", 0),
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
-    }
-    actors: list[Any] = [ray.remote(**options)(Partner).remote() for _ in range(count)]
-    return [Started(actor, actor.here.remote(), actor.load.remote(settings, threads)) for actor in actors]
 
 
 def connect_partners(pipeline: PatchVSRPipeline, identity: dict[str, Any], partners: list[Started]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from patchvsr import files
 from patchvsr.distributed.drafts import Draft, Drafts
 from patchvsr.distributed.inputs import InputCache, ServedInput, cache_folder
+from patchvsr.distributed.partner import start_partners
 from patchvsr.errors import PatchVSRError
 from patchvsr.events import Notice, Progress
 from patchvsr.jobs.folder import JobFolder
@@ -96,16 +97,17 @@ class Worker:
         """Load the model."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
         try:
+            partners = []
+            if self._devices > 1:  # they load libraries and model meanwhile
+                partners = start_partners(self._settings, self._threads, self._devices - 1)
+
             import torch
 
-            from patchvsr.distributed.partners import connect_partners, start_partners
+            from patchvsr.distributed.partners import connect_partners
             from patchvsr.jobs.identity import machine_identity
             from patchvsr.jobs.memory import usable_memory_gib
             from patchvsr.loading import load_pipeline
 
-            partners = []
-            if self._devices > 1:  # they load the model meanwhile
-                partners = start_partners(self._settings, self._threads, self._devices - 1)
             self._pipeline = load_pipeline(self._settings)
             torch.set_num_threads(self._threads)
             self._identity = machine_identity(self._pipeline)
