@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-complete
 DEMO_SETUP := $(VENV)/.demo-complete
-# One for every core, but not more than memory is likely to hold. `worksteal` keeps the tests of a file on one worker,
-# and so its fixtures, until another worker has nothing left to do.
+# One for every core, but not more than memory is likely to hold. The tests of a file stay on one worker, with what they
+# share, such as a cluster. Files begin in their order: by the number of their tests, the longest ones would come last.
 WORKERS ?= logical
-IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist worksteal
+IN_PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo train-smoke test quick coverage lint format docs site setup clean
 

