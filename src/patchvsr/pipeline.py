@@ -288,11 +288,11 @@ class PatchVSRPipeline(DiffusionPipeline):
         """
         if settings.restoration is not None and not self.vae.takes_restoration:
             raise SettingsError(f"restoration is {settings.restoration}: the decoder of this model has no such setting")
-        if settings.detail not in (None, 1) and not self.vae.encodes_residual:
-            raise SettingsError(f"detail is {settings.detail:g}: this model does not add detail to a restored frame")
         if settings.tile_px is None:
             settings = replace(settings, tile_px=self.vae.tile_px)
         resolved = settings.resolved(self.config)
+        if resolved.detail != 1 and not self.vae.encodes_residual:
+            raise SettingsError(f"detail is {resolved.detail:g}: this model does not add detail to a restored frame")
         if self.transformer is None and resolved.num_inference_steps:
             steps = resolved.num_inference_steps
             raise SettingsError(f"num_inference_steps is {steps}: this model has no transformer; give 0")

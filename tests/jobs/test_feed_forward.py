@@ -71,6 +71,13 @@ def test_refuses_what_only_a_transformer_does(
         pipeline(toy.video(5, 16, 16), **settings)
 
 
+def test_refuses_a_share_of_detail_that_comes_from_the_model() -> None:
+    pipeline = toy.feed_forward_pipeline()
+    pipeline.register_to_config(detail=0.5)
+    with pytest.raises(SettingsError, match=r"detail is 0\.5: this model does not add detail"):
+        pipeline.resolve(RestoreSettings())
+
+
 @pytest.mark.parametrize("settings", [dict(cpu_offload=True), dict(compile=True), dict(attention_backend="flash")])
 def test_refuses_options_of_a_transformer(tmp_path: Path, pipeline: PatchVSRPipeline, settings: dict[str, Any]) -> None:
     pipeline.save_pretrained(tmp_path / "model")
