@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from restorer import middle
 from torch import Generator, Tensor
 
 from patchvsr.compute import default_dtype
@@ -82,13 +83,6 @@ def run(args: argparse.Namespace) -> None:
     means = {name: torch.tensor(rows).mean(dim=0) for name, rows in scores.items()}
     for name, (psnr, features, sharpness) in means.items():
         print(f"| {name} | {psnr - means['bicubic'][0]:+.2f} | {features:.3f} | {sharpness:.2f} |")
-
-
-def middle(frames: Tensor, side: int, scale: int = 1) -> Tensor:
-    """Cut a square of `side` low-quality pixels from the middle of frames that are `scale` times as large."""
-    tops = [(length // scale - side) // 2 * scale for length in frames.shape[-2:]]
-    rows, columns = (slice(max(top, 0), max(top, 0) + side * scale) for top in tops)
-    return frames[..., rows, columns]
 
 
 def draw(args: argparse.Namespace) -> None:

@@ -45,12 +45,14 @@ def clips(data: Path, lq_set: Path, frames: int) -> Iterator[tuple[str, Tensor, 
         lq = torch.stack([*read_rgb(path, max_frames=frames)])
         original = torch.stack([*read_rgb(data / f"{path.stem}.mp4", max_frames=frames)])
         side = SIDE // SCALE
-        top, left = ((length - side) // 2 for length in lq.shape[-2:])
-        yield (
-            path.stem,
-            lq[..., top : top + side, left : left + side],
-            original[..., SCALE * top : SCALE * top + SIDE, SCALE * left : SCALE * left + SIDE],
-        )
+        yield path.stem, middle(lq, side), middle(original, side, SCALE)
+
+
+def middle(frames: Tensor, side: int, scale: int = 1) -> Tensor:
+    """Cut a square of `side` low-quality pixels from the middle of frames that are `scale` times as large."""
+    tops = [(length // scale - side) // 2 * scale for length in frames.shape[-2:]]
+    rows, columns = (slice(max(top, 0), max(top, 0) + side * scale) for top in tops)
+    return frames[..., rows, columns]
 
 
 def psnr(frames: Tensor, original: Tensor) -> float:

@@ -20,7 +20,8 @@ import torch
 import toy
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+from toy_training import toy_sizes
 
 from patchvsr.compute import default_dtype
 from patchvsr.degradation.degrade import Degradation
@@ -43,10 +44,7 @@ OF_AUTOENCODER = ("autoencoder.decoder.", "autoencoder.condition_encoder.")
 @pytest.fixture(autouse=True, scope="module")
 def toy_size() -> Any:
     """`build_stage` with the real classes at toy size."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mini, "new_autoencoder", toy.autoencoder)
-        patch.setattr(mini, "new_base", toy.base_of)
-        patch.setattr(mini, "new_prompt", lambda: nn.Parameter(toy.randn(1, toy.PROMPT_LENGTH, toy.TEXT_DIM)))
+    with toy_sizes():
         yield
 
 
