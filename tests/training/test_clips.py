@@ -105,7 +105,7 @@ def test_video_windows_are_cut_and_not_resampled(tmp_path: Path) -> None:
         grid = np.mgrid[0:5, 0 : clip.shape[2], 0 : clip.shape[3]].transpose(1, 0, 2, 3)
         assert np.array_equal(clip, origin + signs * grid)
         seen.add((bool(transposed), *signs.ravel().tolist()))
-    assert {frame for _, frame, _, _ in seen} == {1, -1, 2, -2}  # backwards at times, every second frame at times
+    assert {frame for _, frame, _, _ in seen} == {1, -1, 2, -2}  # backwards at times, every second frame at times; 11 frames are too few for every fourth
     upright = {(row, column) for transposed, _, row, column in seen if not transposed}
     turned = {(row, column) for transposed, _, row, column in seen if transposed}
     assert upright == {(1, 1), (1, -1)} and turned == {(1, 1), (-1, 1)}  # mirrored at times, never upside down
@@ -138,11 +138,11 @@ def test_camera_moves_vary_and_are_smooth() -> None:
         assert np.array_equal(moves[16], np.eye(3))  # the middle frame is the photo itself
         corner = moves @ [127.5, 127.5, 1]
         speed = np.diff(corner[:, :2] / corner[:, 2:], axis=0)
-        assert np.abs(speed).max() < 20 and np.abs(np.diff(speed, axis=0)).max() < 4
+        assert np.abs(speed).max() < 150 and np.abs(np.diff(speed, axis=0)).max() < 30
         speeds.append((np.linalg.norm(speed, axis=1).mean(), np.linalg.norm(speed - speed.mean(axis=0), axis=1).max()))
-    mean, change = np.median(speeds, axis=0)
-    assert 1 < mean < 5  # pixels a frame
-    assert change > 0.5  # never one speed from end to end
+    slow, fast = np.quantile([mean for mean, _ in speeds], (0.1, 0.9))
+    assert slow < 2 and fast > 15  # pixels a frame
+    assert np.median([change for _, change in speeds]) > 0.5  # never one speed from end to end
 
 
 def test_photo_is_sampled_where_the_camera_looks(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_photo_is_sampled_where_the_camera_looks(tmp_path: Path) -> None:
         rows_and_columns = np.sort([np.ptp(middle[0]), np.ptp(middle[1])])
         assert rows_and_columns.tolist() == [79, 79]  # unscaled, unturned
         shift = np.abs(np.diff(clip.mean(axis=(2, 3)), axis=0))
-        assert shift.max() < 20
+        assert shift.max() < 100
 
 
 def test_whole_pixel_moves_keep_the_pixels_of_the_photo(tmp_path: Path) -> None:

@@ -15,14 +15,17 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from patchvsr.degradation.draws import below, chance
+from patchvsr.degradation.draws import Draw, below, chance
 from patchvsr.errors import InputError
 from patchvsr.training.shards import Index, Shard
 
-STRIDE_2_SHARE, TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.25, 0.1, 0.4
+TRANSPOSED_SHARE, WHOLE_PIXEL_SHARE = 0.1, 0.4
+STRIDES = {1: 0.5, 2: 0.25, 4: 0.25}  # frames of a video from one of a clip to the next: their shares
 
-# RMS change per frame. Tilt is the change of the perspective depth at the corner of the picture.
-PAN_SPEED_PX, SHAKE_SPEED_PX, SPIN_SPEED, ZOOM_SPEED, TILT_SPEED = 2.0, 0.3, 0.003, 0.003, 0.003
+# RMS change per frame; that of a pan is drawn, so that a model also learns where the frame before is of no use. Tilt is
+# the change of the perspective depth at the corner of the picture.
+PAN_SPEEDS_PX = (0.5, 24.0)
+SHAKE_SPEED_PX, SPIN_SPEED, ZOOM_SPEED, TILT_SPEED = 0.3, 0.003, 0.003, 0.003
 MAX_TILT = 0.2
 SLOW_PERIODS, SHAKE_PERIODS = (24, 96), (5, 12)  # frames
 
@@ -88,7 +91,9 @@ class ClipSource:
 
 def _cut_video(array: np.ndarray, generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
     available, full_height, full_width = array.shape[:3]
-    stride = 2 if available >= 2 * num_frames and chance(generator, STRIDE_2_SHARE) else 1
+    stride = Draw(generator, num_frames, 0.0).choice(STRIDES)
+    while available <= stride * (num_frames - 1):
+        stride //= 2
     start = below(generator, available - stride * (num_frames - 1))
     top, left = below(generator, full_height - height + 1), below(generator, full_width - width + 1)
     frames = array[start : start + stride * (num_frames - 1) + 1 : stride, top : top + height, left : left + width]
@@ -128,7 +133,9 @@ def _camera_move(photo: np.ndarray, generator: Generator, num_frames: int, heigh
 
 def _moves(generator: Generator, num_frames: int, height: int, width: int) -> np.ndarray:
     """Draw homographies (F, 3, 3) from window to photo, about their centres; identity at the middle of the clip."""
-    pan = _curves(generator, num_frames, 2, PAN_SPEED_PX, SLOW_PERIODS)
+    slow, fast = PAN_SPEEDS_PX
+    speed = slow * (fast / slow) ** torch.rand((), generator=generator).item()
+    pan = _curves(generator, num_frames, 2, speed, SLOW_PERIODS)
     if chance(generator, WHOLE_PIXEL_SHARE):  # keeps the sharpness of the photo
         steps = np.diff(pan, prepend=pan[:, :1]).round().cumsum(axis=1)
         return _shift((steps - steps[:, num_frames // 2, None]).T)
