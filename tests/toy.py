@@ -88,9 +88,9 @@ def base_of(autoencoder: Autoencoder) -> WanTransformer3DModel:
     return base(in_channels=channels, out_channels=channels)
 
 
-def transformer_of(autoencoder: Autoencoder) -> PatchVSRTransformer3DModel:
+def transformer_of(autoencoder: Autoencoder, **adapter: Any) -> PatchVSRTransformer3DModel:
     """The toy base with an adapter, for the latents and conditions of this autoencoder."""
-    return transformer(base_of(autoencoder), condition_channels=autoencoder.geometry.condition_channels)
+    return transformer(base_of(autoencoder), condition_channels=autoencoder.geometry.condition_channels, **adapter)
 
 
 def transformer(

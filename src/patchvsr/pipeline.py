@@ -426,6 +426,15 @@ class PatchVSRPipeline(DiffusionPipeline):
         token = self.transformer.config.patch_size[1] * cell
         return Size(*(padded_length(side, self.config.patch_px, token) for side in size))
 
+    def has_coarse_pass(self, settings: ResolvedSettings, size: Size) -> bool:
+        """Tell whether the global view is restored before the patches of `size`: by a base without an adapter.
+
+        Such a base sees no more than a patch, so without it nothing tells the patches what they have in common.
+        """
+        if self.transformer is None or self.transformer.has_adapter or settings.strength is None:
+            return False
+        return self.padded_size(size) != Size(self.config.patch_px, self.config.patch_px)
+
     def count_patches(self, num_frames: int, size: Size, joint_mode: str) -> int:
         """Return the number of patches per denoising step for a clip of 4k+1 frames at `size`; 0 for no transformer."""
         if self.transformer is None:
@@ -491,7 +500,8 @@ class PatchVSRPipeline(DiffusionPipeline):
         if settings.strength is not None:
             start = self.vae.latents_of(conditions.canvas_latents).float()
             if not self.transformer.has_adapter:
-                start = held = self._coarse(canvas, conditions, settings, first_frame)
+                coarse = self.has_coarse_pass(settings, canvas.size)
+                start = held = self._coarse(canvas, conditions, settings, first_frame) if coarse else start
 
         scheduler = set_steps(self.scheduler, steps, settings.strength or 1.0)
         if area is not None and held is None:  # what is held reaches over the whole canvas
@@ -525,12 +535,10 @@ class PatchVSRPipeline(DiffusionPipeline):
     ) -> Tensor:
         """Return latents of the canvas, changed as the base without an adapter changes the global view.
 
-        Such a base sees no more than a patch. So it restores the whole frame at its own size first, with the same
-        strength, and the patches start from there and keep its low frequencies.
+        It restores the whole frame at its own size, with the same strength. The patches start from there and keep its
+        low frequencies.
         """
         patch_px, latents = self.config.patch_px, conditions.global_latents
-        if canvas.padded == (patch_px, patch_px):  # the whole frame is one patch
-            return self.vae.latents_of(conditions.canvas_latents).float()
         clean, shape = self.vae.latents_of(latents).float(), latents.shape[1:]
         of_view = replace(
             conditions, canvas_latents=latents, noise=torch.zeros(()).expand(latents.shape), noise_timestep=0.0

@@ -69,8 +69,9 @@ def test_time_grows_with_pixels_patches_and_steps(pipeline):
     assert speed.seconds(pipeline, settings, Size(128, 96), chunks) == pytest.approx(expected)
 
 
-def test_the_time_of_wans_autoencoder_does_not_grow_with_steps(monkeypatch):
-    """On a clock that only counts pixels and patches, a plan takes what the work takes."""
+@pytest.mark.parametrize(("branch_blocks", "strength"), [(2, None), (0, 0.5)], ids=["adapter", "plain base"])
+def test_a_plan_with_a_wan_base_takes_what_the_work_takes(monkeypatch, branch_blocks, strength):
+    """On a clock that only counts pixels and patches; a plain base restores the global view first."""
     autoencoder, passed = toy_wan.autoencoder(), 0.0
 
     def counted(function, seconds):
@@ -81,8 +82,8 @@ def test_the_time_of_wans_autoencoder_does_not_grow_with_steps(monkeypatch):
 
         return call
 
-    transformer = toy.transformer_of(autoencoder)
-    pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5)
+    transformer = toy.transformer_of(autoencoder, num_branch_blocks=branch_blocks)
+    pipeline = PatchVSRPipeline(transformer, autoencoder, patch_px=64, patch_frames=5, strength=strength)
     monkeypatch.setattr(autoencoder, "_encode", counted(autoencoder._encode, lambda video: 2e-3 * video[0, 0].numel()))
     monkeypatch.setattr(autoencoder, "_decode", counted(autoencoder._decode, lambda cells: 0.5 * cells[0, 0].numel()))
     monkeypatch.setattr(transformer, "forward", counted(transformer.forward, lambda patches: 7.0 * len(patches)))

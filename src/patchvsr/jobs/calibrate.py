@@ -42,10 +42,14 @@ class Calibration:
     ) -> float:
         """Return the seconds that restoring these chunks at `size` takes."""
         lengths = Counter(clip_length(chunk.stop - chunk.start) for chunk in chunks)
-        steps = settings.num_inference_steps
-        frame_s = decoded_pixels(pipeline, size, settings) * self.decoded_pixel_s
+        steps, coarse = settings.num_inference_steps, pipeline.has_coarse_pass(settings, size)
+        decoded, encoded = decoded_pixels(pipeline, size, settings), 0
         if steps:
-            frame_s += encoded_pixels(pipeline, size, settings) * self.encoded_pixel_s
+            encoded = encoded_pixels(pipeline, size, settings)
+        if coarse:  # the global view is decoded before and after, and the canvas encoded once more
+            view = pipeline.config.patch_px**2
+            decoded, encoded = decoded + 2 * view, 2 * encoded - view
+        frame_s = decoded * self.decoded_pixel_s + encoded * self.encoded_pixel_s
         return sum(
             count * (frames * frame_s + steps * self._step_s(pipeline, settings, size, frames))
             for frames, count in lengths.items()
@@ -54,7 +58,11 @@ class Calibration:
     def _step_s(self, pipeline: PatchVSRPipeline, settings: ResolvedSettings, size: Size, frames: int) -> float:
         longest = min(self.frames, pipeline.config.patch_frames)
         share = min(1.0, latent_frames(frames) / latent_frames(longest))  # proportional to a patch's length
-        return self.patch_s * share * pipeline.count_patches(frames, size, settings.joint_mode)
+        patches = pipeline.count_patches(frames, size, settings.joint_mode)
+        if pipeline.has_coarse_pass(settings, size):
+            view = Size(pipeline.config.patch_px, pipeline.config.patch_px)
+            patches += pipeline.count_patches(frames, view, "independent")
+        return self.patch_s * share * patches
 
 
 def calibrate(
