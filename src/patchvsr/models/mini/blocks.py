@@ -61,6 +61,16 @@ def convolve_leaky_relu_with(
     )  # fmt: skip
 
 
+def convolve_sigmoid(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Return the sigmoid of a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
+    weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
+    if not _fuses(x, weight):
+        return convolution(channels_last(x)).sigmoid()
+    return torch.ops.mkldnn._convolution_pointwise(
+        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "sigmoid", [], ""
+    )
+
+
 def convolve_add(skip: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -> Tensor:
     """Return `skip` plus a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
     if not _fuses(x, weight):

@@ -23,6 +23,7 @@ from patchvsr.models.mini.blocks import (
     convolve,
     convolve_add,
     convolve_leaky_relu_with,
+    convolve_sigmoid,
     scale_feature,
     unfold,
 )
@@ -163,15 +164,22 @@ class ConditionedBlock(nn.Module):
 
 
 class PreviousFrame(nn.Module):
-    """Add a 3x3 convolution of the previous frame's features. The first frame of a shot stands in for its own."""
+    """Add a 3x3 convolution of features that follow the previous frame's as far as these agree with a frame's own.
+
+    A gate for each position and channel sees how far the two lie apart: what has moved away is of no use. The first
+    frame of a shot stands in for the one before it, so a single frame and a still shot are restored alike.
+    """
 
     lookback_frames = 1
 
     def __init__(self, channels: int):
         super().__init__()
         self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = nn.Conv2d(channels, channels, 1)
         with torch.no_grad():
             self.mix.weight.mul_(0.1)
+            self.gate.weight.zero_()
+            self.gate.bias.fill_(-2.0)  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, num_frames: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return frames (N*F, C, h, w) with those before them mixed in, and the last one as it came.
@@ -185,4 +193,6 @@ class PreviousFrame(nn.Module):
             frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
             before = torch.cat([past.permute(0, 2, 3, 1).unsqueeze(1), frames[:, :-1]], dim=1)
             past = before.flatten(0, 1).permute(0, 3, 1, 2)
-        return convolve_add(x, channels_last(past), self.mix.weight, self.mix.bias, padding=1), last
+        difference = channels_last(past) - x
+        mixed = torch.addcmul(x, convolve_sigmoid(difference.abs(), self.gate), difference)
+        return convolve_add(x, mixed, self.mix.weight, self.mix.bias, padding=1), last
