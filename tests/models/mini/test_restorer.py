@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from patchvsr.models.mini.restorer import PreviousFrame, Restorer
+from patchvsr.models.mini.restorer import EMBEDDING_CHANNELS, PreviousFrame, Restorer
 
 KNOWN = {"restoration": torch.tensor([0.3]), "scale": torch.tensor([4.0])}
 
@@ -66,7 +66,7 @@ def test_a_gate_follows_the_previous_frame_where_it_agrees():
     previous.gate.bias.fill_(20.0)
 
     def mixed(past):
-        return previous(x, 1, past)[0] - x
+        return previous(x, torch.zeros(1, EMBEDDING_CHANNELS), 1, past)[0] - x
 
     near, far = x + 0.01, x + 10
     assert torch.allclose(mixed(near), previous.mix(near), atol=1e-6)

@@ -61,13 +61,12 @@ def convolve_leaky_relu_with(
     )  # fmt: skip
 
 
-def convolve_sigmoid(x: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """Return the sigmoid of a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
-    weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
+def convolve_sigmoid_with(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the sigmoid of a 1x1 convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
     if not _fuses(x, weight):
-        return convolution(channels_last(x)).sigmoid()
+        return F.conv2d(channels_last(x), weight, bias).sigmoid_()
     return torch.ops.mkldnn._convolution_pointwise(
-        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "sigmoid", [], ""
+        channels_last(x), weight, bias, (0, 0), (1, 1), (1, 1), 1, "sigmoid", [], ""
     )
 
 
