@@ -75,14 +75,6 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with clusters.cluster() as found:
-        clusters.add_node(found, "a")
-        clusters.add_node(found, "b")
-        yield found
-
-
-@pytest.fixture(scope="module")
 def engine(cluster: Any, batch: Batch) -> Iterator[Cluster]:
     """Two workers, which keep their model from test to test."""
     with connect(ClusterSettings(cluster.address), batch.settings.restore) as found:

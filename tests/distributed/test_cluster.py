@@ -23,14 +23,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with clusters.cluster() as found:
-        clusters.add_node(found, "a")
-        clusters.add_node(found, "b")
-        yield found
-
-
-@pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return clusters.save_model(tmp_path_factory.mktemp("models") / "model")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Any:
-    with clusters.cluster() as found:
-        clusters.add_node(found, "a", num_cpus=2)
-        yield found
+@pytest.fixture
+def node_of_two(cluster: Any) -> Iterator[None]:
+    node = clusters.add_node(cluster, "two", num_cpus=2)
+    yield
+    cluster.remove_node(node)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> UpscaleSettings:
     return UpscaleSettings.of(**SMALL, model=str(model), dtype="float32")
 
 
+@pytest.mark.usefixtures("node_of_two")
 def test_two_devices_share_patches_and_a_killed_one_is_replaced(
     tmp_path: Path, cluster: Any, settings: UpscaleSettings
 ) -> None:

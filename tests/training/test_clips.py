@@ -105,12 +105,8 @@ def test_video_windows_are_cut_and_not_resampled(tmp_path: Path) -> None:
         grid = np.mgrid[0:5, 0 : clip.shape[2], 0 : clip.shape[3]].transpose(1, 0, 2, 3)
         assert np.array_equal(clip, origin + signs * grid)
         seen.add((bool(transposed), *signs.ravel().tolist()))
-    assert {frame for _, frame, _, _ in seen} == {
-        1,
-        -1,
-        2,
-        -2,
-    }  # backwards at times, every second frame at times; 11 frames are too few for every fourth
+    # Backwards at times, every second frame at times. 11 frames are too few for every fourth.
+    assert {frame for _, frame, _, _ in seen} == {1, -1, 2, -2}
     upright = {(row, column) for transposed, _, row, column in seen if not transposed}
     turned = {(row, column) for transposed, _, row, column in seen if transposed}
     assert upright == {(1, 1), (1, -1)} and turned == {(1, 1), (-1, 1)}  # mirrored at times, never upside down

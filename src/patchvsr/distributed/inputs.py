@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,14 +67,16 @@ class InputServer:
 
 
 class InputCache:
-    """The input on a node that was served it, for all of its workers.
+    """The input on a node that was served it, for all workers of the node that restore it for the same job.
 
+    job: the job's folder. Jobs with the same input keep one each, so that none ends with the input of another.
     token: names a job on a worker, so that what two workers receive stays apart.
     """
 
-    def __init__(self, served: ServedInput, token: str) -> None:
+    def __init__(self, served: ServedInput, job: Path, token: str) -> None:
         self._served = served
-        self._folder = cache_folder() / served.identity["sha256"]
+        digest = hashlib.sha256(f"{served.identity['sha256']} {job}".encode()).hexdigest()
+        self._folder = cache_folder() / f"input-{digest[:32]}"
         self._partial = self._folder.with_name(f"{self._folder.name}.{token}.partial")
 
     def find(self) -> Path | None:
@@ -96,8 +99,14 @@ class InputCache:
         if input_identity(path) != self._served.identity:
             files.remove_folder(self._partial)
             raise InputError(f"{self._served.path}: was changed while it was sent to a worker; run again")
-        files.remove_folder(self._folder)  # what another worker of the node has completed meanwhile is the same
-        self._partial.rename(self._folder)
+        try:
+            self._partial.rename(self._folder)
+        except OSError:  # it is there: another worker, which may be reading it, was faster, or it is the rest of one
+            if self.find() is not None:
+                files.remove_folder(self._partial)
+                return
+            files.remove_folder(self._folder)
+            self._partial.rename(self._folder)
 
     def close(self, *, discard: bool) -> None:
         """Remove what was received in part, and with `discard` the complete input."""

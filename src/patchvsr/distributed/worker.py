@@ -131,7 +131,7 @@ class Worker:
     def begin(self, job: int, work: Work, served: ServedInput, drafts: Drafts, shared: bool | None) -> Begun | Failure:
         """Prepare for a job. shared: whether there is shared storage, None to find out."""
         try:
-            cache = InputCache(served, f"{self._token}-{job}")
+            cache = InputCache(served, drafts.folder, f"{self._token}-{job}")
             shares = drafts.is_visible() if shared is None else shared
             if not shares:
                 drafts = Drafts(cache_folder() / f"drafts-{self._token}")
