@@ -36,6 +36,10 @@ CAUTION = 0.3
 # What the estimates of a clip's blocks count together, fitted to the same clips; see `estimate_restoration`.
 INDEPENDENT_VOTES = 3.0
 
+# Logit of the gates for equal features at the start of training, and the mean distance at which they are half closed.
+# Gates that start closed stay closed (docs/experiments.md).
+OPEN_LOGIT, NEAR = 3.0, 0.1
+
 Features = dict[str, Tensor]
 
 
@@ -182,8 +186,8 @@ class PreviousFrame(nn.Module):
         nn.init.zeros_(self.modulation.bias)
         with torch.no_grad():
             self.mix.weight.mul_(0.1)
-            self.gate.weight.zero_()
-            self.gate.bias.fill_(-2.0)  # type: ignore[union-attr]
+            self.gate.weight.fill_(-OPEN_LOGIT / (NEAR * channels))
+            self.gate.bias.fill_(OPEN_LOGIT)  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, embedding: Tensor, num_frames: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return frames (N*F, C, h, w) with those before them mixed in, and the last one as it came.
