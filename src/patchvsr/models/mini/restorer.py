@@ -201,8 +201,8 @@ class PreviousFrame(nn.Module):
             frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
             before = torch.cat([past.permute(0, 2, 3, 1).unsqueeze(1), frames[:, :-1]], dim=1)
             past = before.flatten(0, 1).permute(0, 3, 1, 2)
-        difference = channels_last(past) - x
-        mixed = torch.addcmul(x, self._gates(difference.abs(), embedding), difference)
+        past = channels_last(past)
+        mixed = torch.lerp(x, past, self._gates((past - x).abs_(), embedding))
         return convolve_add(x, mixed, self.mix.weight, self.mix.bias, padding=1), last
 
     def _gates(self, distance: Tensor, embedding: Tensor) -> Tensor:
