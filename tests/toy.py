@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from patchvsr.models.autoencoder import Autoencoder
 from patchvsr.models.mini.detail import CELL_PX, BandEnergies
 from patchvsr.models.mini.residual_autoencoder import ResidualAutoencoder
+from patchvsr.models.mini.restorer import PreviousFrame
 from patchvsr.models.mini.sizes import feed_forward
 from patchvsr.models.transformer import PatchConditions, PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
@@ -48,6 +49,9 @@ def randomised(module: Module, *, std: float = 0.1, seed: int = 0) -> Module:
     generator = seeded(seed)
     for parameter in module.parameters():
         parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=std)
+    for previous in module.modules():
+        if isinstance(previous, PreviousFrame):  # features of noise lie so far apart that all gates would be shut
+            previous.gate.weight.mul_(0.01)
     return module
 
 

@@ -93,7 +93,7 @@ def test_each_clip_of_a_batch_has_its_own_restoration_and_scale(autoencoder: Res
     restoration, scale = torch.tensor(cases).unbind(1)
     three = torch.Size([3, -1, -1, -1, -1])
     together = autoencoder.decode(latents.expand(three), canvas.expand(three), restoration=restoration, scale=scale)
-    torch.testing.assert_close(together, torch.cat(one_by_one), rtol=0, atol=1e-5 * float(together.std()))
+    torch.testing.assert_close(together, torch.cat(one_by_one), rtol=0, atol=2e-5 * float(together.std()))
     assert all((other - one_by_one[0]).abs().max() > 1e-3 for other in one_by_one[1:])
 
 

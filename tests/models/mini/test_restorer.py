@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from patchvsr.models.mini.restorer import Restorer
+from patchvsr.models.mini.restorer import EMBEDDING_CHANNELS, PreviousFrame, Restorer
 
 KNOWN = {"restoration": torch.tensor([0.3]), "scale": torch.tensor([4.0])}
 
@@ -56,8 +56,21 @@ def test_a_still_shot_does_not_drift(restorer, canvas):
     for _ in range(20):
         restored, state = restorer(canvas[:, :, :1], state, **KNOWN)
         frames.append(restored)
-    settled = len(restorer.previous)
-    assert all(torch.equal(frame, frames[settled]) for frame in frames[settled:])
+    assert all(torch.equal(frame, frames[0]) for frame in frames)
+
+
+@torch.no_grad()
+def test_a_gate_follows_the_previous_frame_where_it_agrees():
+    previous, x = PreviousFrame(4), torch.randn(1, 4, 6, 6)
+    previous.gate.weight.copy_(-100 * torch.eye(4)[:, :, None, None])
+    previous.gate.bias.fill_(20.0)
+
+    def mixed(past):
+        return previous(x, torch.zeros(1, EMBEDDING_CHANNELS), 1, past)[0] - x
+
+    near, far = x + 0.01, x + 10
+    assert torch.allclose(mixed(near), previous.mix(near), atol=1e-6)
+    assert torch.allclose(mixed(far), previous.mix(x), atol=1e-6)
 
 
 def test_training_and_use_modulate_alike(restorer, canvas):

@@ -61,6 +61,15 @@ def convolve_leaky_relu_with(
     )  # fmt: skip
 
 
+def convolve_sigmoid_with(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the sigmoid of a 1x1 convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
+    if not _fuses(x, weight):
+        return F.conv2d(channels_last(x), weight, bias).sigmoid_()
+    return torch.ops.mkldnn._convolution_pointwise(
+        channels_last(x), weight, bias, (0, 0), (1, 1), (1, 1), 1, "sigmoid", [], ""
+    )
+
+
 def convolve_add(skip: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -> Tensor:
     """Return `skip` plus a convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
     if not _fuses(x, weight):

@@ -23,6 +23,7 @@ from patchvsr.models.mini.blocks import (
     convolve,
     convolve_add,
     convolve_leaky_relu_with,
+    convolve_sigmoid_with,
     scale_feature,
     unfold,
 )
@@ -34,6 +35,10 @@ EMBEDDING_CHANNELS = 64
 CAUTION = 0.3
 # What the estimates of a clip's blocks count together, fitted to the same clips; see `estimate_restoration`.
 INDEPENDENT_VOTES = 3.0
+
+# Logit of the gates for equal features at the start of training, and the mean distance at which they are half closed.
+# Gates that start closed stay closed (docs/experiments.md).
+OPEN_LOGIT, NEAR = 3.0, 0.1
 
 Features = dict[str, Tensor]
 
@@ -120,7 +125,7 @@ def run_trunk(
         x = block(x, embedding)
         if index % 2 == 1:
             name = f"previous{index // 2}"
-            x, handed_on[name] = previous[index // 2](x, num_frames, carried.pop(name, None))
+            x, handed_on[name] = previous[index // 2](x, embedding, num_frames, carried.pop(name, None))
     return x.add(skip), handed_on
 
 
@@ -163,20 +168,31 @@ class ConditionedBlock(nn.Module):
 
 
 class PreviousFrame(nn.Module):
-    """Add a 3x3 convolution of the previous frame's features. The first frame of a shot stands in for its own."""
+    """Add a 3x3 convolution of features that follow the previous frame's as far as these agree with a frame's own.
+
+    A gate for each position and channel sees how far the two lie apart: what has moved away is of no use. How far is
+    too far depends on the noise, so the embedding of a clip shifts the gates. The first frame of a shot stands in for
+    the one before it, so a single frame and a still shot are restored alike.
+    """
 
     lookback_frames = 1
 
     def __init__(self, channels: int):
         super().__init__()
         self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = nn.Conv2d(channels, channels, 1)
+        self.modulation = VectorLinear(EMBEDDING_CHANNELS, channels)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
         with torch.no_grad():
             self.mix.weight.mul_(0.1)
+            self.gate.weight.fill_(-OPEN_LOGIT / (NEAR * channels))
+            self.gate.bias.fill_(OPEN_LOGIT)  # type: ignore[union-attr]
 
-    def forward(self, x: Tensor, num_frames: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor, num_frames: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return frames (N*F, C, h, w) with those before them mixed in, and the last one as it came.
 
-        past: (N, C, h, w), the frame before the first.
+        embedding: (N, E). past: (N, C, h, w), the frame before the first.
         """
         if past is None:
             past = x[::num_frames]
@@ -185,4 +201,14 @@ class PreviousFrame(nn.Module):
             frames = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))  # channels last, in which joining is copying
             before = torch.cat([past.permute(0, 2, 3, 1).unsqueeze(1), frames[:, :-1]], dim=1)
             past = before.flatten(0, 1).permute(0, 3, 1, 2)
-        return convolve_add(x, channels_last(past), self.mix.weight, self.mix.bias, padding=1), last
+        past = channels_last(past)
+        mixed = torch.lerp(x, past, self._gates((past - x).abs_(), embedding))
+        return convolve_add(x, mixed, self.mix.weight, self.mix.bias, padding=1), last
+
+    def _gates(self, distance: Tensor, embedding: Tensor) -> Tensor:
+        shift, gate = self.modulation(embedding), self.gate
+        if len(embedding) == 1:
+            bias = gate.bias.float() + shift[0]  # type: ignore[union-attr]
+            return convolve_sigmoid_with(distance, gate.weight, bias.to(distance.dtype))
+        shift = shift.repeat_interleave(len(distance) // len(embedding), dim=0)[:, :, None, None]
+        return convolve(distance, gate).add(shift.to(distance.dtype)).sigmoid()
