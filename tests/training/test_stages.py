@@ -534,6 +534,7 @@ def test_an_autoencoder_is_exported_with_the_rest_of_the_model_it_went_on_from(
     export(chosen, tmp_path / "after", num_inference_steps=0)
     exported = PatchVSRPipeline.from_pretrained(tmp_path / "after")
     assert [exported.config[name] for name in ("patch_px", "patch_frames", "num_inference_steps")] == [96, 9, 0]
+    assert not [file for file in (tmp_path / "after").rglob("*.json") if str(tmp_path) in file.read_text()]
     for name, value in exported.vae.state_dict().items():
         wanted = runs["autoencoder"][1][f"autoencoder.{name}"]
         assert torch.equal(value, wanted.bfloat16().float()), name

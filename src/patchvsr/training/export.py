@@ -104,6 +104,7 @@ def write_model(
             _write_pipeline(transformer, autoencoder, partial, known, settings)
         else:
             _write_adapter(transformer, autoencoder, partial, known, settings)
+        _forget_folders(partial)
         (partial / "README.md").write_text(model_card(folder.name, known, provenance, settings))
         recorded = {**provenance, "weights_sha256": weight_digests(partial)}
         (partial / "provenance.json").write_text(json.dumps(recorded, indent=1) + "\n")
@@ -142,6 +143,15 @@ def _write_adapter(
     elif any(parameter.requires_grad for parameter in autoencoder.parameters()):
         cast_as_loaded(autoencoder, torch.bfloat16)
         autoencoder.save_pretrained(folder / OWN_AUTOENCODER)
+
+
+def _forget_folders(folder: Path) -> None:
+    """Remove the folders that parts were loaded from, which diffusers records with them."""
+    for file in folder.rglob("config.json"):
+        config = json.loads(file.read_text())
+        if "_name_or_path" in config:
+            del config["_name_or_path"]
+            file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _provenance(last: Recipe, validation: Path | None) -> dict[str, Any]:
