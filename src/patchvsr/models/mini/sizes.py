@@ -14,7 +14,7 @@ PROMPT_LENGTH, TEXT_DIM = 8, 64
 
 
 def new_autoencoder() -> ResidualAutoencoder:
-    """Return the untrained autoencoder: 2.6 M parameters, 1.3 M of them the restorer."""
+    """Return the untrained autoencoder: 2.7 M parameters, 1.3 M of them the restorer."""
     return ResidualAutoencoder()
 
 

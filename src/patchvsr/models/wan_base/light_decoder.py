@@ -79,5 +79,5 @@ class LightDecoder(ModelMixin, ConfigMixin):
 
 
 def new_light_decoder(geometry: Geometry) -> LightDecoder:
-    """Return an untrained light decoder for latents of this geometry: 2.2 M parameters, 1.3 M of them the restorer."""
+    """Return an untrained light decoder for latents of this geometry: 2.3 M parameters, 1.3 M of them the restorer."""
     return LightDecoder(latent_channels=geometry.latent_channels, cell_px=geometry.spatial_factor)
