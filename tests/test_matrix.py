@@ -272,7 +272,7 @@ def interleaving(out: Inventory) -> Fraction:
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "gbrp16le"])
 def test_joins_lose_nothing(tmp_path, pipeline, pix_fmt):
     """FFV1 holds exactly what the pipeline gives, run here chunk by chunk, without a job."""
-    case = Case(Clip(codec="ffv1", pix_fmt=pix_fmt), ".mkv", "ffv1")
+    case = Case(Clip(codec="ffv1", pix_fmt=pix_fmt), ".mkv", "ffv1", settings=dict(restoration=0.5))
     source, target, events = run(case, tmp_path, pipeline)
     assert next(event for event in events if isinstance(event, Planned)).units >= 3
     restore = pipeline.resolve(case.config().restore)
