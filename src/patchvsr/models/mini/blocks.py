@@ -6,6 +6,8 @@ input and output, which costs more than the convolution itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,9 +42,7 @@ def convolve(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     weight, bias, padding = convolution.weight, convolution.bias, convolution.padding
     if not _fuses(x, weight):
         return convolution(channels_last(x))
-    return torch.ops.mkldnn._convolution_pointwise(
-        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "none", [], ""
-    )
+    return _convolve_fused(x, weight, bias, padding, "none")
 
 
 def convolve_leaky_relu(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -56,18 +56,14 @@ def convolve_leaky_relu_with(
     """Return the leaky ReLU of a convolution with these weights, see `convolve_leaky_relu`."""
     if not _fuses(x, weight):
         return F.leaky_relu(F.conv2d(channels_last(x), weight, bias, padding=padding), SLOPE, inplace=True)
-    return torch.ops.mkldnn._convolution_pointwise(
-        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, "leaky_relu", [SLOPE], ""
-    )  # fmt: skip
+    return _convolve_fused(x, weight, bias, padding, "leaky_relu", [SLOPE])
 
 
 def convolve_sigmoid_with(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the sigmoid of a 1x1 convolution of `x`, as one pass over memory where oneDNN can fuse the two."""
     if not _fuses(x, weight):
         return F.conv2d(channels_last(x), weight, bias).sigmoid_()
-    return torch.ops.mkldnn._convolution_pointwise(
-        channels_last(x), weight, bias, (0, 0), (1, 1), (1, 1), 1, "sigmoid", [], ""
-    )
+    return _convolve_fused(x, weight, bias, (0, 0), "sigmoid")
 
 
 def convolve_add(skip: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -> Tensor:
@@ -87,6 +83,20 @@ def channels_last(x: Tensor) -> Tensor:
     """
     x = x.contiguous(memory_format=torch.channels_last)
     return x.as_strided(x.shape, (x[0].numel(), *x.stride()[1:])) if len(x) == 1 else x
+
+
+def _convolve_fused(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: str | tuple[int, ...],
+    activation: str,
+    scalars: Sequence[float] = (),
+) -> Tensor:
+    """Return the activation of a convolution of `x`, by oneDNN, in one pass over memory."""
+    return torch.ops.mkldnn._convolution_pointwise(
+        channels_last(x), weight, bias, padding, (1, 1), (1, 1), 1, activation, list(scalars), ""
+    )
 
 
 def _fuses(x: Tensor, weight: Tensor) -> bool:

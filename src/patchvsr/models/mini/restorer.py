@@ -159,9 +159,7 @@ class ConditionedBlock(nn.Module):
             bias = (1 + gain[0]) * self.conv1.bias.float() + shift[0]  # type: ignore[union-attr]
             hidden = convolve_leaky_relu_with(x, weight.to(x.dtype), bias.to(x.dtype))
         else:
-            gain, shift = (
-                part.repeat_interleave(len(x) // len(embedding), dim=0)[:, :, None, None] for part in (gain, shift)
-            )
+            gain, shift = per_frame(gain, x), per_frame(shift, x)
             hidden = convolve(x, self.conv1)
             hidden = F.leaky_relu(torch.addcmul(shift.to(hidden.dtype), hidden, (1 + gain).to(hidden.dtype)), SLOPE)
         return convolve_add(x, hidden, self.conv2.weight, self.conv2.bias, padding=1)
@@ -210,5 +208,9 @@ class PreviousFrame(nn.Module):
         if len(embedding) == 1:
             bias = gate.bias.float() + shift[0]  # type: ignore[union-attr]
             return convolve_sigmoid_with(distance, gate.weight, bias.to(distance.dtype))
-        shift = shift.repeat_interleave(len(distance) // len(embedding), dim=0)[:, :, None, None]
-        return convolve(distance, gate).add(shift.to(distance.dtype)).sigmoid()
+        return convolve(distance, gate).add(per_frame(shift, distance).to(distance.dtype)).sigmoid()
+
+
+def per_frame(of_clips: Tensor, frames: Tensor) -> Tensor:
+    """Repeat what is known of each clip (N, C) for each of its `frames` (N*F, ...): (N*F, C, 1, 1)."""
+    return of_clips.repeat_interleave(len(frames) // len(of_clips), dim=0)[:, :, None, None]
