@@ -6,6 +6,7 @@ python benchmarks/cluster.py speed IN.mp4 --steps 0      # units a second with t
 python benchmarks/cluster.py patches IN.mp4 --steps 4   # one worker of two cores that share patches, and of one
 python benchmarks/cluster.py batch --steps 4            # six clips of one shot: one after the other, and in flight
 python benchmarks/cluster.py driver --workers 1000 --units 20000   # simulated workers that only sleep
+python benchmarks/cluster.py store                 # how full the object stores are without shared storage
 python benchmarks/cluster.py joins IN.mp4 --steps 2     # what --independent-units costs where units meet
 
 All but `driver` start a real cluster on this machine, `kills` and `counts` with a toy model. `driver` runs the
@@ -330,6 +331,49 @@ def joins(source: Path, steps: int) -> bool:
     return True
 
 
+# --- store ------------------------------------------------------------------------------------------------------
+
+
+def store() -> bool:
+    """Print the most that object stores held in a job of 720p whose units need each other and change the worker."""
+    with tempfile.TemporaryDirectory() as name, clusters.cluster() as cluster:
+        folder = Path(name)
+        source, target = make_shots(folder / "in.mkv", (51,), size=(320, 180)), folder / "out.mkv"
+        settings = UpscaleSettings.of(scale=4.0, num_inference_steps=2, unit_frames=17)
+        for number in range(2):
+            clusters.add_node(cluster, f"node{number}")
+        with connect(ClusterSettings(cluster.address, shared_storage=False), settings.restore) as engine:
+            _wait_for(engine, 2)
+            handed_over: list[int] = []
+            stored: list[int] = []
+            ended = threading.Event()
+            watching = threading.Thread(target=_watch_stores, args=(cluster.address, ended, stored))
+            watching.start()
+            for event in upscale(source, target, settings, get_engine=lambda: engine):
+                files = list(JobFolder(target).path.glob("unit-*.safetensors"))
+                if isinstance(event, Progress) and files and not handed_over:  # the next unit goes on elsewhere
+                    handed_over = [file.stat().st_size for file in files]
+                    busy = next(member for member in engine._fleet.members.values() if member.units)
+                    engine._fleet.lose(busy, "ended by the benchmark")
+            ended.set()
+            watching.join()
+    most = max(stored) / MIB
+    print(
+        f"a unit hands over {handed_over[0] / MIB:.0f} MiB; the object stores of all nodes held {most:.0f} MiB at most"
+    )
+    return most < 100
+
+
+def _watch_stores(address: str, ended: threading.Event, stored: list[int]) -> None:
+    """Note ten times a second what the object stores of all nodes hold, on disk too."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(address)
+    while not ended.wait(0.1):
+        stats = get_memory_info_reply(state).store_stats
+        stored.append(stats.object_store_bytes_used + stats.spilled_bytes_total)
+
+
 # --- driver -----------------------------------------------------------------------------------------------------
 
 
@@ -375,7 +419,7 @@ def _no_encoder() -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["kills", "counts", "speed", "patches", "batch", "joins", "driver"])
+    parser.add_argument("what", choices=["kills", "counts", "speed", "patches", "batch", "store", "joins", "driver"])
     parser.add_argument("input", nargs="?", type=Path, help="of speed, patches and joins")
     parser.add_argument("--steps", type=int, default=2, help="of speed, patches, batch and joins")
     parser.add_argument("--kills", type=int, nargs=3, default=(20, 10, 20), help="workers, nodes, drivers")
@@ -397,6 +441,8 @@ def main() -> int:
             good = patches(args.input, args.steps)
         case "batch":
             good = batch(args.steps)
+        case "store":
+            good = store()
         case "joins":
             good = joins(args.input, args.steps)
         case _:

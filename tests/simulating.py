@@ -6,10 +6,12 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from patchvsr.distributed.drafts import Draft
 from patchvsr.distributed.fleet import Call, Fleet, Member
+from patchvsr.distributed.pieces import Piece
 from patchvsr.distributed.settings import ClusterSettings
 from patchvsr.distributed.worker import Begun, Dropped, Loaded
 from patchvsr.jobs.folder import UnitRecord
@@ -32,6 +34,8 @@ class SimulatedFleet(Fleet):
         self._free_at: dict[str, float] = {}
         self._begins: dict[tuple[str, int, int], float] = {}  # by worker, job and unit
         self._last: dict[str, tuple[int, int]] = {}
+        self._parts: dict[tuple[str, int, int], list[str]] = {}  # names of the files of a unit
+        self._handed: dict[tuple[str, int], bytes] = {}  # what a worker was sent of the unit before
         self._answers: list[tuple[float, int, Call, Any]] = []
         self._number = 0
         for _ in range(workers):
@@ -60,7 +64,12 @@ class SimulatedFleet(Fleet):
             case "progress":
                 answer = None
             case "restore":
-                answers_at, answer = self._restored(member, job, about, arguments[1])
+                answers_at, answer = self._restored(member, job, about)
+            case "send":
+                answer = self._piece(member, job, *arguments)
+            case "accept":
+                self._handed.setdefault((member.name, job), b"")
+                self._handed[member.name, job] += arguments[0].data
             case "drop" if self._begins.get((member.name, job, about), 0.0) > self.clock_s:
                 answer = True
                 self._free_at[member.name] = self._begins.pop((member.name, job, about))
@@ -80,13 +89,12 @@ class SimulatedFleet(Fleet):
     def _kill(self, member: Member) -> None:
         pass
 
-    def _restored(self, member: Member, job: int, number: int, handover: bytes | None) -> tuple[float, Draft]:
+    def _restored(self, member: Member, job: int, number: int) -> tuple[float, Draft]:
         name, units = self._begun[job]
         unit, goes_on = units[number], self._last.get(member.name) == (job, number - 1)
-        if unit.needs_previous:
-            assert goes_on if handover is None else handover == self._segment(name, number - 1), (
-                "would be restored from nothing"
-            )
+        if unit.needs_previous and not goes_on:
+            handed = self._handed.pop((member.name, job), None)
+            assert handed == self._segment(name, number - 1), "would be restored from nothing"
         seconds = self._unit_s * self._chance.uniform(0.5, 2)
         if unit.warm_up and not goes_on:
             seconds += self._unit_s * (unit.frames.start - unit.warm_up[0].start) / len(unit.frames)
@@ -96,6 +104,17 @@ class SimulatedFleet(Fleet):
         self._free_at[member.name] = begins + seconds
         segment = self._segment(name, number)
         record = UnitRecord(SegmentTable([0], [len(segment)], [True], [0]), {"seconds": seconds})
+        file, handover = (Path(f"unit-{number:05d}.{kind}.{self._number:08x}.tmp") for kind in ("bin", "safetensors"))
         needed = any(following.needs_previous for following in units[number + 1 : number + 2])
-        draft = Draft(number, record, segment, segment if needed else None, hashlib.sha256(segment).hexdigest())
+        parts = [file, handover] if needed else [file]
+        self._parts[member.name, job, number] = [part.name for part in parts]
+        digest = hashlib.sha256(segment).hexdigest()
+        draft = Draft(number, record, file, handover if needed else None, digest, pieces=2 * len(parts))
         return self._free_at[member.name], draft
+
+    def _piece(self, member: Member, job: int, number: int, index: int) -> Piece:
+        """Return one half of a file: what a unit hands over is the same as its segment."""
+        data, (part, second) = self._segment(self._begun[job][0], number), divmod(index, 2)
+        half = len(data) // 2
+        name = self._parts[member.name, job, number][part]
+        return Piece(name, half, data[half:]) if second else Piece(name, 0, data[:half])

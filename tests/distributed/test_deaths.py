@@ -15,6 +15,7 @@ import pytest
 from simulating import SimulatedFleet
 
 from patchvsr import files
+from patchvsr.distributed import distribution
 from patchvsr.distributed.cluster import Cluster
 from patchvsr.jobs.batch import Job
 from patchvsr.jobs.folder import JobFolder
@@ -84,8 +85,8 @@ def test_every_unit_is_published_once(tmp_path, monkeypatch, seed, warm_up, cuts
     of = {job.job: job for job in jobs}
     published, workers_left, chance = {}, WORKERS, random.Random(seed)
     deaths = Deaths(chance, DRIVERS)
-    for name in ("move_file", "write_durably"):
-        monkeypatch.setattr(files, name, deaths.before(getattr(files, name)))
+    for module, name in ((files, "move_file"), (files, "write_durably"), (distribution, "add_piece")):
+        monkeypatch.setattr(module, name, deaths.before(getattr(module, name)))
 
     def look() -> None:
         for record in (record for job in jobs for record in job.records()):

@@ -5,12 +5,13 @@ import hashlib
 import pytest
 
 from patchvsr.distributed.drafts import PROBE, Draft, Drafts, publish, same_bytes
+from patchvsr.distributed.pieces import Piece, Pieces, add_piece
 from patchvsr.distributed.settings import ClusterSettings, Room
 from patchvsr.errors import JobError, SettingsError
 from patchvsr.jobs.folder import JobFolder, UnitRecord
 from patchvsr.media.segment import SegmentTable
 
-SEGMENT, TOKEN = b"encoded", "0123abcd"
+SEGMENT, TOKEN = b"encoded" * 30_000, "0123abcd"
 RECORD = UnitRecord(SegmentTable([0], [len(SEGMENT)], [True], [0]), {"seconds": 1.0})
 DIGEST = hashlib.sha256(SEGMENT).hexdigest()
 
@@ -22,15 +23,21 @@ def folder(tmp_path):
     return found
 
 
-@pytest.mark.parametrize("as_bytes", [True, False], ids=["bytes", "shared"])
-def test_a_unit_becomes_final_under_its_names(folder, as_bytes):
-    drafts = Drafts(folder.path)
+def written(drafts, *, sends):
     segment, handover = drafts.paths(7, TOKEN)
     segment.write_bytes(SEGMENT)
     handover.write_bytes(b"state")
-    draft = drafts.finished(7, RECORD, segment, handover, notices=(), as_bytes=as_bytes)
+    return drafts.finished(7, RECORD, segment, handover, sends=sends)
+
+
+@pytest.mark.parametrize("sends", [True, False], ids=["sent", "shared"])
+def test_a_unit_becomes_final_under_its_names(tmp_path, folder, sends):
+    draft = written(Drafts(tmp_path / "worker" if sends else folder.path), sends=sends)
+    assert draft.pieces == (3 + 1 if sends else 0)
+    for index in range(draft.pieces):
+        add_piece(Pieces(draft.files).read(index), folder.path)
     assert not folder.is_done(7)
-    publish(draft, folder, TOKEN)
+    publish(draft.received(folder.path), folder)
     assert folder.is_done(7) and folder.read_unit(7) == RECORD
     assert folder.segment_path(7).read_bytes() == SEGMENT
     assert sorted(path.name for path in folder.path.iterdir()) == [
@@ -39,12 +46,25 @@ def test_a_unit_becomes_final_under_its_names(folder, as_bytes):
     assert same_bytes(draft, folder)
 
 
-def test_bytes_that_did_not_arrive_are_not_published(folder):
-    with pytest.raises(JobError, match="is not what the worker wrote"):
-        publish(Draft(7, RECORD, SEGMENT[:-1], None, DIGEST), folder, TOKEN)
-    with pytest.raises(JobError, match="is not what the worker wrote"):
-        publish(Draft(7, RECORD, folder.path / "gone", None, DIGEST), folder, TOKEN)
+def test_what_did_not_arrive_whole_is_not_published(tmp_path, folder):
+    draft = written(Drafts(tmp_path / "worker"), sends=True)
+    add_piece(Pieces(draft.files).read(0), folder.path)
+    for received in (draft.received(folder.path), Draft(7, RECORD, folder.path / "gone", None, DIGEST)):
+        with pytest.raises(JobError, match="is not what the worker wrote"):
+            publish(received, folder)
     assert not any(folder.path.iterdir())
+
+
+def test_a_file_that_is_sent_again_begins_anew(tmp_path):
+    add_piece(Piece("file", 0, b"the first of many"), tmp_path / "new")
+    add_piece(Piece("file", 0, b"whole"), tmp_path / "new")
+    assert (tmp_path / "new" / "file").read_bytes() == b"whole"
+
+
+def test_an_empty_file_is_a_piece(tmp_path):
+    (tmp_path / "empty").touch()
+    found = Pieces([tmp_path / "empty"])
+    assert len(found) == 1 and found.read(0) == Piece("empty", 0, b"")
 
 
 def test_only_the_folder_of_this_job_is_recognised(folder):

@@ -14,7 +14,7 @@ from patchvsr.jobs.identity import input_identity
 
 @pytest.fixture(autouse=True)
 def small_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "PIECE_BYTES", 300)
+    monkeypatch.setattr(inputs, "SHARED_BYTES", 300)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
@@ -35,7 +35,7 @@ def cache_of(served, token="0123abcd", job="out.mkv.job"):
 def sent(path, cache):
     server = InputServer(path, lambda piece: piece)
     for index in range(len(server)):
-        cache.receive(index, *server.piece(index))
+        cache.receive(index, server.piece(index))
     return len(server)
 
 
@@ -97,7 +97,7 @@ def test_a_transfer_that_was_broken_off_begins_anew(tmp_path):
     path = made(tmp_path, "in.mkv")
     served = ServedInput(path, input_identity(path), is_folder=False)
     cache, server = cache_of(served), InputServer(path, lambda piece: piece)
-    cache.receive(0, *server.piece(0))
+    cache.receive(0, server.piece(0))
     sent(path, cache)
     cache.complete()
     assert cache.find() is not None

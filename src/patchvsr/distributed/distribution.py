@@ -15,6 +15,7 @@ from patchvsr.distributed.drafts import PROBE, Draft, Drafts, discard, publish, 
 from patchvsr.distributed.fleet import Call, Fleet, Leased, Member
 from patchvsr.distributed.inputs import InputServer, ServedInput
 from patchvsr.distributed.leases import Leases
+from patchvsr.distributed.pieces import Piece, Pieces, add_piece
 from patchvsr.distributed.worker import Begun, Dropped, Failure
 from patchvsr.errors import JobError, PatchVSRError
 from patchvsr.events import Event, Notice, Progress, Workers, WorkerState
@@ -41,7 +42,7 @@ class Distribution:
         self._leases = Leases(self._units, [unit.number for unit in self._units if folder.is_done(unit.number)])
         self._frames_done = sum(len(unit.frames) for unit in self._units if self._leases.is_done(unit.number))
         self._frames = len(work.manifest.scan.pts)
-        self._token, self._probe = uuid.uuid4().hex[:8], uuid.uuid4().hex
+        self._probe = uuid.uuid4().hex
         files.write_durably(folder.path / PROBE, self._probe.encode())
 
         path = work.input.absolute()
@@ -53,6 +54,8 @@ class Distribution:
 
         self._work = fleet.put(work)
         self._begun: dict[str, Begun | None] = {}  # by worker; None while it begins
+        self._sent: dict[str, tuple[Unit, Pieces]] = {}  # what the unit before handed over, on its way to a worker
+        self._arriving: defaultdict[str, list[Draft]] = defaultdict(list)  # from a worker, one after the other
         self._asked_back: set[int] = set()
         self._stopping = False
         self._error: Exception | None = None
@@ -76,6 +79,8 @@ class Distribution:
     def forget(self, member: Member, reason: str) -> None:
         """Take back the units of a worker that was lost or refused."""
         self._feed_others(member)
+        self._sent.pop(member.name, None)
+        self._remove_received(member.name)
         of_job = [(place, leased.unit.number) for place, leased in enumerate(member.units) if leased.job == self.number]
         for place, number in reversed(of_job):
             if place:
@@ -101,8 +106,7 @@ class Distribution:
             self._feed(member, 0)
 
     def _feed(self, member: Member, index: int) -> None:
-        name, reference = self._input.piece(index)
-        self._call(member, "receive", index, name, reference, index + 1 == len(self._input), about=index)
+        self._call(member, "receive", index, self._input.piece(index), index + 1 == len(self._input), about=index)
 
     def _has_received(self, member: Member, index: int) -> None:
         if index + 1 < len(self._input):
@@ -158,19 +162,31 @@ class Distribution:
 
     def _send(self, member: Member, unit: Unit, *, goes_on: bool) -> None:
         """Let a worker restore a unit. goes_on: whether the unit before it is the one that it restores before."""
-        handover = None if goes_on or not unit.needs_previous else self._handover(member, unit.number - 1)
-        self._call(member, "restore", unit.number, handover, about=unit.number)
+        begun = self._begun[member.name]
+        if unit.needs_previous and not goes_on:
+            handover = self._folder.handover_path(unit.number - 1)
+            if not handover.is_file():
+                self._folder.read_handover(unit.number - 1)  # raises the error that says what to do
+            if begun is not None and not begun.shares:
+                member.begins, self._sent[member.name] = self.number, (unit, Pieces([handover]))
+                self._hand_on(member, 0)
+                return
+        self._call(member, "restore", unit.number, about=unit.number)
 
-    def _handover(self, member: Member, number: int) -> Any:
-        """Return a reference to what a unit handed over, None if the worker sees it."""
-        file, begun = self._folder.handover_path(number), self._begun[member.name]
-        if begun is not None and begun.shares and file.is_file():
-            return None
-        try:
-            return self._fleet.put(file.read_bytes())
-        except OSError:
-            self._folder.read_handover(number)  # raises the error that says what to do
-            raise
+    def _hand_on(self, member: Member, index: int) -> None:
+        _, pieces = self._sent[member.name]
+        self._call(member, "accept", pieces.read(index), about=index)
+
+    def _has_accepted(self, member: Member, index: int) -> None:
+        unit, pieces = self._sent[member.name]
+        taken_back = Leased(self.number, unit) not in member.units
+        if index + 1 < len(pieces) and not taken_back:
+            self._hand_on(member, index + 1)
+            return
+        member.begins = None
+        del self._sent[member.name]
+        if not taken_back:
+            self._call(member, "restore", unit.number, about=unit.number)
 
     def _expected_s(self, member: Member, unit: Unit) -> float | None:
         """Return the seconds until a worker would have restored a unit, after those that it has; None if unknown."""
@@ -198,7 +214,7 @@ class Distribution:
 
     def _drop_waiting(self) -> None:
         for member, place, unit in list(self._leased()):
-            if member.begins == self.number:  # the unit was not sent yet
+            if member.begins == self.number and unit == member.units[-1].unit:  # which it cannot restore yet
                 self._take_back(member, unit.number)
             elif place:
                 self._call(member, "drop", unit.number, about=unit.number)
@@ -211,14 +227,20 @@ class Distribution:
     def take(self, call: Call, answer: Any) -> None:
         """Act on the answer of a worker."""
         member, about = call.member, call.about
-        if call.method == "restore":
+        if call.method == "restore" and isinstance(answer, Draft) and answer.pieces:
+            self._expect(member, answer)
+        elif call.method == "restore":
             self._take_unit(member, about, answer)
+        elif call.method == "send":
+            self._take_piece(member, about, answer)
         elif isinstance(answer, Failure):
             self._fleet.refuse(member, answer.reason)
         elif call.method == "begin":
             self._has_begun(member, answer)
         elif call.method == "receive":
             self._has_received(member, about)
+        elif call.method == "accept":
+            self._has_accepted(member, about)
         elif call.method == "drop" and answer:
             self._take_back(member, about)
 
@@ -228,6 +250,37 @@ class Distribution:
             member.frames = frames
             if frames and seconds:
                 member.frames_per_s[self.number] = frames / seconds
+
+    def _expect(self, member: Member, draft: Draft) -> None:
+        """Let a worker send the files of a unit, behind those of the one before. Until then it holds the unit."""
+        if self._leases.is_done(draft.number):
+            self._take_unit(member, draft.number, draft)
+            return
+        self._arriving[member.name].append(draft)
+        if len(self._arriving[member.name]) == 1:
+            self._call(member, "send", draft.number, 0, about=0)
+
+    def _take_piece(self, member: Member, index: int, answer: Piece | Failure) -> None:
+        arriving = self._arriving[member.name]
+        draft = arriving[0]
+        received = draft.received(self._folder.path)
+        if isinstance(answer, Failure):
+            discard(received)
+        else:
+            with files.reported(self._folder.path, lambda: discard(received)):
+                add_piece(answer, self._folder.path)
+            if index + 1 < draft.pieces:
+                self._call(member, "send", draft.number, index + 1, about=index + 1)
+                return
+        del arriving[0]
+        self._take_unit(member, draft.number, answer if isinstance(answer, Failure) else received)
+        if arriving:
+            self._call(member, "send", arriving[0].number, 0, about=0)
+
+    def _remove_received(self, name: str) -> None:
+        """Remove what has arrived of units that a worker will send no more of."""
+        for draft in self._arriving.pop(name, []):
+            discard(draft.received(self._folder.path))
 
     def _take_unit(self, member: Member, number: int, answer: Draft | Dropped | Failure) -> None:
         held = self._remove(member, number)
@@ -259,7 +312,7 @@ class Distribution:
             return
         draft.record.effort.update(worker=member.name, device=member.loaded.device if member.loaded else "")
         try:
-            publish(draft, self._folder, self._token)
+            publish(draft, self._folder)
         except JobError as error:
             member.last_done = None
             self._fail(draft.number, self._leases.fail(draft.number, member.name, str(error)))
@@ -334,6 +387,8 @@ class Distribution:
     def end(self, *, keep_input: bool) -> None:
         """Release what the workers hold of the job. keep_input: on nodes that were sent it, even if all is done."""
         self._let_go()
+        for name in list(self._arriving):
+            self._remove_received(name)
         for member in self._fleet.members.values():
             if member.name in self._begun:
                 member.begins = None if member.begins == self.number else member.begins

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from patchvsr import files
+from patchvsr.distributed.pieces import Pieces
 from patchvsr.errors import JobError
 from patchvsr.jobs.folder import JobFolder, UnitRecord
-
-Result = TypeVar("Result")
 
 PROBE = "probe.tmp"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A restored unit: files on shared storage, or their contents.
+    """A restored unit whose files lie in the job's folder, or in one of the worker that sends them in pieces.
 
     handover: what the next unit of the shot needs, None at the end of a shot. sha256: of the segment.
-    notices: lines for the user, about step-downs.
+    notices: lines for the user, about step-downs. pieces: in which the worker sends the files, 0 on shared storage.
     """
 
     number: int
     record: UnitRecord
-    segment: Path | bytes
-    handover: Path | bytes | None
+    segment: Path
+    handover: Path | None
     sha256: str
     notices: tuple[str, ...] = ()
+    pieces: int = 0
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.segment] if self.handover is None else [self.segment, self.handover]
+
+    def received(self, folder: Path) -> Draft:
+        """Return the draft whose files have been sent to a folder."""
+        handover = None if self.handover is None else folder / self.handover.name
+        return replace(self, segment=folder / self.segment.name, handover=handover, pieces=0)
 
 
 @dataclass(frozen=True)
@@ -63,75 +69,45 @@ class Drafts:
         segment: Path,
         handover: Path | None,
         *,
-        notices: tuple[str, ...],
-        as_bytes: bool,
+        notices: tuple[str, ...] = (),
+        sends: bool,
     ) -> Draft:
-        """Return what the driver needs of the written files. as_bytes: hand over their contents and remove them."""
-        digest = _digest(segment.read_bytes())
-        if not as_bytes:
-            return Draft(number, record, segment, handover, digest, notices)
-        contents = segment.read_bytes(), None if handover is None else handover.read_bytes()
-        for file in filter(None, (segment, handover)):
-            file.unlink()
-        return Draft(number, record, *contents, digest, notices)
-
-    def with_file(self, contents: bytes, token: str, read: Callable[[Path], Result]) -> Result:
-        """Return what `read` makes of a temporary file with these contents."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self.folder / f"received-{token}.tmp"
-        file.write_bytes(contents)
-        try:
-            return read(file)
-        finally:
-            file.unlink()
+        """Return what the driver needs to know of the written files. sends: whether they are to be sent in pieces."""
+        draft = Draft(number, record, segment, handover, _digest(segment), notices)
+        return replace(draft, pieces=len(Pieces(draft.files))) if sends else draft
 
 
-def publish(draft: Draft, folder: JobFolder, token: str) -> None:
+def publish(draft: Draft, folder: JobFolder) -> None:
     """Make a draft the finished unit of a job: all files under their names, the record last.
 
     Raises JobError if the segment is not what the worker wrote.
     """
-    segment, handover = (_as_file(part, draft.number, kind, folder, token) for part, kind in _parts(draft))
-    assert segment is not None
     try:
-        arrived = _digest(segment.read_bytes()) == draft.sha256
+        arrived = _digest(draft.segment) == draft.sha256
     except OSError:
         arrived = False
     if not arrived:
-        for file in filter(None, (segment, handover)):
-            file.unlink(missing_ok=True)
-        raise JobError(f"{segment}: is not what the worker wrote; check the shared storage, or use --no-shared-storage")
-    folder.adopt_unit(draft.number, draft.record, segment, handover)
+        discard(draft)
+        raise JobError(
+            f"{draft.segment}: is not what the worker wrote; check the shared storage, or use --no-shared-storage"
+        )
+    folder.adopt_unit(draft.number, draft.record, draft.segment, draft.handover)
 
 
 def discard(draft: Draft) -> None:
-    """Remove the files of a draft that is not needed."""
-    for part, _ in _parts(draft):
-        if isinstance(part, Path):
-            part.unlink(missing_ok=True)
+    """Remove the files of a draft that is not needed, if they are here."""
+    for file in draft.files:
+        file.unlink(missing_ok=True)
 
 
 def same_bytes(draft: Draft, folder: JobFolder) -> bool:
     """Return whether a finished unit has the bytes of a draft."""
-    return _digest(folder.segment_path(draft.number).read_bytes()) == draft.sha256
-
-
-def _parts(draft: Draft) -> tuple[tuple[Path | bytes | None, str], ...]:
-    return (draft.segment, "bin"), (draft.handover, "safetensors")
-
-
-def _as_file(part: Path | bytes | None, number: int, kind: str, folder: JobFolder, token: str) -> Path | None:
-    if not isinstance(part, bytes):
-        return part
-    file = _path(folder.path, number, kind, token)
-    with files.reported(folder.path, lambda: file.unlink(missing_ok=True)):
-        file.write_bytes(part)
-    return file
+    return _digest(folder.segment_path(draft.number)) == draft.sha256
 
 
 def _path(folder: Path, number: int, kind: str, token: str) -> Path:
     return folder / f"unit-{number:05d}.{kind}.{token}.tmp"
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

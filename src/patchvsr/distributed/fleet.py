@@ -36,7 +36,8 @@ class Member:
     loaded: None while it loads the model.
     units: leased to it, of any jobs; the first is being restored. frames: done of the first.
     frames_per_s: by job, of the unit being restored or the last one.
-    begins: number of the job that it begins, for the last of its units. It is given nothing else meanwhile.
+    begins: number of the job that it begins, or is sent a handover for, so that it can restore the last of its units.
+        It is given nothing else meanwhile.
     last_done: job and number of the unit whose state it still holds.
     """
 
@@ -266,6 +267,14 @@ def _watched_worker() -> type[worker.Worker]:
         @beside
         def receive(self, *given: Any) -> Any:
             return super().receive(*given)
+
+        @beside
+        def send(self, *given: Any) -> Any:
+            return super().send(*given)
+
+        @beside
+        def accept(self, *given: Any) -> Any:
+            return super().accept(*given)
 
         @watched
         def progress(self) -> Any:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from patchvsr import files
+from patchvsr.distributed.pieces import Piece, Pieces, add_piece
 from patchvsr.errors import InputError
 from patchvsr.jobs.identity import input_identity
 from patchvsr.media.images.names import is_sequence, list_images
 
-PIECE_BYTES = 8 * 2**20
-_HELD_PIECES = 4  # nodes that are served together take the same piece from the object store
+SHARED_BYTES = 2**20  # of a piece in the object store, from where all nodes take it that are served together
+_HELD_PIECES = 4
 
 
 @dataclass(frozen=True)
@@ -43,27 +44,12 @@ class InputServer:
     put: stores a piece in the object store and returns its reference.
     """
 
-    def __init__(self, path: Path, put: Callable[[bytes], Any]) -> None:
-        self._pieces = [
-            (file, offset)
-            for file in (list_images(path) if is_sequence(path) else [path])
-            for offset in range(0, max(1, file.stat().st_size), PIECE_BYTES)
-        ]
-        self._put = put
-        self._reference = lru_cache(_HELD_PIECES)(self._stored)
+    def __init__(self, path: Path, put: Callable[[Piece], Any]) -> None:
+        self._pieces = Pieces(list_images(path) if is_sequence(path) else [path], SHARED_BYTES)
+        self.piece = lru_cache(_HELD_PIECES)(lambda index: put(self._pieces.read(index)))
 
     def __len__(self) -> int:
         return len(self._pieces)
-
-    def piece(self, index: int) -> tuple[str, Any]:
-        """Return the name of the file that piece `index` belongs to, and the reference to its bytes."""
-        return self._pieces[index][0].name, self._reference(index)
-
-    def _stored(self, index: int) -> Any:
-        file, offset = self._pieces[index]
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            return self._put(stream.read(PIECE_BYTES))
 
 
 class InputCache:
@@ -84,14 +70,11 @@ class InputCache:
         path = self._in(self._folder)
         return path if self._folder.is_dir() and input_identity(path) == self._served.identity else None
 
-    def receive(self, index: int, name: str, data: bytes) -> None:
+    def receive(self, index: int, piece: Piece) -> None:
         """Add a piece; the first begins anew."""
         if index == 0:
             files.remove_folder(self._partial)
-        folder = self._in(self._partial) if self._served.is_folder else self._partial
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / name).open("ab") as stream:
-            stream.write(data)
+        add_piece(piece, self._in(self._partial) if self._served.is_folder else self._partial)
 
     def complete(self) -> None:
         """Check all that was received and keep it. Raises InputError if it is not the input of the job."""

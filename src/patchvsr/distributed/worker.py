@@ -13,6 +13,7 @@ from patchvsr import files
 from patchvsr.distributed.drafts import Draft, Drafts
 from patchvsr.distributed.inputs import InputCache, ServedInput, cache_folder
 from patchvsr.distributed.partner import start_partners
+from patchvsr.distributed.pieces import Piece, Pieces, add_piece
 from patchvsr.errors import PatchVSRError
 from patchvsr.events import Notice, Progress
 from patchvsr.jobs.folder import JobFolder
@@ -79,8 +80,8 @@ class BegunJob:
 class Worker:
     """Restore units on one device. Methods return a `Failure` instead of raising, since not every error can be sent.
 
-    Units are restored in the order of the calls, and a job ends behind its units. `machine`, `begin` and `receive` are
-    served meanwhile, in their order, and so are `progress` and `drop`.
+    Units are restored in the order of the calls, and a job ends behind its units. `machine`, `begin`, `receive`, `send`
+    and `accept` are served meanwhile, in their order, and so are `progress` and `drop`.
     """
 
     def __init__(self, settings: RestoreSettings, threads: int, token: str, devices: int = 1) -> None:
@@ -134,7 +135,7 @@ class Worker:
             cache = InputCache(served, drafts.folder, f"{self._token}-{job}")
             shares = drafts.is_visible() if shared is None else shared
             if not shares:
-                drafts = Drafts(cache_folder() / f"drafts-{self._token}")
+                drafts = Drafts(cache_folder() / f"drafts-{self._token}-{job}")
             path: Path | None = served.path
             if shared is False or not served.is_visible():
                 path = cache.find()
@@ -143,11 +144,11 @@ class Worker:
             return _failure(error)
         return Begun(path is not None, shares)
 
-    def receive(self, job: int, index: int, name: str, data: bytes, last: bool) -> Failure | None:
+    def receive(self, job: int, index: int, piece: Piece, last: bool) -> Failure | None:
         """Take a piece of the input."""
         try:
             cache = self._jobs[job].cache
-            cache.receive(index, name, data)
+            cache.receive(index, piece)
             if last:
                 cache.complete()
         except Exception as error:
@@ -166,11 +167,11 @@ class Worker:
 
     # --- during a job ---------------------------------------------------------------------------------------
 
-    def restore(self, job: int, number: int, handover: bytes | None) -> Draft | Dropped | Failure:
+    def restore(self, job: int, number: int) -> Draft | Dropped | Failure:
         """Restore one unit.
 
-        handover: what the unit before handed over. None if nothing is needed of it, if this worker restored it last, or
-            if it shares the folder.
+        If it needs what the unit before handed over, this worker has restored that last, sees the job's folder, or has
+        been sent it.
         """
         import torch
 
@@ -182,7 +183,7 @@ class Worker:
         try:
             begun = self._jobs[job]
             self._unit = job, begun.units[number]
-            return self._restore(begun, self._restorer(begun), begun.units[number], handover)
+            return self._restore(begun, self._restorer(begun), begun.units[number])
         except Exception as error:
             return _failure(error)
         finally:
@@ -202,10 +203,10 @@ class Worker:
             begun.restorer = Restorer(self._pipeline, replace(begun.work, input=begun.path), frames)
         return begun.restorer
 
-    def _restore(self, begun: BegunJob, restorer: Restorer, unit: Unit, handover: bytes | None) -> Draft:
+    def _restore(self, begun: BegunJob, restorer: Restorer, unit: Unit) -> Draft:
         notices = []
         segment, handed = begun.drafts.paths(unit.number, self._token)
-        steps = restorer.restore(unit, segment, lambda number: self._handover(begun.drafts, number, handover))
+        steps = restorer.restore(unit, segment, lambda number: _handover(begun, number))
         while True:
             try:
                 event = next(steps)
@@ -223,15 +224,31 @@ class Worker:
             write_handover(restored.handover, handed)
         return begun.drafts.finished(
             unit.number, restored.record, segment, None if restored.handover is None else handed,
-            notices=tuple(notices), as_bytes=not begun.shares,
+            notices=tuple(notices), sends=not begun.shares,
         )  # fmt: skip
 
-    def _handover(self, drafts: Drafts, number: int, handover: bytes | None) -> ClipState:
-        from patchvsr.jobs.handover import read_handover
+    # --- files of a job whose folder the worker does not see ------------------------------------------------
 
-        if handover is None:
-            return JobFolder(drafts.folder, path=drafts.folder).read_handover(number)
-        return drafts.with_file(handover, self._token, read_handover)
+    def send(self, job: int, number: int, index: int) -> Piece | Failure:
+        """Return a piece of a restored unit, whose files are removed with the last one."""
+        try:
+            parts = [file for file in self._jobs[job].drafts.paths(number, self._token) if file.exists()]
+            pieces = Pieces(parts)
+            piece = pieces.read(index)
+            if index + 1 == len(pieces):
+                for file in parts:
+                    file.unlink()
+            return piece
+        except Exception as error:
+            return _failure(error)
+
+    def accept(self, job: int, piece: Piece) -> Failure | None:
+        """Take a piece of what a unit has handed over on another worker."""
+        try:
+            add_piece(piece, self._jobs[job].drafts.folder)
+        except Exception as error:
+            return _failure(error)
+        return None
 
     # --- at any time ----------------------------------------------------------------------------------------
 
@@ -249,6 +266,15 @@ class Worker:
             return False
         self._dropped.add((job, number))
         return True
+
+
+def _handover(begun: BegunJob, number: int) -> ClipState:
+    """Return what a unit handed over. It is removed if it was sent here."""
+    folder = JobFolder(begun.drafts.folder, path=begun.drafts.folder)
+    state = folder.read_handover(number)
+    if not begun.shares:
+        folder.handover_path(number).unlink()
+    return state
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,0 +1,43 @@
+"""Files between machines that share no storage: in pieces, one at a time, so that nothing holds a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+# Ray sends up to 100 KiB within a call. More goes through the object store, which keeps it for another second.
+MESSAGE_BYTES = 96 * 2**10
+
+
+class Piece(NamedTuple):
+    """Some bytes of a file. name: of the file."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+class Pieces:
+    """The pieces of some files, in their order, of `size` bytes at most. An empty file is one piece."""
+
+    def __init__(self, files: Iterable[Path], size: int = MESSAGE_BYTES) -> None:
+        self._size = size
+        self._places = [(file, offset) for file in files for offset in range(0, max(1, file.stat().st_size), size)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, index: int) -> Piece:
+        """Return piece `index`."""
+        file, offset = self._places[index]
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return Piece(file.name, offset, stream.read(self._size))
+
+
+def add_piece(piece: Piece, folder: Path) -> None:
+    """Add a piece to its file in a folder, which is made if needed. The first piece of a file begins it anew."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / piece.name).open("ab" if piece.offset else "wb") as stream:
+        stream.write(piece.data)
