@@ -18,6 +18,7 @@ from patchvsr.evaluation.studies.patches import WHOLE, disagreement, patches
 from patchvsr.evaluation.studies.restored import boxes_of, restore, seam_lines
 from patchvsr.evaluation.studies.run import record, table, times_plot
 from patchvsr.evaluation.studies.steps import steps
+from patchvsr.evaluation.studies.tables import differences
 from patchvsr.evaluation.studies.tiled import extend_positions, with_patches, with_whole_frames
 from patchvsr.patches.grid import Box
 from patchvsr.patches.windows import MODES
@@ -201,8 +202,24 @@ def test_rows_are_written_one_by_one(tmp_path: Path):
     for row in record("steps", rows, {"model": "toy"}, tmp_path / "out"):
         kept.append(row)
         written = json.loads((tmp_path / "out" / "steps.json").read_text())
-        assert written == {"study": "steps", "model": "toy", "rows": kept}
+        assert written == {"study": "steps", "model": "toy", "rows": kept, "differences": []}
     assert (tmp_path / "out" / "steps.md").read_text() == table("steps", kept) + "\n"
+
+
+def test_differences_are_taken_clip_by_clip():
+    rows = [
+        {"clip": clip, "mode": mode, "steps": steps, "psnr_y": 30.0 + 5 * number + better + steps}
+        for number, clip in enumerate("abcdef")
+        for mode, better in (("auxiliary", 0.0), ("overlap", -0.5))
+        for steps in (1, 4)
+    ]
+    same = pytest.approx({"mean": -0.5, "low": -0.5, "high": -0.5, "clips": 6})
+    assert differences(rows, ("mode", "steps")) == [
+        {"clip": "difference", "mode": "overlap", "steps": 1, "psnr_y": same},
+        {"clip": "difference", "mode": "overlap", "steps": 4, "psnr_y": same},
+    ]
+    (by_steps,) = differences([row for row in rows if row["mode"] == "overlap"], ("steps",))
+    assert (by_steps["steps"], by_steps["psnr_y"]["mean"]) == (4, pytest.approx(3.0))
 
 
 def test_a_table_has_all_columns_and_means():
@@ -221,6 +238,7 @@ def test_a_table_has_all_columns_and_means():
         "| b | less | 1 |  | why |",
         "| mean | all | 1 | 31 |  |",
         "| mean | less | 1 |  | why |",
+        "| difference | less | 1 |  |  |",
     ]
 
 

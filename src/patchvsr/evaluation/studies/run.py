@@ -15,7 +15,7 @@ from patchvsr.evaluation.studies.patches import patches
 from patchvsr.evaluation.studies.plot import log_plot
 from patchvsr.evaluation.studies.restored import Row
 from patchvsr.evaluation.studies.steps import steps
-from patchvsr.evaluation.studies.tables import markdown, means
+from patchvsr.evaluation.studies.tables import differences, markdown, means
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def record(name: str, rows: Iterable[Row], facts: Mapping[str, Any], folder: Pat
 
 def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any], folder: Path) -> None:
     """Write a study as JSON and Markdown, and the times of `efficiency` as SVG. Raises OutputError if that fails."""
-    texts = {"json": json.dumps({"study": name, **facts, "rows": list(rows)}, indent=1), "md": table(name, rows)}
+    compared = {"differences": differences(rows, STUDIES[name].keys)} if name in STUDIES else {}
+    contents = {"study": name, **facts, "rows": list(rows), **compared}
+    texts = {"json": json.dumps(contents, indent=1), "md": table(name, rows)}
     if name == EFFICIENCY and (plot := times_plot(rows)):
         texts["svg"] = plot
     for suffix, text in texts.items():
@@ -60,8 +62,9 @@ def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any], folder: Path
 
 
 def table(name: str, rows: Sequence[Row]) -> str:
-    """Return the rows of a study as Markdown, with means over clips if there are several."""
-    return markdown([*rows, *(means(rows, STUDIES[name].keys) if name in STUDIES else [])])
+    """Return the rows of a study as Markdown; if there are several clips, with means and differences to the first."""
+    keys = STUDIES[name].keys if name in STUDIES else None
+    return markdown([*rows, *(means(rows, keys) + differences(rows, keys) if keys else [])])
 
 
 def times_plot(rows: Sequence[Row]) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from patchvsr.evaluation.markdown import table
 from patchvsr.evaluation.studies.restored import Row
+from patchvsr.evaluation.summary import interval
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -29,6 +30,36 @@ def means(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
     return [{"clip": "mean", **_mean(group, keys)} for group in groups.values()]
 
 
+def differences(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
+    """Return a row for every combination of `keys` but the first: its numbers minus those of the first, clip by clip.
+
+    The first is that of the same number of steps, where steps are not what is compared. A number is an interval as of
+    `summary.interval`; those that a clip has in one of the two only are left out. Empty if there is one clip only.
+    """
+    if len({row["clip"] for row in rows}) < 2:
+        return []
+    groups: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(key) for key in keys), {})[row["clip"]] = row
+    first: dict[Any, dict[str, Row]] = {}
+    found = []
+    for combination, group in groups.items():
+        told = dict(zip(keys, combination, strict=True))
+        base = first.setdefault(None if keys[0] == "steps" else told.get("steps"), group)
+        if base is not group:
+            found.append({"clip": "difference", **told, **_difference(group, base, keys)})
+    return found
+
+
+def _difference(group: Mapping[str, Row], base: Mapping[str, Row], keys: Sequence[str]) -> Row:
+    def minus(name: str) -> list[float]:
+        pairs = [(row.get(name), base[clip].get(name)) for clip, row in group.items() if clip in base]
+        return [a - b for a, b in pairs if isinstance(a, int | float) and isinstance(b, int | float)]
+
+    names = dict.fromkeys(name for row in group.values() for name in row if name not in keys)
+    return {name: interval(values) for name in names if (values := minus(name))}
+
+
 def _mean(group: Sequence[Row], keys: Sequence[str]) -> Row:
     def joined(name: str) -> Any:
         values = [row[name] for row in group if row.get(name) is not None]
@@ -41,4 +72,6 @@ def _mean(group: Sequence[Row], keys: Sequence[str]) -> Row:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        return f"{value['mean']:+.3g} [{value['low']:+.3g}, {value['high']:+.3g}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
