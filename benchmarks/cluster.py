@@ -67,8 +67,8 @@ SHOTS = (21, 2, 33, 11)
 def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
     """Kill workers, nodes and drivers at random moments; return whether all bytes agree and no unit was done twice.
 
-    Jobs hand latents on from unit to unit in turn with jobs whose units begin by themselves. Every fifth driver finds
-    another cluster.
+    Jobs hand latents on from unit to unit in turn with jobs whose units begin by themselves, and two jobs with shared
+    storage come in turn with two without. Every fifth driver finds another cluster.
     """
     chance = random.Random(seed)
     victims = ["worker"] * workers + ["node"] * nodes + ["driver"] * drivers
@@ -87,6 +87,7 @@ def kills(workers: int, nodes: int, drivers: int, seed: int) -> bool:
         while victims:
             jobs, target = jobs + 1, folder / f"out{jobs}.mkv"
             words = ["upscale", source, "-o", target, "--preset", folder / f"steps{jobs % 2}.toml", "--json"]
+            words += ["--no-shared-storage"] if jobs // 2 % 2 else []
             published = Published(JobFolder(target))
             killed: tuple[str, float, int] | None = None  # the victim, when, and the number of units done then
             code = -1
