@@ -61,10 +61,13 @@ def test_a_file_that_is_sent_again_begins_anew(tmp_path):
     assert (tmp_path / "new" / "file").read_bytes() == b"whole"
 
 
-def test_an_empty_file_is_a_piece(tmp_path):
-    (tmp_path / "empty").touch()
-    found = Pieces([tmp_path / "empty"])
-    assert len(found) == 1 and found.read(0) == Piece("empty", 0, b"")
+def test_pieces_are_those_of_all_files_in_their_order(tmp_path):
+    for name, contents in (("a", b"12345"), ("empty", b""), ("b", b"678")):
+        (tmp_path / name).write_bytes(contents)
+    found = Pieces([tmp_path / name for name in ("a", "empty", "b")], 3)
+    assert [found.read(index) for index in range(len(found))] == [
+        ("a", 0, b"123"), ("a", 3, b"45"), ("empty", 0, b""), ("b", 0, b"678"),
+    ]  # fmt: skip
 
 
 def test_only_the_folder_of_this_job_is_recognised(folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,18 +21,20 @@ class Piece(NamedTuple):
 
 
 class Pieces:
-    """The pieces of some files, in their order, of `size` bytes at most. An empty file is one piece."""
+    """The pieces of one or more files, in their order, of `size` bytes at most. An empty file is one piece."""
 
     def __init__(self, files: Iterable[Path], size: int = MESSAGE_BYTES) -> None:
-        self._size = size
-        self._places = [(file, offset) for file in files for offset in range(0, max(1, file.stat().st_size), size)]
+        self._files, self._size = list(files), size
+        # The number of pieces up to the end of each file.
+        self._ends = [*accumulate(max(1, -(-file.stat().st_size // size)) for file in self._files)]
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._ends[-1]
 
     def read(self, index: int) -> Piece:
         """Return piece `index`."""
-        file, offset = self._places[index]
+        number = bisect_right(self._ends, index)
+        file, offset = self._files[number], (index - (self._ends[number - 1] if number else 0)) * self._size
         with file.open("rb") as stream:
             stream.seek(offset)
             return Piece(file.name, offset, stream.read(self._size))
