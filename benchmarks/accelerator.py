@@ -42,6 +42,7 @@ OPTIONS = {
     "shifted patches": ["--joint", "shifted"],
     "4 patches a call": ["--batch-size", "4"],
     "weights on the host": ["--cpu-offload"],
+    "weights in float8": ["--storage-dtype", "float8_e4m3fn"],
     "compiled": ["--compile"],
     "flash attention": ["--attention-backend", "flash"],
 }

@@ -5,12 +5,15 @@ python benchmarks/bases.py plan
 python benchmarks/bases.py make wan2.1-1.3b /tmp/wan2.1-1.3b
 python benchmarks/bases.py cost /tmp/wan2.1-1.3b --frames 17 --device cpu
 python benchmarks/bases.py tiles wan2.1-1.3b --sides 192,288 --frames 5 --dtype float32
+python benchmarks/bases.py joins /tmp/wan2.1-1.3b --side 128
 
 `count` builds every base without memory and compares its number of parameters with the published one. `plan` prints
 what `patchvsr upscale --plan` computes for cards of 24, 48 and 80 GB. `make` writes a base in the Hub's layout, with
 its prompt in PATCHVSR_CACHE. `cost` measures one denoising step of a patch, encoding and decoding one, and a step of
-training an adapter on one, each in a process of its own: seconds and peak memory, on the device or of the process.
-`tiles` measures the memory of a process that encodes or decodes a tile, beside what the plan computes.
+training an adapter on one, each in a process of its own: seconds of the last run and peak memory, on the device or of
+the process.
+`tiles` measures the memory of a process that encodes or decodes a tile, beside what the plan computes. `joins` compares
+a clip that is encoded and decoded in two chunks with the same clip as a whole.
 """
 
 import argparse
@@ -37,7 +40,7 @@ from patchvsr.models.wan_base.base import load_base, load_base_autoencoder
 from patchvsr.models.wan_base.prompt import FIXED_PROMPT, PROMPT_LENGTH, prompt_file
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
-from patchvsr.settings import RestoreSettings
+from patchvsr.settings import STORAGE_DTYPES, RestoreSettings
 from patchvsr.training.build import trained_in_float32
 from patchvsr.training.checkpoint import trained_parameters
 from patchvsr.training.recipes import wan21_adapter
@@ -76,24 +79,31 @@ def count() -> None:
 
 def plan() -> None:
     """Print the memory of a card and of the host for every base and size, with an adapter and four steps."""
-    print("| base | output | card, GiB | with --cpu-offload | host, GiB | fits |\n|---|---|---|---|---|---|")
+    print(
+        "| base | output | card, GiB | float8 | with --cpu-offload | host, GiB | fits |\n|---|---|---|---|---|---|---|"
+    )
     for name, (transformer, autoencoder, _) in BASES.items():
-        with torch.device("meta"):
-            vae = WanAutoencoder(**autoencoder)
-            model = PatchVSRTransformer3DModel(
-                **SHARED, **transformer, condition_channels=vae.geometry.condition_channels
-            )
-        pipeline = PatchVSRPipeline(model.to(torch.bfloat16), vae.to(torch.bfloat16), num_inference_steps=4)
+        pipeline, stored = (_on_meta(transformer, autoencoder) for _ in range(2))
+        stored.transformer.enable_layerwise_casting(torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
         for size in (Size(1920, 1080), Size(3840, 2160), Size(7680, 4320)):
             usual, offloaded = (
                 chunk_memory(pipeline, size, pipeline.resolve(RestoreSettings(cpu_offload=offload)), 17)
                 for offload in (False, True)
             )
+            in_float8 = chunk_memory(stored, size, pipeline.resolve(RestoreSettings()), 17)
             fits = [str(card) for card in (24, 48, 80) if usual.device_gib < card * 1e9 / GIB - CONTEXT_GIB]
             print(
-                f"| {name} | {size} | {usual.device_gib:.1f} | {offloaded.device_gib:.1f} | {usual.host_gib:.1f} "
-                f"| {', '.join(fits)} GB |"
+                f"| {name} | {size} | {usual.device_gib:.1f} | {in_float8.device_gib:.1f} | {offloaded.device_gib:.1f} "
+                f"| {usual.host_gib:.1f} | {', '.join(fits)} GB |"
             )
+
+
+def _on_meta(transformer: dict, autoencoder: dict) -> PatchVSRPipeline:
+    """Return a base with an adapter in bfloat16 that takes no memory."""
+    with torch.device("meta"):
+        vae = WanAutoencoder(**autoencoder)
+        model = PatchVSRTransformer3DModel(**SHARED, **transformer, condition_channels=vae.geometry.condition_channels)
+    return PatchVSRPipeline(model.to(torch.bfloat16), vae.to(torch.bfloat16), num_inference_steps=4)
 
 
 def make(name: str, folder: Path) -> None:
@@ -111,29 +121,36 @@ def make(name: str, folder: Path) -> None:
     save_file({"prompt_embeds": torch.randn(1, PROMPT_LENGTH, 4096)}, prompt, metadata=made_of)
 
 
-def cost(folder: Path, parts: str, frames: int, side: int, device: str) -> None:
+def cost(folder: Path, parts: str, frames: int, side: int, device: str, runs: int, storage_dtype: str | None) -> None:
     """Print one JSON line for each part of the work on a patch."""
+    stored = [] if storage_dtype is None else ["--storage-dtype", storage_dtype]
     for part in parts.split(","):
-        command = [sys.executable, __file__, "part", str(folder), part, str(frames), str(side), device]
+        options = [str(folder), part, str(frames), str(side), device, "--runs", str(runs), *stored]
+        command = [sys.executable, __file__, "part", *options]
         measured = run_measured(command)
         print(measured.last_words() if measured.code else measured.output.strip(), flush=True)
 
 
 @torch.no_grad()
-def measure(folder: Path, part: str, frames: int, side: int, device: str) -> dict[str, float | str]:
-    """Run one part twice in this process; seconds are those of the second run."""
+def measure(
+    folder: Path, part: str, frames: int, side: int, device: str, runs: int, storage_dtype: str | None
+) -> dict[str, float | str]:
+    """Run one part `runs` times in this process; seconds are those of the last run."""
+    keep_freed_memory(WAN_KEEPS_BYTES)  # as jobs do
     if part in ("encode", "decode"):  # without the transformer, which would hide their peak
         transformer, autoencoder = None, load_base_autoencoder(str(folder), dtype=torch.bfloat16).to(device)
     else:
         transformer, autoencoder = (model.to(device) for model in load_base(str(folder), dtype=torch.bfloat16))
+        if storage_dtype is not None:
+            transformer.enable_layerwise_casting(getattr(torch, storage_dtype), compute_dtype=torch.bfloat16)
     cells = autoencoder.geometry.latent_shape(frames, side, side)
     run = PARTS[part](transformer, autoencoder, cells, torch.zeros(1, 3, frames, side, side, device=device))
     del transformer, autoencoder
     before = _memory_gib(device)
-    run()
-    started_at = time.monotonic()
-    run()
-    seconds = time.monotonic() - started_at
+    for _ in range(runs):
+        started_at = time.monotonic()
+        run()
+        seconds = time.monotonic() - started_at
     peak = torch.cuda.max_memory_allocated() / GIB if device != "cpu" else _peak_gib()
     return {
         "part": part, "frames": frames, "side": side, "seconds": round(seconds, 2), "before_gib": round(before, 2),
@@ -167,6 +184,32 @@ def measure_tile(name: str, part: str, frames: int, side: int, dtype: str) -> di
         "part": part, "frames": frames, "side": side, "dtype": dtype, "seconds": round(seconds, 1),
         "before_gib": round(before, 2), "peak_gib": round(_peak_gib(), 2), "planned_gib": round(planned, 2),
     }  # fmt: skip
+
+
+@torch.no_grad()
+def joins(folder: Path, side: int, chunk_frames: int) -> None:
+    """Print how far the second of two chunks is from the whole clip, in parts of the whole's deviation, frame by frame.
+
+    Chunks share a frame. It begins the second one as a frame of its own, as in jobs, or with its latents of the first
+    chunk, which stand for four frames.
+    """
+    torch.manual_seed(0)
+    autoencoder = load_base_autoencoder(str(folder), dtype=torch.float32)
+    shared = chunk_frames - 1
+    scene = torch.nn.functional.interpolate(
+        torch.randn(1, 3, side // 8, side // 4), size=(side, 2 * side), mode="bicubic"
+    )
+    video = torch.stack([scene[..., at : at + side] for at in range(shared + chunk_frames)], dim=2).div(2).clamp(-1, 1)
+    latents = autoencoder.encode(video)
+    whole = autoencoder.decode(latents, video)[:, :, chunk_frames:]
+    begins_with = {
+        "a frame of its own": autoencoder.encode(video[:, :, shared:]),
+        "latents of four frames": latents[:, :, shared // 4 :],
+    }
+    for kind, chunk in begins_with.items():
+        joined = autoencoder.decode(chunk, video[:, :, shared:])[:, :, 1:]
+        parts = [(joined - whole)[:, :, at].std() / whole[:, :, at].std() for at in range(shared)]
+        print(json.dumps({"second chunk begins with": kind, "difference": [round(part.item(), 3) for part in parts]}))
 
 
 def _step(transformer: WanTransformer3DModel, autoencoder: WanAutoencoder, cells: tuple, video: Tensor) -> Callable:
@@ -249,11 +292,18 @@ def main() -> None:
     one = commands.add_parser("part")
     for name, kind in (("folder", Path), ("part", str), ("frames", int), ("side", int), ("device", str)):
         one.add_argument(name, type=kind)
+    for command in (costing, one):
+        command.add_argument("--runs", type=int, default=2, help="1 includes what only the first run takes")
+        command.add_argument("--storage-dtype", choices=STORAGE_DTYPES, help="of the transformer, for `step`")
     tiling = commands.add_parser("tiles")
     tiling.add_argument("name", choices=BASES)
     tiling.add_argument("--sides", default="192,256", help="with commas")
     tiling.add_argument("--frames", type=int, default=5)
     tiling.add_argument("--dtype", default="float32")
+    joining = commands.add_parser("joins")
+    joining.add_argument("folder", type=Path)
+    joining.add_argument("--side", type=int, default=128)
+    joining.add_argument("--chunk-frames", type=int, default=17)
     tile = commands.add_parser("tile")
     for name, kind in (("name", str), ("part", str), ("frames", int), ("side", int), ("dtype", str)):
         tile.add_argument(name, type=kind)
@@ -262,7 +312,7 @@ def main() -> None:
     if command in ("part", "tile"):
         print(json.dumps({"part": measure, "tile": measure_tile}[command](**args)))
     else:
-        {"count": count, "plan": plan, "make": make, "cost": cost, "tiles": tiles}[command](**args)
+        {"count": count, "plan": plan, "make": make, "cost": cost, "tiles": tiles, "joins": joins}[command](**args)
 
 
 if __name__ == "__main__":

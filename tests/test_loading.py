@@ -14,6 +14,7 @@ import toy_wan
 
 from patchvsr import loading
 from patchvsr.errors import SettingsError
+from patchvsr.jobs.identity import model_identity
 from patchvsr.loading import load_pipeline, offload_layers
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.pipeline import PatchVSRPipeline
@@ -90,6 +91,28 @@ def test_only_small_blocks_are_kept_for_wans_autoencoder(
 def test_a_cpu_has_nothing_to_offload(model: str) -> None:
     with pytest.raises(SettingsError, match="cpu_offload is for devices with memory of their own"):
         load(model, cpu_offload=True, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_weights_of_blocks_are_stored_in_eight_bits(model: str, name: str) -> None:
+    """They are rounded once: the result is that of a model whose blocks have the rounded weights."""
+    storage, video = getattr(torch, name), toy.video(5, 16, 16)
+    usual, stored = load(model), load(model, storage_dtype=name)
+    in_blocks, elsewhere = set(), set()
+    rounded = usual.transformer.state_dict()
+    for key, weight in stored.transformer.state_dict().items():
+        (in_blocks if weight.dtype == storage else elsewhere).add(key)
+        assert torch.equal(weight.float(), rounded[key].to(weight.dtype).float())
+        rounded[key] = weight.float()
+    assert {key.split(".")[0] for key in in_blocks} == {"blocks", "branch_blocks"}
+    assert {key.split(".")[0] for key in elsewhere} > {"prompt_embeds", "condition_embedder", "micro_embedder"}
+    assert not any("norm" in key for key in in_blocks)
+    expected, result = usual(video).frames, stored(video).frames
+    assert not torch.equal(result, expected)
+    usual.transformer.load_state_dict(rounded)
+    assert torch.equal(usual(video).frames, result)
+    assert stored.transformer.dtype == torch.float32
+    assert model_identity(stored)["sha256"] != model_identity(load(model))["sha256"]
 
 
 def test_attention_kernels_are_those_of_diffusers(model: str) -> None:

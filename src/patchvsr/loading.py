@@ -39,6 +39,8 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     if pipeline.transformer is None:
         _refuse_transformer_settings(settings)
         return pipeline.to(device)
+    if settings.storage_dtype is not None:
+        pipeline.transformer.enable_layerwise_casting(getattr(torch, settings.storage_dtype), compute_dtype=dtype)
     _set_kernels(pipeline.transformer, settings)
     if not settings.cpu_offload:
         return pipeline.to(device)
@@ -62,7 +64,7 @@ def offload_layers(
 
 
 def _refuse_transformer_settings(settings: RestoreSettings) -> None:
-    for name in ("cpu_offload", "attention_backend", "compile"):
+    for name in ("storage_dtype", "cpu_offload", "attention_backend", "compile"):
         if getattr(settings, name):
             raise SettingsError(f"{name} is for the transformer, and this model has none")
 

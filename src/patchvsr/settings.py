@@ -20,6 +20,7 @@ from patchvsr.pixels.size import Size, check_scale_or_size, target_size
 from patchvsr.setting import setting
 
 DTYPES = ("float32", "bfloat16", "float16")
+STORAGE_DTYPES = ("float8_e4m3fn", "float8_e5m2")
 CHUNK_FRAMES = 17
 # About two seconds of film. Each unit begins with a key frame, and a killed job loses at most one unit.
 UNIT_FRAMES = 48
@@ -44,6 +45,8 @@ class RestoreSettings:
     check: whether every frame is compared with its input, at a small size, and the work stops at a wrong one.
     chunk_frames: frames restored together, 4k+1. overlap_frames: frames shared with the previous chunk, 4k+1.
     unit_frames: a unit of a job ends with the chunk that makes it at least this long.
+    storage_dtype: weights of the transformer's layers are rounded to it and cast to `dtype` when a layer computes;
+        embeddings, norms and the fixed prompt are not.
     attention_backend, compile: other kernels round otherwise, so they shape the output.
     independent_units: with more than one step, or `strength`, begin every unit inside a shot by restoring the chunk
         before it once more, instead of going on from the latents of the unit before. Otherwise it changes nothing, see
@@ -113,6 +116,12 @@ class RestoreSettings:
         "Floating-point type: float32, bfloat16 or float16.",
         default_text="bfloat16 where the processor is fast with it, else float32",
     )
+    storage_dtype: str | None = setting(
+        None,
+        "Keep the transformer's weights in float8_e4m3fn or float8_e5m2: half the memory of bfloat16, another result.",
+        "--storage-dtype",
+        default_text="as --dtype",
+    )
     cpu_offload: bool = setting(
         False,
         "Keep the transformer's weights on the host; each layer goes to the device when it is used.",
@@ -138,6 +147,10 @@ class RestoreSettings:
             raise SettingsError(f"unknown joint mode {self.joint_mode!r}: choose one of {', '.join(MODES)}")
         if self.dtype not in (None, *DTYPES):
             raise SettingsError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.storage_dtype not in (None, *STORAGE_DTYPES):
+            raise SettingsError(
+                f"unknown storage_dtype {self.storage_dtype!r}: choose one of {', '.join(STORAGE_DTYPES)}"
+            )
         if self.noise_timestep is not None and not 0 <= self.noise_timestep <= 1000:
             raise SettingsError(f"noise_timestep is {self.noise_timestep:g}: it must lie between 0 and 1000")
         if self.restoration is not None and not 0 <= self.restoration <= 1:

@@ -109,6 +109,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "chunk_frames": (["--chunk-frames", 9], 9),
     "device": (["--device", "cpu"], "cpu"),
     "dtype": (["--dtype", "float32"], "float32"),
+    "storage_dtype": (["--storage-dtype", "float8_e5m2"], "float8_e5m2"),
     "batch_size": (["--batch-size", 2], 2),
     "cpu_offload": (["--cpu-offload"], True),
     "attention_backend": (["--attention-backend", "native"], "native"),

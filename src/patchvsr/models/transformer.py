@@ -190,6 +190,11 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
 
     _no_split_modules = ["PatchVSRBlock", "WanTransformerBlock"]  # noqa: RUF012
     _repeated_blocks = ["PatchVSRBlock", "WanTransformerBlock"]  # noqa: RUF012
+    # What is embedded once reaches every block; like the base's own embeddings it keeps its precision.
+    _skip_layerwise_casting_patterns = [  # noqa: RUF012
+        *WanTransformer3DModel._skip_layerwise_casting_patterns,
+        "condition_embedding", "global_encoder", "micro_embedder",
+    ]  # fmt: skip
 
     @register_to_config
     def __init__(

@@ -14,7 +14,9 @@ from patchvsr.settings import UpscaleSettings, setting_groups
 
 # The device and its kernels are the worker's, and an existing file is never replaced for a client. A base is a folder
 # to read or a download, and options of encoders can name files to write to: they come from the service's preset only.
-_NOT_OFFERED = {"device", "overwrite", "base", "encoder_options", "cpu_offload", "attention_backend", "compile"}
+_NOT_OFFERED = {
+    "device", "overwrite", "base", "encoder_options", "storage_dtype", "cpu_offload", "attention_backend", "compile",
+}  # fmt: skip
 
 
 class Strict(BaseModel):
