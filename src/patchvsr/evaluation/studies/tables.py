@@ -22,12 +22,7 @@ def means(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
 
     Rows of one combination must have the same columns, as those of one variant do.
     """
-    if len({row["clip"] for row in rows}) < 2:
-        return []
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
-    return [{"clip": "mean", **_mean(group, keys)} for group in groups.values()]
+    return [{"clip": "mean", **_mean(group, keys)} for group in _of_several_clips(rows, keys).values()]
 
 
 def differences(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
@@ -36,19 +31,23 @@ def differences(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
     The first is that of the same number of steps, where steps are not what is compared. A number is an interval as of
     `summary.interval`; those that a clip has in one of the two only are left out. Empty if there is one clip only.
     """
-    if len({row["clip"] for row in rows}) < 2:
-        return []
-    groups: dict[tuple[Any, ...], dict[str, Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(key) for key in keys), {})[row["clip"]] = row
     first: dict[Any, dict[str, Row]] = {}
     found = []
-    for combination, group in groups.items():
-        told = dict(zip(keys, combination, strict=True))
+    for combination, of_clips in _of_several_clips(rows, keys).items():
+        group, told = {row["clip"]: row for row in of_clips}, dict(zip(keys, combination, strict=True))
         base = first.setdefault(None if keys[0] == "steps" else told.get("steps"), group)
         if base is not group:
             found.append({"clip": "difference", **told, **_difference(group, base, keys)})
     return found
+
+
+def _of_several_clips(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Return the rows of every combination of `keys`; none if there is one clip only."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    if len({row["clip"] for row in rows}) > 1:
+        for row in rows:
+            groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
+    return groups
 
 
 def _difference(group: Mapping[str, Row], base: Mapping[str, Row], keys: Sequence[str]) -> Row:
