@@ -178,7 +178,8 @@ def measure_tile(name: str, part: str, frames: int, side: int, dtype: str) -> di
     before, started_at = _memory_gib("cpu"), time.monotonic()
     run()
     seconds = time.monotonic() - started_at
-    of_pixel = autoencoder.encoder_tile_bytes if part == "encode" else autoencoder.tile_bytes
+    of_tile, _ = autoencoder.decoding_bytes(with_latents=True)
+    of_pixel = autoencoder.encoder_tile_bytes if part == "encode" else of_tile
     planned = before + of_pixel * side**2 * autoencoder.dtype.itemsize / 2 / GIB
     return {
         "part": part, "frames": frames, "side": side, "dtype": dtype, "seconds": round(seconds, 1),

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from patchvsr.errors import JobError, ModelError, SettingsError
 from patchvsr.jobs.identity import differences, job_identity, machine_identity
+from patchvsr.loading import load_pipeline
 from patchvsr.media.settings import ReadSettings
 from patchvsr.models.registry import REGISTRY, Base
 from patchvsr.models.wan_base.base import load_base, new_scheduler
 from patchvsr.pipeline import PatchVSRPipeline
 from patchvsr.pixels.size import Size
-from patchvsr.sampling.schedule import set_steps
-from patchvsr.settings import RestoreSettings, UpscaleSettings
+from patchvsr.sampling.schedule import replaced, set_steps
+from patchvsr.settings import SCHEDULERS, RestoreSettings, UpscaleSettings
 from patchvsr.training.export import write_model
 from patchvsr.upscale import upscale
 
@@ -151,9 +152,29 @@ def test_a_run_leaves_the_identity_alone(tmp_path: Path) -> None:
     assert target.exists()
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("start", [1.0, 0.3])
-def test_steps_start_where_they_are_told(shift: float, start: float) -> None:
-    scheduler = set_steps(FlowMatchEulerDiscreteScheduler(shift=shift), 4, start)
-    assert scheduler.sigmas[0].item() == pytest.approx(start) and scheduler.sigmas[-1] == 0
+def test_steps_start_where_they_are_told(name: str, shift: float, start: float) -> None:
+    scheduler = set_steps(replaced(FlowMatchEulerDiscreteScheduler(shift=shift), name), 4, start)
+    assert scheduler.sigmas[0].item() == pytest.approx(start, abs=2e-6) and scheduler.sigmas[-1] == 0
+    torch.testing.assert_close(scheduler.timesteps, 1000 * scheduler.sigmas[:-1])
     assert (scheduler.sigmas.diff() < 0).all()
+
+
+def test_one_is_replaced_by_another_of_the_same_shift(tmp_path: Path) -> None:
+    shifted(num_inference_steps=4).save_pretrained(tmp_path)
+
+    def load(name: str | None = None) -> PatchVSRPipeline:
+        return load_pipeline(RestoreSettings(model=str(tmp_path), dtype="float32", scheduler=name))
+
+    usual, euler, unipc = load(), load("euler"), load("unipc")
+    assert unipc.scheduler.config.flow_shift == SHIFT
+    assert torch.equal(restore(euler, 4), restore(usual, 4))
+    assert not torch.equal(restore(unipc, 4), restore(usual, 4))
+    assert torch.equal(restore(unipc, 4), restore(unipc, 4))  # nothing is left of an earlier run
+    torch.testing.assert_close(restore(unipc, 1), restore(usual, 1), atol=1e-4, rtol=0)
+    assert machine_identity(unipc)["model"] != machine_identity(usual)["model"]
+    unipc.save_pretrained(tmp_path / "saved")
+    saved = PatchVSRPipeline.from_pretrained(tmp_path / "saved")
+    assert torch.equal(restore(saved, 4), restore(unipc, 4))

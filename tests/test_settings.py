@@ -209,7 +209,7 @@ SHAPING = {
     "restore": {
         "num_inference_steps", "joint_mode", "seed", "restoration", "noise_timestep", "branch_scale", "detail",
         "strength", "color_match", "chunk_frames", "dtype", "overlap_frames", "unit_frames", "independent_units",
-        "storage_dtype", "attention_backend", "compile",
+        "scheduler", "storage_dtype", "attention_backend", "compile",
     },
     "encode": set(),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from patchvsr.errors import SettingsError
 from patchvsr.models.transformer import PatchVSRTransformer3DModel
 from patchvsr.models.wan_base.autoencoder import WanAutoencoder
 from patchvsr.pipeline import PatchVSRPipeline
+from patchvsr.sampling.schedule import replaced
 from patchvsr.settings import RestoreSettings
 
 BUNDLED = RestoreSettings().model
@@ -39,6 +40,8 @@ def load_pipeline(settings: RestoreSettings) -> PatchVSRPipeline:
     if pipeline.transformer is None:
         _refuse_transformer_settings(settings)
         return pipeline.to(device)
+    if settings.scheduler is not None:
+        pipeline.register_modules(scheduler=replaced(pipeline.scheduler, settings.scheduler))
     if settings.storage_dtype is not None:
         pipeline.transformer.enable_layerwise_casting(getattr(torch, settings.storage_dtype), compute_dtype=dtype)
     _set_kernels(pipeline.transformer, settings)
@@ -64,7 +67,7 @@ def offload_layers(
 
 
 def _refuse_transformer_settings(settings: RestoreSettings) -> None:
-    for name in ("storage_dtype", "cpu_offload", "attention_backend", "compile"):
+    for name in ("scheduler", "storage_dtype", "cpu_offload", "attention_backend", "compile"):
         if getattr(settings, name):
             raise SettingsError(f"{name} is for the transformer, and this model has none")
 

@@ -46,7 +46,7 @@ from patchvsr.sampling.conditions import ClipConditions
 from patchvsr.sampling.joint import Velocity, denoise
 from patchvsr.sampling.noise import noise_frames
 from patchvsr.sampling.parallel import ALONE, Alone
-from patchvsr.sampling.schedule import set_steps
+from patchvsr.sampling.schedule import Scheduler, set_steps
 from patchvsr.sampling.velocity import NeededVelocity, PatchVelocity
 from patchvsr.settings import ResolvedSettings, RestoreSettings
 
@@ -92,7 +92,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         self,
         transformer: PatchVSRTransformer3DModel | None,
         vae: Autoencoder,
-        scheduler: FlowMatchEulerDiscreteScheduler | None = None,
+        scheduler: Scheduler | None = None,
         patch_px: int = 512,
         patch_frames: int = 17,
         num_inference_steps: int = 1,
@@ -517,11 +517,12 @@ class PatchVSRPipeline(DiffusionPipeline):
             return (answer or {}).get("latents")
 
         noise = self.latent_noise(settings.seed, first_frame, shape)
-        return denoise(
-            velocity, noise, tilings, scheduler,
-            start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
-            devices=self.devices,
-        )  # fmt: skip
+        with self.transformer.keeping_prompt(self._execution_device):
+            return denoise(
+                velocity, noise, tilings, scheduler,
+                start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
+                devices=self.devices,
+            )  # fmt: skip
 
     def latent_noise(self, seed: int, first_frame: int, shape: tuple[int, ...]) -> Tensor:
         """Return the noise (C, T, h, w) that latents of `shape` (T, h, w) start from."""
@@ -547,7 +548,8 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise = self.latent_noise(settings.seed + COARSE_SEED_OFFSET, first_frame, shape)
         scheduler = set_steps(self.scheduler, settings.num_inference_steps, settings.strength or 1.0)
         boxes = self.boxes(shape, "independent")
-        restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)
+        with self.transformer.keeping_prompt(self._execution_device):
+            restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)
         view = torch.stack([_shrink(frame, patch_px) for frame in canvas], dim=1)
         after, before = (
             decode_tiled(self.vae, cells, view, patch_px, restoration=0.0, scale=canvas.scale)

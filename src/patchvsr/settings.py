@@ -21,6 +21,7 @@ from patchvsr.setting import setting
 
 DTYPES = ("float32", "bfloat16", "float16")
 STORAGE_DTYPES = ("float8_e4m3fn", "float8_e5m2")
+SCHEDULERS = ("euler", "unipc")
 CHUNK_FRAMES = 17
 # About two seconds of film. Each unit begins with a key frame, and a killed job loses at most one unit.
 UNIT_FRAMES = 48
@@ -33,6 +34,7 @@ class RestoreSettings:
     scale, size: size of the output, as a factor, as "WIDTHxHEIGHT" or by name ("4k" fits into 3840x2160 and keeps the
         aspect ratio); x4 if neither is given.
     num_inference_steps: denoising steps; 0 decodes without latents.
+    scheduler: euler, or unipc (Zhao et al. 2023), which follows curved paths from noise to video in fewer steps.
     restoration: how degraded the input is, from 0 (only downscaled) to 1; None estimates it for each shot.
     noise_timestep: noise augmentation of the patch's input, 0 to 1000 (paper: 200 to 300); higher values invent more
         detail.
@@ -68,6 +70,12 @@ class RestoreSettings:
     )
     joint_mode: str | None = setting(
         None, "Joint denoising: auxiliary, overlap, shifted or independent.", "--joint", default_text="the model's"
+    )
+    scheduler: str | None = setting(
+        None,
+        "Solver of the denoising steps: euler, or unipc for 3 steps or more.",
+        "--scheduler",
+        default_text="the model's",
     )
     seed: int = setting(0, "Random seed; the same input, settings and seed give the same bytes.")
     model: str = setting("mini", "Model: bundled name, model folder, or Hub name.", shapes_output=False)
@@ -145,6 +153,8 @@ class RestoreSettings:
             raise SettingsError(f"num_inference_steps is {self.num_inference_steps}: give 0 or more")
         if self.joint_mode is not None and self.joint_mode not in MODES:
             raise SettingsError(f"unknown joint mode {self.joint_mode!r}: choose one of {', '.join(MODES)}")
+        if self.scheduler not in (None, *SCHEDULERS):
+            raise SettingsError(f"unknown scheduler {self.scheduler!r}: choose one of {', '.join(SCHEDULERS)}")
         if self.dtype not in (None, *DTYPES):
             raise SettingsError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
         if self.storage_dtype not in (None, *STORAGE_DTYPES):

@@ -95,6 +95,7 @@ GIVEN: dict[str, tuple[list[Any], Any]] = {
     "allow_smaller": (["--allow-smaller"], True),
     "num_inference_steps": (["--steps", 0], 0),
     "joint_mode": (["--joint", "overlap"], "overlap"),
+    "scheduler": (["--scheduler", "unipc"], "unipc"),
     "seed": (["--seed", 7], 7),
     "model": (["--model", "owner/model"], "owner/model"),
     "restoration": (["--restoration", 0.5], 0.5),

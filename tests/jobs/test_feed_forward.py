@@ -80,7 +80,13 @@ def test_refuses_a_share_of_detail_that_comes_from_the_model() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(storage_dtype="float8_e5m2"), dict(cpu_offload=True), dict(compile=True), dict(attention_backend="flash")],
+    [
+        dict(scheduler="unipc"),
+        dict(storage_dtype="float8_e5m2"),
+        dict(cpu_offload=True),
+        dict(compile=True),
+        dict(attention_backend="flash"),
+    ],
 )
 def test_refuses_options_of_a_transformer(tmp_path: Path, pipeline: PatchVSRPipeline, settings: dict[str, Any]) -> None:
     pipeline.save_pretrained(tmp_path / "model")

@@ -122,6 +122,32 @@ def test_every_condition_changes_the_velocity(changed: str, branch_input: str) -
     assert (after - before).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-5
 
 
+@torch.no_grad()
+def test_the_prompt_that_is_kept_changes_no_bit() -> None:
+    model = toy.randomised(toy.transformer())
+    projected = []
+    model.blocks[0].attn2.to_k.register_forward_hook(lambda *_: projected.append(1))
+    noisy, timesteps, features = toy.noisy_latents(), toy.timesteps(), model.encode_conditions(toy.conditions())
+
+    def velocities() -> list[Tensor]:
+        every = zip(noisy.split(1), timesteps.split(1), map(features_of, range(len(noisy))), strict=True)
+        return [model(patch, time, features=one).sample for patch, time, one in every]
+
+    def features_of(index: int) -> PatchFeatures:
+        tokens, micro = (part[index : index + 1] for part in (features.global_tokens, features.micro))
+        return PatchFeatures(tuple(layer[index : index + 1] for layer in features.patch), tokens, micro)
+
+    expected = velocities()
+    assert len(projected) == len(noisy) > 1
+    with model.keeping_prompt(noisy.device):
+        kept, together = velocities(), model(noisy, timesteps, features=features).sample
+    assert len(projected) == len(noisy) + 1
+    assert all(torch.equal(one, other) for one, other in zip(kept, expected, strict=True))
+    torch.testing.assert_close(together, torch.cat(expected), atol=1e-5, rtol=1e-4)
+    model.prompt_embeds.add_(1)  # nothing is left of it afterwards
+    assert not torch.equal(velocities()[0], expected[0])
+
+
 def test_prompt_and_strength_of_the_branch_change_the_velocity() -> None:
     model = toy.randomised(toy.transformer())
     conditions = toy.conditions()

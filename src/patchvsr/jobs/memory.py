@@ -47,7 +47,8 @@ def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSetti
     host = PROCESS_GIB + 3 * 4 * at_once * padded.width * padded.height * CANVASES / GIB
     host += size.width * size.height * ENCODER_BYTES / GIB
     pixels = tile_pixels(pipeline, size, settings.tile_px, pipeline.vae.decoder_halo_px)
-    decoding = max(pixels) * pipeline.vae.tile_bytes + sum(pixels) * pipeline.vae.state_bytes
+    of_tile, of_state = pipeline.vae.decoding_bytes(with_latents=settings.num_inference_steps > 0)
+    decoding = max(pixels) * of_tile + sum(pixels) * of_state
     weights, working = _weights_gib(pipeline.vae), decoding * pipeline.dtype.itemsize / 2 / GIB
     if settings.num_inference_steps:
         host += STEP_BYTES * chunk_frames * padded.width * padded.height / GIB
@@ -106,10 +107,12 @@ def _encoding_bytes(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSe
 
 
 def _step_bytes(pipeline: PatchVSRPipeline, batch_size: int) -> float:
-    """Return what one call of the transformer takes in addition to its weights."""
+    """Return what one call of the transformer takes in addition to its weights, and what is kept of the prompt."""
     config = pipeline.transformer.config
-    widths = DIMS * config.num_attention_heads * config.attention_head_dim + FFN_DIMS * config.ffn_dim
-    return batch_size * _tokens(pipeline) * widths * pipeline.dtype.itemsize
+    dim = config.num_attention_heads * config.attention_head_dim
+    activations = batch_size * _tokens(pipeline) * (DIMS * dim + FFN_DIMS * config.ffn_dim)
+    keys_and_values = 2 * config.num_layers * config.prompt_length * dim
+    return (activations + keys_and_values) * pipeline.dtype.itemsize
 
 
 def _kept_features(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSettings, chunk_frames: int) -> float:

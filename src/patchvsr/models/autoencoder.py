@@ -38,11 +38,6 @@ class Autoencoder(Protocol):
 
     @property
     def encodes_residual(self) -> bool: ...  # whether latents hold what the restored input lacks, not the video itself
-    # Memory of 16-bit types, per pixel of a tile with its halo: activations while it is decoded, and the state.
-    @property
-    def tile_bytes(self) -> int: ...
-    @property
-    def state_bytes(self) -> int: ...
     @property
     def geometry(self) -> Geometry: ...
     @property
@@ -53,6 +48,13 @@ class Autoencoder(Protocol):
     def lookback_frames(self) -> int: ...  # earlier frames that a decoded frame depends on, through the state
     @property
     def device(self) -> torch.device: ...
+
+    def decoding_bytes(self, *, with_latents: bool) -> tuple[int, int]:
+        """Return the memory of 16-bit types, per pixel of a tile with its halo: while it is decoded, and of its state.
+
+        with_latents: whether there are any, as with 1 step or more.
+        """
+        ...
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder trainable, for the last training stage."""

@@ -7,7 +7,8 @@ zero-initialised, as `from_base` returns it, the output equals the base's exactl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -105,6 +106,7 @@ class DualCrossAttnProcessor:
 
     def __init__(self, prompt_length: int):
         self.prompt_length = prompt_length
+        self.kept: tuple[Tensor, Tensor] | None = None  # keys and values of the fixed prompt, see `keeping_prompt`
 
     def __call__(
         self,
@@ -118,12 +120,17 @@ class DualCrossAttnProcessor:
         # Contiguous, as in the base: matrix products of strided tensors round differently.
         prompt = encoder_hidden_states[:, num_global:].contiguous()
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
-        output = self._attend(attn, query, attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt))
+        key, value = self.keys_and_values(attn, prompt) if self.kept is None else self.kept
+        output = self._attend(attn, query, key.expand(len(query), -1, -1), value.expand(len(query), -1, -1))
         if num_global:
             global_tokens = encoder_hidden_states[:, :num_global].contiguous()
             key = attn.norm_added_k(attn.add_k_proj(global_tokens))
             output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))
         return attn.to_out[1](attn.to_out[0](output))
+
+    @staticmethod
+    def keys_and_values(attn: WanAttention, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        return attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt)
 
     def _attend(self, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         key, value = (x.unflatten(2, (attn.heads, -1)) for x in (key, value))
@@ -282,6 +289,23 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         if micro is not None:
             temb = temb + micro.type_as(temb)
         return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1)), prompt
+
+    @contextmanager
+    def keeping_prompt(self, device: torch.device) -> Iterator[None]:
+        """Compute keys and values of the fixed prompt once for all patches and steps inside, instead of for each.
+
+        They change no bit as long as patches come one by one. For inference, and for calls without
+        `encoder_hidden_states`.
+        """
+        _, _, prompt = self._embed_time_and_prompt(torch.zeros(1, device=device), None, None)
+        attentions: list[Any] = [block.attn2 for block in self.blocks]
+        try:
+            for attention in attentions:
+                attention.processor.kept = attention.processor.keys_and_values(attention, prompt)
+            yield
+        finally:
+            for attention in attentions:
+                attention.processor.kept = None
 
     def _run_block(self, block: nn.Module, *args: Any) -> Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:

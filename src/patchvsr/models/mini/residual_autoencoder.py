@@ -66,14 +66,6 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         return self.config.latent_channels > 0
 
     @property
-    def tile_bytes(self) -> int:
-        return 160 if self.encodes_residual else 60
-
-    @property
-    def state_bytes(self) -> int:
-        return 80 if self.encodes_residual else 40
-
-    @property
     def geometry(self) -> Geometry:
         return Geometry(CELL_PX, self.config.latent_channels, self.config.condition_channels)
 
@@ -96,6 +88,9 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         """Earlier frames that a decoded frame depends on; without latents, the restorer's are enough."""
         of_detail = self.decoder.lookback_frames if self.encodes_residual else 0
         return self.restorer.lookback_frames + of_detail
+
+    def decoding_bytes(self, *, with_latents: bool) -> tuple[int, int]:
+        return (160, 80) if with_latents else (60, 40)
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder of detail trainable; the restorer stays as it is."""

@@ -28,7 +28,7 @@ class WanAutoencoder(AutoencoderKLWan):
     streaming = False  # its features are as large as 100 frames, too many to keep for a whole frame in tiles
     encodes_residual = False
     tile_px = 512
-    tile_bytes, state_bytes, encoder_tile_bytes = 12_000, 0, 8_000  # on a CPU (benchmarks/bases.py)
+    encoder_tile_bytes = 8_000  # on a CPU (benchmarks/bases.py)
     independent_votes = 1.0
 
     @property
@@ -49,6 +49,9 @@ class WanAutoencoder(AutoencoderKLWan):
     def lookback_frames(self) -> int:
         """None before the clip, which is decoded by itself."""
         return 0
+
+    def decoding_bytes(self, *, with_latents: bool) -> tuple[int, int]:
+        return (12_000, 0) if with_latents else (0, 0)  # on a CPU (benchmarks/bases.py)
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder trainable."""

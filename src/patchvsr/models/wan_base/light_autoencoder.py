@@ -30,7 +30,6 @@ class LightAutoencoder(ModelMixin, ConfigMixin):
     streaming = False
     encodes_residual = False
     tile_px = 3840
-    tile_bytes, state_bytes = 240, 0  # with what frames hand on, which is freed before the next tile
     encoder_tile_bytes = WanAutoencoder.encoder_tile_bytes
     independent_votes = INDEPENDENT_VOTES
 
@@ -76,6 +75,9 @@ class LightAutoencoder(ModelMixin, ConfigMixin):
     def lookback_frames(self) -> int:
         """None before the clip, which is decoded by itself."""
         return 0
+
+    def decoding_bytes(self, *, with_latents: bool) -> tuple[int, int]:
+        return 240, 0  # with what frames hand on, which is freed before the next tile
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder of detail trainable; the restorer stays as it is."""
