@@ -41,7 +41,7 @@ presets      errors files settings
 events       pixels
 decoding     pixels patches models settings
 pipeline     errors pixels patches models sampling settings decoding
-loading      allocator compute errors models settings pipeline
+loading      allocator compute errors models sampling settings pipeline
 libraries    loading
 jobs         errors patchvsr compute files pixels media patches models settings events sampling decoding pipeline
 upscale      pixels media settings events loading jobs
