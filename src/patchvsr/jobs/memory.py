@@ -19,14 +19,14 @@ GIB = 2**30
 # Fitted to whole jobs of the bundled model on a CPU (docs/experiments.md), some percent above the mean.
 # PROCESS_GIB: the process with its libraries.
 # CANVASES: float32 canvases of the frames that are decoded at once.
-# ENCODER_BYTES: the encoder and the frames queued for it, per pixel of one frame.
+# ENCODER_BYTES: the encoder, the frames queued for it and the check of each, per pixel of one frame.
 # STEP_BYTES: conditions, per pixel and frame.
 # DIMS, FFN_DIMS: activations of a patch, in vectors of the transformer's width and its feed-forward width per token,
 #   fitted to one step of Wan2.1-1.3B (benchmarks/bases.py).
 # What autoencoders take is theirs, see `Autoencoder`.
 PROCESS_GIB = 0.7
 CANVASES = 3.3
-ENCODER_BYTES = 72
+ENCODER_BYTES = 90
 STEP_BYTES = 3.5
 DIMS, FFN_DIMS = 20, 4
 

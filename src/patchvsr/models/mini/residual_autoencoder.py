@@ -90,7 +90,7 @@ class ResidualAutoencoder(ModelMixin, ConfigMixin):
         return self.restorer.lookback_frames + of_detail
 
     def decoding_bytes(self, *, with_latents: bool) -> tuple[int, int]:
-        return (160, 80) if with_latents else (60, 40)
+        return (170, 70) if with_latents else (110, 40)
 
     def unfreeze_decoder(self) -> None:
         """Make the decoder of detail trainable; the restorer stays as it is."""
