@@ -65,7 +65,7 @@ def run_job(
         if restore.chunk_frames is None and chunk_frames < CHUNK_FRAMES:
             yield Notice(
                 f"little memory is free: restoring {chunk_frames} frames at once instead of {CHUNK_FRAMES} "
-                "(another result; with the bundled model less than 0.001 dB from the usual one's quality)"
+                "(another result; with the bundled model less than 0.01 dB from the usual one's quality)"
             )
         folder.clear()  # not earlier: an existing output keeps its record until now
         manifest = Manifest(
