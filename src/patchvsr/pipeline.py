@@ -517,7 +517,7 @@ class PatchVSRPipeline(DiffusionPipeline):
             return (answer or {}).get("latents")
 
         noise = self.latent_noise(settings.seed, first_frame, shape)
-        with self.transformer.keeping_prompt(self._execution_device):
+        with self.transformer.keeping_prompt():
             return denoise(
                 velocity, noise, tilings, scheduler,
                 start=start, held=held, batch_size=settings.batch_size, known=known_latents, on_step=on_step,
@@ -548,7 +548,7 @@ class PatchVSRPipeline(DiffusionPipeline):
         noise = self.latent_noise(settings.seed + COARSE_SEED_OFFSET, first_frame, shape)
         scheduler = set_steps(self.scheduler, settings.num_inference_steps, settings.strength or 1.0)
         boxes = self.boxes(shape, "independent")
-        with self.transformer.keeping_prompt(self._execution_device):
+        with self.transformer.keeping_prompt():
             restored = denoise(velocity, noise, lambda step: boxes, scheduler, start=clean, held=clean)
         view = torch.stack([_shrink(frame, patch_px) for frame in canvas], dim=1)
         after, before = (

@@ -139,7 +139,7 @@ def test_the_prompt_that_is_kept_changes_no_bit() -> None:
 
     expected = velocities()
     assert len(projected) == len(noisy) > 1
-    with model.keeping_prompt(noisy.device):
+    with model.keeping_prompt():
         kept, together = velocities(), model(noisy, timesteps, features=features).sample
     assert len(projected) == len(noisy) + 1
     assert all(torch.equal(one, other) for one, other in zip(kept, expected, strict=True))

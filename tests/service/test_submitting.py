@@ -148,7 +148,7 @@ def test_the_interface_is_described_and_nothing_of_it_comes_from_elsewhere(clien
     settings = described["components"]["schemas"]["Settings"]["properties"]
     texts = {name for name, field in settings.items() if {"type": "string"} in field["anyOf"]}
     # None of these leads out of the service: each is checked against a list, or is no path. A new one has to be judged.
-    assert texts == {"size", "codec", "pix_fmt", "deinterlace", "rate", "joint_mode", "dtype", "model"}
+    assert texts == {"size", "codec", "pix_fmt", "deinterlace", "rate", "joint_mode", "scheduler", "dtype", "model"}
     assert {"/api/jobs", "/api/jobs/{id}/events", "/api/uploads/{id}", "/api/previews"} <= paths.keys()
     assert client.get("/docs").status_code == 404
 

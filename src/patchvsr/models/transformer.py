@@ -106,7 +106,8 @@ class DualCrossAttnProcessor:
 
     def __init__(self, prompt_length: int):
         self.prompt_length = prompt_length
-        self.kept: tuple[Tensor, Tensor] | None = None  # keys and values of the fixed prompt, see `keeping_prompt`
+        self.keeps = False  # keys and values of the prompt, (1, L, D) each, see `keeping_prompt`
+        self.kept: tuple[Tensor, Tensor] | None = None
 
     def __call__(
         self,
@@ -120,7 +121,7 @@ class DualCrossAttnProcessor:
         # Contiguous, as in the base: matrix products of strided tensors round differently.
         prompt = encoder_hidden_states[:, num_global:].contiguous()
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
-        key, value = self.keys_and_values(attn, prompt) if self.kept is None else self.kept
+        key, value = self._keys_and_values(attn, prompt)
         output = self._attend(attn, query, key.expand(len(query), -1, -1), value.expand(len(query), -1, -1))
         if num_global:
             global_tokens = encoder_hidden_states[:, :num_global].contiguous()
@@ -128,9 +129,13 @@ class DualCrossAttnProcessor:
             output = output + self._attend(attn, query, key, attn.add_v_proj(global_tokens))
         return attn.to_out[1](attn.to_out[0](output))
 
-    @staticmethod
-    def keys_and_values(attn: WanAttention, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        return attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt)
+    def _keys_and_values(self, attn: WanAttention, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        if self.kept is not None:
+            return self.kept
+        key, value = attn.norm_k(attn.to_k(prompt)), attn.to_v(prompt)
+        if self.keeps:
+            self.kept = key[:1], value[:1]
+        return key, value
 
     def _attend(self, attn: WanAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         key, value = (x.unflatten(2, (attn.heads, -1)) for x in (key, value))
@@ -291,21 +296,21 @@ class PatchVSRTransformer3DModel(WanTransformer3DModel):
         return temb, embedder.time_proj(embedder.act_fn(temb)).unflatten(1, (6, -1)), prompt
 
     @contextmanager
-    def keeping_prompt(self, device: torch.device) -> Iterator[None]:
-        """Compute keys and values of the fixed prompt once for all patches and steps inside, instead of for each.
+    def keeping_prompt(self) -> Iterator[None]:
+        """Compute keys and values of the fixed prompt at the first call inside, for all patches and steps.
 
-        They change no bit as long as patches come one by one. For inference, and for calls without
-        `encoder_hidden_states`.
+        That changes no bit as long as patches come one by one. For inference, and for calls without
+        `encoder_hidden_states`. A block computes its own when it is called: only then are its weights surely at hand.
         """
-        _, _, prompt = self._embed_time_and_prompt(torch.zeros(1, device=device), None, None)
-        attentions: list[Any] = [block.attn2 for block in self.blocks]
+        blocks: list[Any] = list(self.blocks)
+        processors = [block.attn2.processor for block in blocks]
         try:
-            for attention in attentions:
-                attention.processor.kept = attention.processor.keys_and_values(attention, prompt)
+            for processor in processors:
+                processor.keeps = True
             yield
         finally:
-            for attention in attentions:
-                attention.processor.kept = None
+            for processor in processors:
+                processor.keeps, processor.kept = False, None
 
     def _run_block(self, block: nn.Module, *args: Any) -> Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
