@@ -23,12 +23,15 @@ GIB = 2**30
 # STEP_BYTES: conditions, per pixel and frame.
 # DIMS, FFN_DIMS: activations of a patch, in vectors of the transformer's width and its feed-forward width per token,
 #   fitted to one step of Wan2.1-1.3B (benchmarks/bases.py).
+# KEPT_FACTOR: what a CPU keeps of freed blocks between the parts of a job with a Wan base; fitted to one job of
+#   Wan2.1-1.3B at 1024x1024.
 # What autoencoders take is theirs, see `Autoencoder`.
 PROCESS_GIB = 0.7
 CANVASES = 3.3
 ENCODER_BYTES = 90
 STEP_BYTES = 3.5
 DIMS, FFN_DIMS = 20, 4
+KEPT_FACTOR = 1.2
 
 LEAST_CHUNK_FRAMES = 5
 
@@ -59,8 +62,9 @@ def chunk_memory(pipeline: PatchVSRPipeline, size: Size, settings: ResolvedSetti
             host += _weights_gib(pipeline.transformer)
         else:
             weights += _weights_gib(pipeline.transformer)
-    model = weights + working
-    return Memory(host + model, 0.0) if pipeline.device.type == "cpu" else Memory(host, model)
+    if pipeline.device.type != "cpu":
+        return Memory(host, weights + working)
+    return Memory(host + weights + working * (1 if pipeline.vae.streaming else KEPT_FACTOR), 0.0)
 
 
 def free_memory_gib() -> float:
