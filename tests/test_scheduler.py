@@ -157,7 +157,8 @@ def test_a_run_leaves_the_identity_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", [1.0, 0.3])
 def test_steps_start_where_they_are_told(name: str, shift: float, start: float) -> None:
     scheduler = set_steps(replaced(FlowMatchEulerDiscreteScheduler(shift=shift), name), 4, start)
-    assert scheduler.sigmas[0].item() == pytest.approx(start, abs=2e-6) and scheduler.sigmas[-1] == 0
+    below = 2e-6 if name == "unipc" else None  # which starts just below 1, where its logarithms are finite
+    assert scheduler.sigmas[0].item() == pytest.approx(start, abs=below) and scheduler.sigmas[-1] == 0
     torch.testing.assert_close(scheduler.timesteps, 1000 * scheduler.sigmas[:-1])
     assert (scheduler.sigmas.diff() < 0).all()
 
